@@ -1,0 +1,121 @@
+//! Anonymised ids: what stands for clusters, nodes, volumes and labels outside this process.
+
+use hkdf::Hkdf;
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+
+use data_encoding::HEXLOWER;
+
+/// What an anonymised id stands for. Ids of different purposes cannot be joined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// A cluster id.
+    Cluster,
+    /// A node id.
+    Node,
+    /// A volume id.
+    Volume,
+    /// The key of a label that is not on the public list.
+    LabelKey,
+    /// The value of such a label.
+    LabelValue,
+}
+
+impl Purpose {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Cluster => "cluster",
+            Self::Node => "node",
+            Self::Volume => "volume",
+            Self::LabelKey => "label-key",
+            Self::LabelValue => "label-value",
+        }
+    }
+}
+
+/// The identity key of a cluster, and everything derived from it.
+#[derive(Clone)]
+pub struct Identity {
+    key: [u8; 32],
+}
+
+impl Identity {
+    /// The identity with this key, which all nodes of a cluster share.
+    pub fn from_key(key: [u8; 32]) -> Self {
+        Self { key }
+    }
+
+    /// The identity derived from the cluster id alone (HKDF-SHA-256, RFC 5869, empty salt): whoever knows the
+    /// raw id can compute it.
+    pub fn from_cluster_id(cluster_id: &str) -> Self {
+        let mut key = [0; 32];
+        // 32 bytes are one block: the only error of HKDF, an output of more than 255 blocks, cannot occur.
+        let _ = Hkdf::<Sha256>::new(None, cluster_id.as_bytes()).expand(b"ondat-telemetry identity v1", &mut key);
+        Self { key }
+    }
+
+    /// The anonymised form of a raw id.
+    pub fn anonymise(&self, purpose: Purpose, raw: &str) -> [u8; 16] {
+        first_16(&self.mac(&[purpose.as_str().as_bytes(), &[0], raw.as_bytes()]))
+    }
+
+    /// [`anonymise`](Self::anonymise) as 32 lower-case hex digits.
+    pub fn anonymise_hex(&self, purpose: Purpose, raw: &str) -> String {
+        HEXLOWER.encode(&self.anonymise(purpose, raw))
+    }
+
+    /// The id of the report of one UTC day (`YYYY-MM-DD`): the same on every node and on every try.
+    pub fn report_id(&self, day: &str) -> [u8; 16] {
+        first_16(&self.mac(&[b"report", day.as_bytes()]))
+    }
+
+    /// The node's own moment of the UTC day, in seconds from midnight: 0..86400.
+    pub fn slot_seconds(&self, node_id: &str) -> u64 {
+        let mac = self.mac(&[b"slot", node_id.as_bytes()]);
+        let mut first_8 = [0; 8];
+        first_8.copy_from_slice(&mac[..8]);
+        u64::from_be_bytes(first_8) % 86_400
+    }
+
+    fn mac(&self, parts: &[&[u8]]) -> [u8; 32] {
+        let mut mac = Hmac::<Sha256>::new(&self.key.into());
+        for part in parts {
+            mac.update(part);
+        }
+        mac.finalize().into_bytes().into()
+    }
+}
+
+impl std::fmt::Debug for Identity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Identity(key withheld)")
+    }
+}
+
+fn first_16(mac: &[u8; 32]) -> [u8; 16] {
+    let mut id = [0; 16];
+    id.copy_from_slice(&mac[..16]);
+    id
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // The expected values were computed with Python's hmac and cryptography packages.
+    #[test]
+    fn ids_equal_an_independent_computation() {
+        let identity = Identity::from_key([7; 32]);
+        assert_eq!(identity.anonymise_hex(Purpose::Cluster, "c-1"), "ddf5e2b42e2ea2c0778963fe43402ba1");
+        assert_eq!(HEXLOWER.encode(&identity.report_id("2026-11-24")), "5b1f8a446fd26c33a81d640ff2b5ef67");
+        assert_eq!(identity.slot_seconds("n-1"), 85_128);
+        let derived = Identity::from_cluster_id("c-1");
+        assert_eq!(derived.anonymise_hex(Purpose::Node, "n-1"), "8abde0e611f4da741a22b1c30822f062");
+    }
+
+    #[test]
+    fn purposes_do_not_share_ids() {
+        let identity = Identity::from_cluster_id("x");
+        assert_ne!(identity.anonymise(Purpose::Cluster, "x"), identity.anonymise(Purpose::Node, "x"));
+    }
+}

@@ -1,0 +1,4 @@
+//! x
+pub mod error;
+pub mod identity;
+pub mod report;
