@@ -78,7 +78,10 @@ impl Identity {
     }
 
     fn mac(&self, parts: &[&[u8]]) -> [u8; 32] {
-        let mut mac = Hmac::<Sha256>::new(&self.key.into());
+        // RFC 2104 pads a short key with zeros to the hash's block; doing it here needs no fallible call.
+        let mut block = [0; 64];
+        block[..32].copy_from_slice(&self.key);
+        let mut mac = Hmac::<Sha256>::new(&block.into());
         for part in parts {
             mac.update(part);
         }

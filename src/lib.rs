@@ -1,4 +1,43 @@
-//! x
+//! Telemetry and crash reports for storage and network daemons. It does three things and nothing else: it asks DNS
+//! whether a newer version exists, it sends one sealed report a day, and it tells Sentry how a process died.
+//!
+//! ```text
+//! config  ->  client  ->  worker  ->  switches (the gate)  ->  version | report | crash  ->  transport
+//! said        owns        when        whether                  what (values <-> bytes)       how
+//! ```
+//!
+//! | module | what is in it |
+//! |---|---|
+//! | [`config`], [`spec`] | what was said, and what is true: settings, environment, cluster spec |
+//! | [`client`] | owns settings, switches, spools, worker; the calls |
+//! | [`worker`], [`schedule`] | the one thread; when things are due |
+//! | [`switches`] | the gate: who turned what off, and the permit to send |
+//! | [`identity`] | anonymised ids |
+//! | [`version`] | the name that is asked, the signed answer, the verdict |
+//! | [`report`], [`seal`] | the 48 fields, how they are written down and sealed |
+//! | [`crash`] | handler, monitor, wait status, Sentry event |
+//! | [`spool`], [`state`], [`memory`] | what is on disk |
+//! | [`transport`] | DNS, HTTPS, proxies |
+//! | [`sys`] | system calls |
+//! | [`ffi`] | the C interface, include/ondat_telemetry.h |
+//!
+//! docs/architecture.md has the rules of the house and how each is checked.
+
+pub mod client;
+pub mod config;
+pub mod crash;
 pub mod error;
+pub mod ffi;
 pub mod identity;
+pub mod memory;
 pub mod report;
+pub mod schedule;
+pub mod seal;
+pub mod spec;
+pub mod spool;
+pub mod state;
+pub mod switches;
+pub mod sys;
+pub mod transport;
+pub mod version;
+pub mod worker;

@@ -217,10 +217,13 @@ impl Field {
                         })
                 })
             }),
-            Kind::Capacity => is_record(value, &[("total", Value::is_u64), ("free", Value::is_u64), ("available", Value::is_u64)]),
-            Kind::EtcdConfig => {
-                is_record(value, &[("endpoints", Value::is_u64), ("namespaced", Value::is_boolean), ("tls", Value::is_boolean)])
+            Kind::Capacity => {
+                is_record(value, &[("total", Value::is_u64), ("free", Value::is_u64), ("available", Value::is_u64)])
             }
+            Kind::EtcdConfig => is_record(
+                value,
+                &[("endpoints", Value::is_u64), ("namespaced", Value::is_boolean), ("tls", Value::is_boolean)],
+            ),
         }
     }
 
@@ -235,9 +238,13 @@ impl Field {
             Kind::Version => "a SemVer version such as 2.8.2".to_owned(),
             Kind::Timestamp => "a time in RFC 3339 and UTC such as 2026-01-31T12:00:00Z".to_owned(),
             Kind::Id(_) => format!("a string of 1 to {STRING_BYTES} bytes"),
-            Kind::Labels => format!("an object of at most {ENTRIES} strings, keys and values of at most {STRING_BYTES} bytes"),
+            Kind::Labels => {
+                format!("an object of at most {ENTRIES} strings, keys and values of at most {STRING_BYTES} bytes")
+            }
             Kind::Metrics => format!("an object of at most {ENTRIES} finite numbers, names of 1 to 64 of a-z 0-9 _"),
-            Kind::ApiCalls => "an object of operation names to objects of status codes (100 to 599) to counts".to_owned(),
+            Kind::ApiCalls => {
+                "an object of operation names to objects of status codes (100 to 599) to counts".to_owned()
+            }
             Kind::Capacity => "an object with the byte counts total, free and available".to_owned(),
             Kind::EtcdConfig => "an object with endpoints (a count), namespaced and tls (true or false)".to_owned(),
             Kind::UserAgent => format!("a string of at most {STRING_BYTES} bytes"),
@@ -257,8 +264,11 @@ fn is_http_status(code: &str) -> bool {
     code.len() == 3 && code.bytes().all(|b| b.is_ascii_digit()) && ("100"..="599").contains(&code)
 }
 
+/// A member of a fixed object and what its value must be.
+type Member = (&'static str, fn(&Value) -> bool);
+
 /// Whether the value is an object with some of these members, each of its type or null, and no others.
-fn is_record(value: &Value, members: &[(&str, fn(&Value) -> bool)]) -> bool {
+fn is_record(value: &Value, members: &[Member]) -> bool {
     value.as_object().is_some_and(|object| {
         object.iter().all(|(name, value)| {
             members.iter().any(|(member, is_right)| member == name && (value.is_null() || is_right(value)))

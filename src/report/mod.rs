@@ -1,3 +1,6 @@
-//! The daily report: what it may say, and how it is written down.
+//! The daily report: what it may say, how it is read, and how it is written down.
 
+pub mod delivery;
+pub mod document;
 pub mod fields;
+pub mod input;

@@ -1,0 +1,98 @@
+//! Connections: accepted up to a number, each with a limit on every wait.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::Response;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use hyper_util::service::TowerToHyperService;
+use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+
+/// The most connections of one listener; further ones wait in the kernel's queue.
+const MOST_CONNECTIONS: usize = 256;
+const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
+/// For a request's header, and for an idle connection.
+const HEADER_TIME: Duration = Duration::from_secs(15);
+/// For everything on one connection; longer than the largest body may take.
+const CONNECTION_TIME: Duration = Duration::from_secs(300);
+/// For requests in progress when the program ends.
+const GOODBYE_TIME: Duration = Duration::from_secs(5);
+/// After a failed accept, which is usually a lack of descriptors that passes.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves HTTP/1.1 on a listener until told to stop, over TLS if there is an acceptor.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    routes: Router,
+    mut stop: watch::Receiver<bool>,
+) {
+    let graceful = GracefulShutdown::new();
+    let slots = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+    loop {
+        let next = async {
+            let slot = Arc::clone(&slots).acquire_owned().await.ok();
+            (slot, listener.accept().await)
+        };
+        let (slot, accepted) = tokio::select! {
+            accepted = next => accepted,
+            _ = stop.wait_for(|stop| *stop) => break,
+        };
+        let Ok((stream, _)) = accepted else {
+            sleep(ACCEPT_PAUSE).await;
+            continue;
+        };
+        let connection = connection(stream, tls.clone(), routes.clone(), graceful.watcher());
+        tokio::spawn(async move {
+            // Whatever becomes of the connection, its slot is free afterwards.
+            let _ = timeout(CONNECTION_TIME, connection).await;
+            drop(slot);
+        });
+    }
+    drop(listener);
+    // Those not done by then are cut off; their senders try again.
+    let _ = timeout(GOODBYE_TIME, graceful.shutdown()).await;
+}
+
+async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, routes: Router, watcher: Watcher) {
+    match tls {
+        None => requests(stream, routes, watcher).await,
+        Some(tls) => {
+            if let Ok(Ok(stream)) = timeout(HANDSHAKE_TIME, tls.accept(stream)).await {
+                requests(stream, routes, watcher).await;
+            }
+        }
+    }
+}
+
+async fn requests(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, routes: Router, watcher: Watcher) {
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIME)
+        .max_headers(64)
+        // For people who read along.
+        .title_case_headers(true)
+        .max_buf_size(64 << 10)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes));
+    // A broken connection concerns its sender alone.
+    let _ = watcher.watch(connection).await;
+}
+
+/// A JSON answer of one line.
+pub(crate) fn json_response(status: StatusCode, value: &Value) -> Response {
+    let mut response = Response::new(Body::from(format!("{value}\n")));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}

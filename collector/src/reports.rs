@@ -1,0 +1,131 @@
+//! `PUT /v1/reports/{report_id}`: keeps sealed reports as they come. Nothing here can open one.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, Request, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::put;
+use serde_json::json;
+
+use crate::body::{self, BodyFault};
+use crate::keys::KeyIds;
+use crate::sealed::{self, HEADER_BYTES, Header, MOST_BYTES};
+use crate::store::{Incoming, Kept, Shelf, Store};
+
+/// On every answer: a sender believes a refusal only with it, because proxies answer 4xx as well.
+const MARKER: &str = "ondat-telemetry";
+const MEDIA_TYPE: &str = "application/vnd.ondat.telemetry-report";
+
+/// What receiving reports takes.
+pub(crate) struct ReportIntake {
+    pub(crate) store: Arc<Store>,
+    /// The keys senders may seal for; any, without it.
+    pub(crate) key_ids: Option<KeyIds>,
+}
+
+/// A refusal: the status and the reason.
+type Refusal = (StatusCode, String);
+
+/// The routes below `/v1`.
+pub(crate) fn routes(intake: Arc<ReportIntake>) -> Router {
+    let v1 = Router::new()
+        .route("/reports/{report_id}", put(put_report))
+        .fallback(|| async { refusal((StatusCode::NOT_FOUND, "there is nothing here".to_owned())) })
+        .method_not_allowed_fallback(|| async {
+            refusal((StatusCode::METHOD_NOT_ALLOWED, "a report is sent with PUT".to_owned()))
+        })
+        .layer(axum::middleware::map_response(mark))
+        .with_state(intake);
+    Router::new().nest("/v1", v1)
+}
+
+async fn mark(mut response: Response) -> Response {
+    response.headers_mut().insert(MARKER, HeaderValue::from_static("1"));
+    response
+}
+
+async fn put_report(
+    State(intake): State<Arc<ReportIntake>>,
+    path: Result<Path<String>, PathRejection>,
+    request: Request,
+) -> Response {
+    let id = path.map(|Path(id)| id).unwrap_or_default();
+    if let Err(why) = check_request(&id, &request) {
+        body::discard(request, MOST_BYTES).await;
+        return refusal(why);
+    }
+    match receive(intake, id, request).await {
+        Ok(Kept::New) => StatusCode::CREATED.into_response(),
+        Ok(Kept::AlreadyThere) => StatusCode::ALREADY_REPORTED.into_response(),
+        Err(why) => refusal(why),
+    }
+}
+
+fn check_request(id: &str, request: &Request) -> Result<(), Refusal> {
+    if !sealed::is_id(id) {
+        return Err((StatusCode::BAD_REQUEST, "a report id is 32 lower-case hex digits".to_owned()));
+    }
+    let media_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    // Parameters after a semicolon mean nothing here.
+    let media_type = media_type.split(';').next().unwrap_or_default().trim();
+    if !media_type.eq_ignore_ascii_case(MEDIA_TYPE) {
+        return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, format!("a report is {MEDIA_TYPE}")));
+    }
+    Ok(())
+}
+
+async fn receive(intake: Arc<ReportIntake>, id: String, request: Request) -> Result<Kept, Refusal> {
+    let mut incoming = intake.store.begin().map_err(cannot_store)?;
+    let mut header = Vec::with_capacity(HEADER_BYTES);
+    body::receive(request, MOST_BYTES, |piece| {
+        let missing = HEADER_BYTES - header.len();
+        header.extend_from_slice(&piece[..missing.min(piece.len())]);
+        incoming.write_all(piece)
+    })
+    .await
+    .map_err(body_refusal)?;
+    check_header(&header, &id, intake.key_ids.as_ref())?;
+    keep(intake, incoming, id).await.map_err(cannot_store)
+}
+
+fn check_header(header: &[u8], id: &str, key_ids: Option<&KeyIds>) -> Result<(), Refusal> {
+    let header =
+        Header::parse(header).map_err(|why| (StatusCode::BAD_REQUEST, format!("this is no sealed report: {why}")))?;
+    if header.report_id != id {
+        return Err((StatusCode::BAD_REQUEST, format!("the report's id is {}, not the path's", header.report_id)));
+    }
+    if key_ids.is_some_and(|known| !known.contains(&header.key_id)) {
+        return Err((StatusCode::MISDIRECTED_REQUEST, format!("key {} is not one of ours", header.key_id)));
+    }
+    Ok(())
+}
+
+async fn keep(intake: Arc<ReportIntake>, incoming: Incoming, id: String) -> io::Result<Kept> {
+    // Waiting for the disk must not hold up other connections.
+    let kept = tokio::task::spawn_blocking(move || intake.store.keep(incoming, Shelf::Reports, &id)).await;
+    kept.unwrap_or_else(|why| Err(io::Error::other(why)))
+}
+
+fn body_refusal(fault: BodyFault) -> Refusal {
+    match fault {
+        BodyFault::TooBig => (StatusCode::PAYLOAD_TOO_LARGE, format!("a report is at most {MOST_BYTES} bytes")),
+        BodyFault::TooSlow => (StatusCode::REQUEST_TIMEOUT, "the report did not arrive in time".to_owned()),
+        // Nobody is likely to read this one; 408 asks for another try.
+        BodyFault::Broken => (StatusCode::REQUEST_TIMEOUT, "the report did not arrive whole".to_owned()),
+        BodyFault::Disk(why) => cannot_store(why),
+    }
+}
+
+fn cannot_store(why: io::Error) -> Refusal {
+    crate::complain(&crate::fault::Fault::new(format!("cannot store a report: {why}")));
+    (StatusCode::SERVICE_UNAVAILABLE, "the report could not be stored".to_owned())
+}
+
+fn refusal((status, why): Refusal) -> Response {
+    crate::listen::json_response(status, &json!({ "error": why }))
+}

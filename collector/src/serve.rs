@@ -1,0 +1,253 @@
+//! `serve`: the receiving process, from its options to its end.
+
+use std::io::{self, Write};
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use data_encoding::HEXLOWER;
+use hickory_server::Server;
+use serde::Serialize;
+use tokio::net::{TcpListener, UdpSocket};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::dns::ZoneServer;
+use crate::fault::Fault;
+use crate::keys::KeyIds;
+use crate::reports::ReportIntake;
+use crate::sentry::{CrashIntake, PROJECT};
+use crate::store::{self, Store};
+use crate::zone::Zone;
+use crate::{listen, reports, sealed, sentry, tls};
+
+const SENTRY_KEY: &str = "sentry-key";
+/// An idle DNS connection over TCP is closed after this long.
+const DNS_TCP_TIME: Duration = Duration::from_secs(5);
+/// Answers waiting on one DNS connection.
+const DNS_TCP_ANSWERS: usize = 32;
+/// For DNS connections when the program ends.
+const DNS_GOODBYE_TIME: Duration = Duration::from_secs(1);
+/// How often another port is tried when the one the system gave for TCP is taken for UDP.
+const PORT_TRIES: usize = 16;
+
+/// The options of `serve`.
+#[derive(clap::Args)]
+pub(crate) struct ServeOptions {
+    /// Where everything is kept; made on the first start.
+    #[arg(long, value_name = "DIR", default_value = store::DEFAULT_FOLDER)]
+    data: PathBuf,
+    /// Where reports and crash reports are taken. Port 0 is any free port.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8443")]
+    https: SocketAddr,
+    /// The same without TLS, on a loopback address only, for trying things out.
+    #[arg(long, value_name = "ADDR")]
+    http: Option<SocketAddr>,
+    /// Where DNS questions are answered, over UDP and TCP.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:5300")]
+    dns: SocketAddr,
+    /// The version zone, a BIND master file. Without it every question is refused.
+    #[arg(long, value_name = "FILE")]
+    zone: Option<PathBuf>,
+    /// The key set senders use. Without it reports are taken whatever key they are sealed for.
+    #[arg(long, value_name = "FILE")]
+    report_keys: Option<PathBuf>,
+    /// A host name or address to put into the server certificate besides the local ones; the first one is also
+    /// used in the addresses printed. May be repeated.
+    #[arg(long = "name", value_name = "HOST")]
+    names: Vec<String>,
+}
+
+/// The line printed when everything listens.
+#[derive(Serialize)]
+struct Ready {
+    ready: bool,
+    https: String,
+    http: Option<String>,
+    dns: String,
+    ca_file: PathBuf,
+    sentry_dsn: String,
+    sentry_dsn_http: Option<String>,
+}
+
+struct Listeners {
+    https: TcpListener,
+    http: Option<TcpListener>,
+    dns_tcp: TcpListener,
+    dns_udp: UdpSocket,
+}
+
+/// Receives until SIGTERM or SIGINT.
+pub(crate) fn run(options: ServeOptions) -> Result<ExitCode, Fault> {
+    if let Some(http) = options.http.filter(|http| !http.ip().is_loopback()) {
+        return Err(Fault::new(format!(
+            "--http {http} is not a loopback address: without TLS reports are taken on this machine only, use --https"
+        )));
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|why| Fault::new(format!("cannot start: {why}")))?;
+    let outcome = runtime.block_on(receive(options));
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    outcome.map(|()| ExitCode::SUCCESS)
+}
+
+async fn receive(options: ServeOptions) -> Result<(), Fault> {
+    // First, so that an early signal is not lost.
+    let mut ends = Ends::new()?;
+    let zone = options.zone.as_deref().map(Zone::read).transpose()?;
+    let key_ids = options.report_keys.as_deref().map(KeyIds::read).transpose()?;
+    let store = Arc::new(Store::create(options.data.clone())?);
+    let public_key = public_key(&store)?;
+    let identity = tls::identity(&store, options.https.ip(), &options.names)?;
+    let listeners = Listeners::bind(&options).await?;
+    let ready = ready(&listeners, &options, &public_key, identity.ca_file)?;
+
+    let routes = reports::routes(Arc::new(ReportIntake { store: Arc::clone(&store), key_ids }))
+        .merge(sentry::routes(Arc::new(CrashIntake { store: Arc::clone(&store), public_key })));
+    let mut dns = Server::new(ZoneServer::new(zone, store));
+    dns.register_socket(listeners.dns_udp);
+    dns.register_listener(listeners.dns_tcp, DNS_TCP_TIME, DNS_TCP_ANSWERS);
+    let (stop, stopped) = watch::channel(false);
+    let https = listen::serve(listeners.https, Some(identity.acceptor), routes.clone(), stopped.clone());
+    let https = tokio::spawn(https);
+    let http = tokio::spawn(serve_http(listeners.http, routes, stopped));
+
+    announce(&ready)?;
+    ends.wait().await;
+
+    let _ = stop.send(true);
+    // Nothing is lost with a DNS connection: the asker asks again.
+    let _ = tokio::time::timeout(DNS_GOODBYE_TIME, dns.shutdown_gracefully()).await;
+    for task in [https, http] {
+        task.await.map_err(|why| Fault::new(format!("a listener failed: {why}")))?;
+    }
+    Ok(())
+}
+
+async fn serve_http(listener: Option<TcpListener>, routes: Router, stopped: watch::Receiver<bool>) {
+    if let Some(listener) = listener {
+        listen::serve(listener, None, routes, stopped).await;
+    }
+}
+
+/// The two signals that end the program.
+struct Ends {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Ends {
+    fn new() -> Result<Self, Fault> {
+        let cannot = |why: io::Error| Fault::new(format!("cannot watch for signals: {why}"));
+        Ok(Self {
+            terminate: signal(SignalKind::terminate()).map_err(cannot)?,
+            interrupt: signal(SignalKind::interrupt()).map_err(cannot)?,
+        })
+    }
+
+    async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+impl Listeners {
+    async fn bind(options: &ServeOptions) -> Result<Self, Fault> {
+        let https = bind_tcp("--https", options.https).await?;
+        let http = match options.http {
+            Some(address) => Some(bind_tcp("--http", address).await?),
+            None => None,
+        };
+        let (dns_tcp, dns_udp) = bind_dns(options.dns).await?;
+        Ok(Self { https, http, dns_tcp, dns_udp })
+    }
+}
+
+async fn bind_tcp(option: &str, address: SocketAddr) -> Result<TcpListener, Fault> {
+    TcpListener::bind(address).await.map_err(|why| cannot_listen(option, address, &why))
+}
+
+fn cannot_listen(option: &str, address: SocketAddr, why: &io::Error) -> Fault {
+    Fault::new(format!("cannot listen on {address}: {why}; choose another address with {option}"))
+}
+
+/// UDP and TCP on the same port, whichever it is.
+async fn bind_dns(address: SocketAddr) -> Result<(TcpListener, UdpSocket), Fault> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let tcp = bind_tcp("--dns", address).await?;
+        let same_port = local_address(&tcp)?;
+        match UdpSocket::bind(same_port).await {
+            Ok(udp) => return Ok((tcp, udp)),
+            Err(why) if why.kind() == io::ErrorKind::AddrInUse && address.port() == 0 && tries < PORT_TRIES => {}
+            Err(why) => return Err(cannot_listen("--dns", same_port, &why)),
+        }
+    }
+}
+
+fn local_address(listener: &TcpListener) -> Result<SocketAddr, Fault> {
+    listener.local_addr().map_err(|why| Fault::new(format!("cannot ask for a listener's address: {why}")))
+}
+
+/// The public key of the DSN, made on the first start.
+fn public_key(store: &Store) -> Result<String, Fault> {
+    if let Some(kept) = store.read(SENTRY_KEY)? {
+        let kept = kept.trim().to_owned();
+        if sealed::is_id(&kept) {
+            return Ok(kept);
+        }
+        let path = store.path(SENTRY_KEY);
+        return Err(Fault::at("use the key in", &path, "expected 32 hex digits; delete it to get a new one"));
+    }
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|why| Fault::new(format!("no random numbers: {why}")))?;
+    let key = HEXLOWER.encode(&bytes);
+    store.write(SENTRY_KEY, format!("{key}\n").as_bytes())?;
+    Ok(key)
+}
+
+fn ready(listeners: &Listeners, options: &ServeOptions, key: &str, ca_file: PathBuf) -> Result<Ready, Fault> {
+    let https = match options.names.first() {
+        Some(name) => format!("{}:{}", bracketed(name), local_address(&listeners.https)?.port()),
+        None => reachable(local_address(&listeners.https)?).to_string(),
+    };
+    let http = listeners.http.as_ref().map(local_address).transpose()?;
+    Ok(Ready {
+        ready: true,
+        https: format!("https://{https}"),
+        http: http.map(|address| format!("http://{address}")),
+        dns: reachable(local_address(&listeners.dns_tcp)?).to_string(),
+        ca_file,
+        sentry_dsn: format!("https://{key}@{https}/{PROJECT}"),
+        sentry_dsn_http: http.map(|address| format!("http://{key}@{address}/{PROJECT}")),
+    })
+}
+
+/// An address to which a client on this machine can connect.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::from([127, 0, 0, 1]),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+/// A host as it stands in a URL.
+fn bracketed(host: &str) -> String {
+    if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
+}
+
+fn announce(ready: &Ready) -> Result<(), Fault> {
+    let cannot = |why: io::Error| Fault::new(format!("cannot write to stdout: {why}"));
+    let line = serde_json::to_string(ready).map_err(|why| Fault::new(why.to_string()))?;
+    let mut stdout = io::stdout().lock();
+    writeln!(stdout, "{line}").map_err(cannot)?;
+    stdout.flush().map_err(cannot)
+}

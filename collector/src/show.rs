@@ -1,0 +1,248 @@
+//! `show`: what was received, for people and, with `--json`, for programs.
+
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::fault::Fault;
+use crate::query::{self, VersionQuery};
+use crate::sealed::{HEADER_BYTES, Header};
+use crate::store::{OLD_QUERY_LOG, QUERY_LOG, Shelf, Store};
+use crate::table::{clip, counted, plain_text, printable, size};
+
+/// The newest version queries shown to people.
+const MOST_QUERIES: usize = 50;
+
+#[derive(Deserialize)]
+struct LoggedQuery {
+    time: String,
+    name: String,
+}
+
+/// One thing received, as it is printed with `--json`.
+#[derive(Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+enum Item {
+    VersionQuery {
+        time: String,
+        #[serde(flatten)]
+        query: VersionQuery,
+    },
+    /// A TXT question below the zone that is no version query.
+    OtherQuery {
+        time: String,
+        name: String,
+        reason: String,
+    },
+    Report {
+        report_id: String,
+        day: String,
+        bytes: u64,
+        key_id: String,
+    },
+    Crash(Crash),
+}
+
+/// A crash report's contents. A missing value is null.
+#[derive(Serialize)]
+struct Crash {
+    event_id: String,
+    time: Value,
+    description: Value,
+    signal: Value,
+    exit_code: Value,
+    core_dump: Value,
+    release: Value,
+    cluster: Value,
+    node: Value,
+}
+
+/// What was received.
+#[derive(Default)]
+struct Received {
+    queries: Vec<Item>,
+    reports: Vec<Item>,
+    crashes: Vec<Item>,
+    /// Files that could not be read.
+    damaged: usize,
+}
+
+/// Prints what is in the folder.
+pub(crate) fn run(data: PathBuf, zone: Option<&str>, json: bool) -> Result<ExitCode, Fault> {
+    let received = Received::read(&Store::open(data)?, zone)?;
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    let printed = if json { received.write_json(&mut out) } else { received.write_tables(&mut out) };
+    printed.and_then(|()| out.flush()).map_err(|why| Fault::new(format!("cannot write to stdout: {why}")))?;
+    Ok(if received.damaged == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+impl Received {
+    fn read(store: &Store, zone: Option<&str>) -> Result<Self, Fault> {
+        let mut received = Self::default();
+        for name in [OLD_QUERY_LOG, QUERY_LOG] {
+            received.read_queries(&store.path(name), zone)?;
+        }
+        for path in store.list(Shelf::Reports)? {
+            let report = received.unless_damaged(&path, read_report(&path));
+            received.reports.extend(report);
+        }
+        for path in store.list(Shelf::Crashes)? {
+            let crash = received.unless_damaged(&path, read_crash(&path));
+            received.crashes.extend(crash);
+        }
+        received.crashes.sort_by_key(|item| match item {
+            Item::Crash(crash) => plain_text(&crash.time),
+            _ => String::new(),
+        });
+        Ok(received)
+    }
+
+    fn unless_damaged(&mut self, path: &Path, item: Result<Item, String>) -> Option<Item> {
+        match item {
+            Ok(item) => Some(item),
+            Err(why) => {
+                self.damaged += 1;
+                crate::complain(&Fault::at("read", path, why));
+                None
+            }
+        }
+    }
+
+    fn read_queries(&mut self, path: &Path, zone: Option<&str>) -> Result<(), Fault> {
+        let file = match File::open(path) {
+            Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(()),
+            file => file.map_err(|why| Fault::at("read", path, why))?,
+        };
+        for line in BufReader::new(file).lines() {
+            let line = line.map_err(|why| Fault::at("read", path, why))?;
+            // A line cut off by a crash or a full disk is one lost query.
+            let Ok(LoggedQuery { time, name }) = serde_json::from_str(&line) else { continue };
+            self.queries.push(match query::decode(&name, zone) {
+                Ok(query) => Item::VersionQuery { time, query },
+                Err(reason) => Item::OtherQuery { time, name, reason },
+            });
+        }
+        Ok(())
+    }
+
+    fn write_json(&self, out: &mut impl Write) -> io::Result<()> {
+        for item in self.queries.iter().chain(&self.reports).chain(&self.crashes) {
+            serde_json::to_writer(&mut *out, item)?;
+            writeln!(out)?;
+        }
+        Ok(())
+    }
+
+    fn write_tables(&self, out: &mut impl Write) -> io::Result<()> {
+        self.write_queries(out)?;
+        writeln!(out, "\nDaily reports: {} (sealed; `open` reads them, with the private key)", self.reports.len())?;
+        for item in &self.reports {
+            if let Item::Report { report_id, day, bytes, key_id } = item {
+                writeln!(out, "  {day}  report {report_id}  {:>9}  key {key_id}", size(*bytes))?;
+            }
+        }
+        writeln!(out, "\nCrash reports: {}", self.crashes.len())?;
+        for item in &self.crashes {
+            if let Item::Crash(crash) = item {
+                crash.write(out)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn write_queries(&self, out: &mut impl Write) -> io::Result<()> {
+        let (ours, others): (Vec<_>, Vec<_>) =
+            self.queries.iter().partition(|item| matches!(item, Item::VersionQuery { .. }));
+        writeln!(out, "Version queries: {}", ours.len())?;
+        let older = ours.len().saturating_sub(MOST_QUERIES);
+        if older > 0 {
+            writeln!(out, "  … {} before these; --json shows all", counted(older, "older one"))?;
+        }
+        for item in &ours[older..] {
+            if let Item::VersionQuery { time, query } = item {
+                let VersionQuery { version, cluster, node, day } = query;
+                let version = clip(&printable(version), 24);
+                writeln!(out, "  {}  {version:<14}  cluster {cluster}  node {node}  day {day}", printable(time))?;
+            }
+        }
+        if !others.is_empty() {
+            writeln!(out, "  and {} below the zone; --json says which", counted(others.len(), "other TXT question"))?;
+        }
+        Ok(())
+    }
+}
+
+fn read_report(path: &Path) -> Result<Item, String> {
+    let mut file = File::open(path).map_err(|why| why.to_string())?;
+    let bytes = file.metadata().map_err(|why| why.to_string())?.len();
+    let mut header = [0; HEADER_BYTES];
+    file.read_exact(&mut header).map_err(|why| why.to_string())?;
+    let header = Header::parse(&header)?;
+    Ok(Item::Report { day: header.date(), report_id: header.report_id, bytes, key_id: header.key_id })
+}
+
+fn read_crash(path: &Path) -> Result<Item, String> {
+    let bytes = fs::read(path).map_err(|why| why.to_string())?;
+    let event: Value = serde_json::from_slice(&bytes).map_err(|why| why.to_string())?;
+    let at = |pointer: &str| event.pointer(pointer).cloned().unwrap_or_default();
+    let tag = |name: &str| tag(&event, name);
+    Ok(Item::Crash(Crash {
+        event_id: path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+        time: time_of(at("/timestamp")),
+        description: description(&event),
+        signal: tag("signal"),
+        exit_code: tag("exit_code"),
+        core_dump: tag("core_dump"),
+        release: at("/release"),
+        cluster: tag("cluster_id"),
+        node: tag("node_id"),
+    }))
+}
+
+/// The exception's text. Its list may stand in `values` or alone.
+fn description(event: &Value) -> Value {
+    let text = event.pointer("/exception/values/0/value").or_else(|| event.pointer("/exception/0/value"));
+    text.cloned().unwrap_or_default()
+}
+
+/// Tags are an object or a list of pairs.
+fn tag(event: &Value, name: &str) -> Value {
+    let tags = event.get("tags").unwrap_or(&Value::Null);
+    let in_list = || {
+        let pairs = tags.as_array()?.iter().filter_map(Value::as_array);
+        pairs.filter(|pair| pair.first().and_then(Value::as_str) == Some(name)).find_map(|pair| pair.get(1).cloned())
+    };
+    tags.get(name).cloned().or_else(in_list).unwrap_or_default()
+}
+
+/// A time is RFC 3339 or Unix seconds.
+fn time_of(timestamp: Value) -> Value {
+    let seconds = timestamp.as_f64().and_then(|seconds| std::time::Duration::try_from_secs_f64(seconds).ok());
+    match seconds.and_then(|seconds| std::time::UNIX_EPOCH.checked_add(seconds)) {
+        // humantime writes years up to 9999.
+        Some(time) if timestamp.as_f64() < Some(253_402_300_800.0) => {
+            humantime::format_rfc3339_seconds(time).to_string().into()
+        }
+        _ => timestamp,
+    }
+}
+
+impl Crash {
+    fn write(&self, out: &mut impl Write) -> io::Result<()> {
+        let short = |value: &Value| clip(&plain_text(value), 40);
+        writeln!(out, "  {}  {}", short(&self.time), clip(&plain_text(&self.description), 300))?;
+        writeln!(
+            out,
+            "      {} · signal {} · exit code {} · core dump {}",
+            short(&self.release),
+            short(&self.signal),
+            short(&self.exit_code),
+            short(&self.core_dump)
+        )?;
+        writeln!(out, "      cluster {}  node {}  event {}", short(&self.cluster), short(&self.node), self.event_id)
+    }
+}

@@ -1,0 +1,125 @@
+use std::fs;
+
+use hickory_server::proto::op::{Message, ResponseCode};
+use hickory_server::proto::rr::{DNSClass, RecordType};
+
+use crate::program::{Collector, Scratch};
+
+const ZONE: &str = "\
+$ORIGIN latest.example.
+$TTL 3600
+@\tIN\tSOA\tns.latest.example. hostmaster.latest.example. 1 3600 600 1209600 300
+@\tIN\tNS\tns.latest.example.
+ns\tIN\tA\t192.0.2.1
+*.o1\tIN\tTXT\t\"o1 v=* l=2.8.2 e=1800000000 g=xyz\"
+*.68n3gbg.o1\tIN\tTXT\t\"o1 v=68n3gbg s=3\" \" a=OND-1\"
+";
+
+fn start(scratch: &Scratch) -> Collector {
+    let zone = scratch.file("zone", ZONE);
+    Collector::start(scratch, &["--zone", zone.to_str().unwrap()])
+}
+
+fn texts(message: &Message) -> Vec<String> {
+    message.answers.iter().map(|record| record.data.to_string()).collect()
+}
+
+fn no_data(message: &Message) -> bool {
+    message.metadata.response_code == ResponseCode::NoError
+        && message.answers.is_empty()
+        && message.authorities.len() == 1
+        && message.authorities[0].record_type() == RecordType::SOA
+        && message.authorities[0].ttl == 300
+}
+
+#[test]
+fn the_general_answer_is_given_to_every_version_and_blob() {
+    let scratch = Scratch::new();
+    let collector = start(&scratch);
+    let name = format!("{}.68n3gbi.o1.latest.example.", "v".repeat(63));
+    for message in [collector.ask(&name, RecordType::TXT), collector.ask_tcp(&name, RecordType::TXT)] {
+        assert_eq!(message.metadata.response_code, ResponseCode::NoError);
+        assert!(message.metadata.authoritative && !message.metadata.recursion_available);
+        assert_eq!(texts(&message), ["o1 v=* l=2.8.2 e=1800000000 g=xyz"]);
+        assert_eq!(message.answers[0].ttl, 3600);
+    }
+}
+
+#[test]
+fn an_override_comes_first_and_nothing_below_it_falls_back() {
+    let scratch = Scratch::new();
+    let collector = start(&scratch);
+    assert_eq!(texts(&collector.ask("b.68n3gbg.o1.latest.example.", RecordType::TXT)), ["o1 v=68n3gbg s=3 a=OND-1"]);
+    assert!(no_data(&collector.ask("b.68n3gbg.o1.latest.example.", RecordType::A)));
+    // An existing wildcard name is the closest encloser of what is below it, and it has no wildcard of its own.
+    let below = collector.ask("b.*.68n3gbg.o1.latest.example.", RecordType::TXT);
+    assert_eq!((below.metadata.response_code, below.answers.len()), (ResponseCode::NXDomain, 0));
+}
+
+#[test]
+fn names_between_are_empty_and_exist() {
+    let scratch = Scratch::new();
+    let collector = start(&scratch);
+    for name in ["o1.latest.example.", "68n3gbg.o1.latest.example.", "latest.example."] {
+        assert!(no_data(&collector.ask(name, RecordType::TXT)), "{name}");
+    }
+    // QNAME minimisation asks for A along the way.
+    for name in ["o1.latest.example.", "68n3gbi.o1.latest.example."] {
+        assert!(no_data(&collector.ask(name, RecordType::A)), "{name}");
+    }
+    assert_eq!(collector.ask("o2.latest.example.", RecordType::TXT).metadata.response_code, ResponseCode::NXDomain);
+}
+
+#[test]
+fn upper_and_lower_case_come_back_as_asked() {
+    let scratch = Scratch::new();
+    let collector = start(&scratch);
+    let name = "BlOb.68N3gBi.O1.LaTeSt.eXaMpLe.";
+    let message = collector.ask(name, RecordType::TXT);
+    assert_eq!(message.queries[0].name().to_ascii(), name);
+    assert_eq!(message.answers[0].name.to_ascii(), name);
+}
+
+#[test]
+fn other_zones_classes_and_transfers_are_refused() {
+    let scratch = Scratch::new();
+    let collector = start(&scratch);
+    let refused = |message: Message| assert_eq!(message.metadata.response_code, ResponseCode::Refused);
+    refused(collector.ask("example.", RecordType::TXT));
+    refused(collector.ask("www.elsewhere.", RecordType::A));
+    refused(collector.ask_class("a.b.o1.latest.example.", RecordType::TXT, DNSClass::CH));
+    refused(collector.ask_tcp("latest.example.", RecordType::AXFR));
+}
+
+#[test]
+fn without_a_zone_everything_is_refused() {
+    let scratch = Scratch::new();
+    let collector = Collector::start(&scratch, &[]);
+    let message = collector.ask("a.b.o1.latest.example.", RecordType::TXT);
+    assert_eq!(message.metadata.response_code, ResponseCode::Refused);
+}
+
+#[test]
+fn the_apex_and_the_name_server_are_answered() {
+    let scratch = Scratch::new();
+    let collector = start(&scratch);
+    assert_eq!(texts(&collector.ask("latest.example.", RecordType::NS)), ["ns.latest.example."]);
+    assert_eq!(texts(&collector.ask("ns.latest.example.", RecordType::A)), ["192.0.2.1"]);
+    assert_eq!(collector.ask("latest.example.", RecordType::SOA).answers.len(), 1);
+}
+
+#[test]
+fn text_questions_below_the_zone_are_noted_without_the_asker() {
+    let scratch = Scratch::new();
+    let collector = start(&scratch);
+    collector.ask("Blob.ver.o1.latest.example.", RecordType::TXT);
+    collector.ask("blob.ver.o1.latest.example.", RecordType::A);
+    collector.ask("latest.example.", RecordType::TXT);
+    collector.ask("blob.ver.o1.elsewhere.", RecordType::TXT);
+    let log = fs::read_to_string(scratch.data().join("queries.jsonl")).unwrap();
+    let [line] = log.lines().collect::<Vec<_>>()[..] else { panic!("{log}") };
+    let line: serde_json::Map<String, serde_json::Value> = serde_json::from_str(line).unwrap();
+    assert_eq!(line["name"], "blob.ver.o1.latest.example.");
+    assert!(line["time"].as_str().unwrap().ends_with('Z'));
+    assert_eq!(line.len(), 2);
+}

@@ -1,0 +1,223 @@
+//! The program under test, and plain clients for its three protocols.
+
+use std::fs;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use hickory_server::proto::op::{Message, Query};
+use hickory_server::proto::rr::{DNSClass, Name, RecordType};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+
+const TIME: Duration = Duration::from_secs(20);
+
+/// A folder of its own, removed at the end.
+pub(crate) struct Scratch(pub(crate) PathBuf);
+
+impl Scratch {
+    pub(crate) fn new() -> Self {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let name = format!("ondat-collector-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(name);
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    pub(crate) fn file(&self, name: &str, contents: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.0.join(name);
+        fs::write(&path, contents).unwrap();
+        path
+    }
+
+    pub(crate) fn data(&self) -> PathBuf {
+        self.0.join("data")
+    }
+
+    /// Runs another subcommand on the same folder.
+    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
+        command().args(arguments).arg("--data").arg(self.data()).output().unwrap()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+pub(crate) fn command() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_ondat-telemetry-collector"))
+}
+
+/// A running `serve`.
+pub(crate) struct Collector {
+    child: Child,
+    pub(crate) ready: Value,
+}
+
+impl Collector {
+    /// Starts it on free ports and waits for its line.
+    pub(crate) fn start(scratch: &Scratch, more: &[&str]) -> Self {
+        let mut child = command()
+            .args(["serve", "--https", "127.0.0.1:0", "--dns", "127.0.0.1:0", "--data"])
+            .arg(scratch.data())
+            .args(more)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        Self { child, ready: serde_json::from_str(&line).unwrap() }
+    }
+
+    /// Ends it as its administrator would; its exit code.
+    pub(crate) fn stop(mut self, signal: Signal) -> Option<i32> {
+        kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), signal).unwrap();
+        self.child.wait().unwrap().code()
+    }
+
+    pub(crate) fn text(&self, name: &str) -> String {
+        self.ready[name].as_str().unwrap().to_owned()
+    }
+
+    fn address(&self, name: &str) -> SocketAddr {
+        let text = self.text(name);
+        text.rsplit_once('/').map_or(text.as_str(), |(_, address)| address).parse().unwrap()
+    }
+
+    /// The public key of the DSN.
+    pub(crate) fn sentry_key(&self) -> String {
+        let dsn = self.text("sentry_dsn");
+        dsn.strip_prefix("https://").unwrap().split_once('@').unwrap().0.to_owned()
+    }
+
+    /// One request over TLS, trusting the collector's own authority and nothing else.
+    pub(crate) fn https(&self, request: &Request<'_>) -> Response {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(self.text("ca_file")).unwrap()).unwrap();
+        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let name = ServerName::try_from("127.0.0.1").unwrap();
+        let connection = ClientConnection::new(Arc::new(config), name).unwrap();
+        request.send(StreamOwned::new(connection, connect(self.address("https"))))
+    }
+
+    /// One request without TLS.
+    pub(crate) fn http(&self, request: &Request<'_>) -> Response {
+        request.send(connect(self.address("http")))
+    }
+
+    /// A question over UDP.
+    pub(crate) fn ask(&self, name: &str, record_type: RecordType) -> Message {
+        self.ask_class(name, record_type, DNSClass::IN)
+    }
+
+    pub(crate) fn ask_class(&self, name: &str, record_type: RecordType, class: DNSClass) -> Message {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_read_timeout(Some(TIME)).unwrap();
+        socket.send_to(&question(name, record_type, class), self.address("dns")).unwrap();
+        let mut answer = [0; 4096];
+        let length = socket.recv(&mut answer).unwrap();
+        Message::from_vec(&answer[..length]).unwrap()
+    }
+
+    /// A question over TCP.
+    pub(crate) fn ask_tcp(&self, name: &str, record_type: RecordType) -> Message {
+        let mut stream = connect(self.address("dns"));
+        let question = question(name, record_type, DNSClass::IN);
+        stream.write_all(&u16::try_from(question.len()).unwrap().to_be_bytes()).unwrap();
+        stream.write_all(&question).unwrap();
+        let mut length = [0; 2];
+        stream.read_exact(&mut length).unwrap();
+        let mut answer = vec![0; u16::from_be_bytes(length).into()];
+        stream.read_exact(&mut answer).unwrap();
+        Message::from_vec(&answer).unwrap()
+    }
+}
+
+impl Drop for Collector {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(TIME)).unwrap();
+    stream.set_write_timeout(Some(TIME)).unwrap();
+    stream
+}
+
+fn question(name: &str, record_type: RecordType, class: DNSClass) -> Vec<u8> {
+    let mut query = Query::query(Name::from_ascii(name).unwrap(), record_type);
+    query.set_query_class(class);
+    let mut message = Message::query();
+    message.add_query(query);
+    message.to_vec().unwrap()
+}
+
+/// A request as it is written.
+#[derive(Clone)]
+pub(crate) struct Request<'a> {
+    pub(crate) line: String,
+    pub(crate) headers: Vec<(&'a str, String)>,
+    pub(crate) body: &'a [u8],
+}
+
+impl Request<'_> {
+    fn send(&self, mut stream: impl Read + Write) -> Response {
+        let mut head = format!("{} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n", self.line);
+        for (name, value) in &self.headers {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        if !self.headers.iter().any(|(name, _)| *name == "Transfer-Encoding" || *name == "Content-Length") {
+            head.push_str(&format!("Content-Length: {}\r\n", self.body.len()));
+        }
+        head.push_str("\r\n");
+        stream.write_all(head.as_bytes()).unwrap();
+        stream.write_all(self.body).unwrap();
+        stream.flush().unwrap();
+        let mut answer = Vec::new();
+        match stream.read_to_end(&mut answer) {
+            // Some servers end TLS without saying so.
+            Err(why) if why.kind() != io::ErrorKind::UnexpectedEof => panic!("{why}"),
+            _ => Response::parse(&answer),
+        }
+    }
+}
+
+/// An answer.
+#[derive(Debug)]
+pub(crate) struct Response {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: String,
+}
+
+impl Response {
+    fn parse(bytes: &[u8]) -> Self {
+        let text = String::from_utf8(bytes.to_vec()).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        Self { status, head: head.to_owned(), body: body.to_owned() }
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        assert_eq!(self.body.matches('\n').count(), 1, "one line: {:?}", self.body);
+        serde_json::from_str(&self.body).unwrap()
+    }
+}

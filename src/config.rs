@@ -1,0 +1,525 @@
+//! What was said ([`ConfigBuilder`]) and what is true ([`Config`]): settings are read once and never looked at twice.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use semver::Version;
+
+use crate::client::{LogFn, ReportFn, VersionFn};
+use crate::crash::sentry::Dsn;
+use crate::error::Error;
+use crate::identity::{Identity, Purpose};
+use crate::report::fields::Level as FieldLevel;
+use crate::schedule;
+use crate::seal::KeySet;
+use crate::spec;
+use crate::state::StateDir;
+use crate::switches::{Objection, Switch, objects};
+use crate::transport::https::{Endpoint, HttpsSettings, read_certificates};
+use crate::version::answer::VersionKey;
+use crate::version::query::version_label;
+
+/// The default bound of one network call.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
+/// The longest setting but for key sets and cluster specs, in bytes.
+pub const LONGEST_SETTING: usize = 4096;
+/// The longest key set or cluster spec, in bytes.
+pub const LONGEST_DOCUMENT: usize = 1 << 20;
+
+/// What was said so far. Setters keep the first bad value's error for [`build`](Self::build).
+#[derive(Default)]
+pub struct ConfigBuilder {
+    component: Option<String>,
+    version: Option<(String, Version)>,
+    cluster_id: Option<String>,
+    node_id: Option<String>,
+    identity_key: Option<[u8; 32]>,
+    state_dir: Option<PathBuf>,
+    host_switches: Option<u32>,
+    objections: Vec<Objection>,
+    version_zone: Option<String>,
+    version_keys: Vec<VersionKey>,
+    nameservers: Option<Vec<SocketAddr>>,
+    report_url: Option<Endpoint>,
+    report_keys: Option<KeySet>,
+    sentry_dsn: Option<Dsn>,
+    https: HttpsSettings,
+    timeout: Option<Duration>,
+    monitor_path: Option<PathBuf>,
+    k8s_distribution: Option<String>,
+    log: Option<(i32, LogFn)>,
+    on_version: Option<VersionFn>,
+    on_report: Option<ReportFn>,
+    first_error: Option<Error>,
+}
+
+/// What is true for one client.
+#[derive(Clone)]
+pub struct Config {
+    /// The component's name.
+    pub component: String,
+    /// The running version as it was given.
+    pub version_text: String,
+    /// The running version.
+    pub version: Version,
+    /// Its label in the version zone.
+    pub version_label: String,
+    /// The identity, for the ids in reports.
+    pub identity: Identity,
+    /// The anonymised cluster id.
+    pub cluster: [u8; 16],
+    /// The anonymised node id.
+    pub node: [u8; 16],
+    /// The node's moment of the day, in seconds.
+    pub slot: i64,
+    /// Where things survive a restart.
+    pub state_dir: Option<StateDir>,
+    /// The host's word on the switches.
+    pub host_switches: u32,
+    /// What the environment and the cluster spec turned off.
+    pub objections: Vec<Objection>,
+    /// The version zone, lower case, without its last dot.
+    pub version_zone: Option<String>,
+    /// Keys that sign version answers.
+    pub version_keys: Vec<VersionKey>,
+    /// DNS servers; none: the system's.
+    pub nameservers: Option<Vec<SocketAddr>>,
+    /// The collector.
+    pub report_url: Option<Endpoint>,
+    /// Keys to seal reports for.
+    pub report_keys: Option<KeySet>,
+    /// Where crash reports go.
+    pub sentry_dsn: Option<Dsn>,
+    /// Proxy and roots.
+    pub https: HttpsSettings,
+    /// The bound of one network call.
+    pub timeout: Duration,
+    /// The crash monitor's program.
+    pub monitor_path: Option<PathBuf>,
+    /// `k8s_distribution`, from the cluster spec.
+    pub k8s_distribution: Option<String>,
+    /// The log callback and the most verbose priority it wants.
+    pub log: Option<(i32, LogFn)>,
+    /// Told when the verdict or the latest version changes.
+    pub on_version: Option<VersionFn>,
+    /// Fills the daily report.
+    pub on_report: Option<ReportFn>,
+}
+
+impl ConfigBuilder {
+    /// Nothing said yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Keeps the first error for [`build`](Self::build).
+    pub fn remember(&mut self, error: Error) {
+        self.first_error.get_or_insert(error);
+    }
+
+    /// Keeps a parsed value, or the error with the setting's name.
+    fn accept<T>(&mut self, setting: &str, value: Result<T, String>) -> Option<T> {
+        value.map_err(|why| self.remember(Error::InvalidConfig(format!("{setting}: {why}")))).ok()
+    }
+
+    /// Sets a text setting by its name, as in the C interface without `ondat_telemetry_config_set_`.
+    pub fn set(&mut self, setting: Setting, value: &str) {
+        let name = setting.name();
+        match setting {
+            Setting::Component => self.component = self.accept(name, component(value)),
+            Setting::Version => self.version = self.accept(name, version(value)),
+            Setting::ClusterId => self.cluster_id = self.accept(name, raw_id(value)),
+            Setting::NodeId => self.node_id = self.accept(name, raw_id(value)),
+            Setting::StateDir => self.state_dir = self.accept(name, path(value)),
+            Setting::VersionZone => self.version_zone = self.accept(name, zone(value)),
+            Setting::VersionKey => self.version_keys = self.accept(name, version_keys(value)).unwrap_or_default(),
+            Setting::Nameservers => self.nameservers = self.accept(name, nameservers(value)),
+            Setting::ReportUrl => self.report_url = self.accept(name, Endpoint::parse(value)),
+            Setting::ReportKeys => self.report_keys = self.accept(name, KeySet::parse(value)),
+            Setting::SentryDsn => self.sentry_dsn = self.accept(name, Dsn::parse(value)),
+            Setting::Proxy => self.https.proxy.explicit = self.accept(name, proxy(value)),
+            Setting::CaFile => {
+                let file = self.accept(name, ca_file(value));
+                self.https.ca_files.extend(file);
+            }
+            Setting::MonitorPath => self.monitor_path = self.accept(name, path(value)),
+        }
+    }
+
+    /// The key shared by the cluster from which ids are made; 32 bytes.
+    pub fn set_identity_key(&mut self, key: &[u8]) {
+        let length = key.len();
+        self.identity_key =
+            self.accept("identity_key", key.try_into().map_err(|_| format!("{length} bytes instead of 32")));
+    }
+
+    /// The host's own word on the switches, a mask of bits.
+    pub fn set_switches(&mut self, on: u32) {
+        if on & !Switch::ALL_BITS != 0 {
+            self.remember(Error::InvalidArgument(format!("switches: {on:#x} has bits that are no switches")));
+            return;
+        }
+        self.host_switches = Some(on);
+    }
+
+    /// The bound of one network call in milliseconds.
+    pub fn set_timeout_ms(&mut self, milliseconds: u32) {
+        if milliseconds == 0 {
+            self.remember(Error::InvalidConfig("timeout_ms: 0 leaves no time; expected 1 to 4294967295".to_owned()));
+            return;
+        }
+        self.timeout = Some(Duration::from_millis(milliseconds.into()));
+    }
+
+    /// The log callback; `level` is the most verbose priority it gets (syslog(3): 3 error to 7 debug).
+    pub fn set_log(&mut self, level: i32, log: LogFn) {
+        self.log = Some((level, log));
+    }
+
+    /// The version callback.
+    pub fn set_on_version(&mut self, on_version: VersionFn) {
+        self.on_version = Some(on_version);
+    }
+
+    /// The report callback.
+    pub fn set_on_report(&mut self, on_report: ReportFn) {
+        self.on_report = Some(on_report);
+    }
+
+    /// Reads the variables of docs/settings.md from the process's environment.
+    pub fn load_env(&mut self) {
+        self.load_variables("environment", |name| match std::env::var(name) {
+            Ok(value) => Ok(Some(value)),
+            Err(std::env::VarError::NotPresent) => Ok(None),
+            Err(std::env::VarError::NotUnicode(_)) => Err("not UTF-8".to_owned()),
+        });
+    }
+
+    /// Reads a StorageOSCluster resource.
+    pub fn load_cluster_spec(&mut self, text: &str) {
+        let Some(spec) = self.accept("cluster spec", spec::parse(text)) else { return };
+        if spec.disable_telemetry {
+            self.object(Switch::ALL, "cluster spec disableTelemetry");
+        }
+        self.load_variables("cluster spec environment", |name| Ok(spec.environment.get(name).cloned()));
+        if let Some(distro) = spec.k8s_distro.filter(|distro| !distro.is_empty()) {
+            let field = FieldLevel::Cluster.field("k8s_distribution");
+            let checked = field.map_or(Ok(()), |field| field.check(&distro.as_str().into()));
+            self.k8s_distribution = self.accept("cluster spec k8sDistro", checked.map(|()| distro));
+        }
+    }
+
+    fn load_variables(&mut self, origin: &str, variable: impl Fn(&str) -> Result<Option<String>, String>) {
+        let read =
+            |builder: &mut Self, name: &str| builder.accept(&format!("{origin} {name}"), variable(name)).flatten();
+        for (name, switches) in SWITCH_VARIABLES {
+            // What cannot be read objects: a privacy switch fails closed, and it is no reason to refuse to start.
+            if variable(name).unwrap_or_else(|_| Some("not UTF-8".to_owned())).is_some_and(|value| objects(&value)) {
+                self.object(switches.iter().copied(), &format!("{origin} {name}"));
+            }
+        }
+        let mut first_of =
+            |names: [&str; 2]| names.into_iter().find_map(|name| read(self, name).filter(|value| !value.is_empty()));
+        let (http, https, no_proxy) = (
+            first_of(["HTTP_PROXY", "http_proxy"]),
+            first_of(["HTTPS_PROXY", "https_proxy"]),
+            first_of(["NO_PROXY", "no_proxy"]),
+        );
+        let proxy = &mut self.https.proxy;
+        proxy.http = http.unwrap_or_else(|| std::mem::take(&mut proxy.http));
+        proxy.https = https.unwrap_or_else(|| std::mem::take(&mut proxy.https));
+        proxy.no_proxy = no_proxy.unwrap_or_else(|| std::mem::take(&mut proxy.no_proxy));
+        proxy.cgi |= variable("REQUEST_METHOD").is_ok_and(|method| method.is_some_and(|method| !method.is_empty()));
+        let file = read(self, "SSL_CERT_FILE").filter(|file| !file.is_empty());
+        self.https.ca_files.extend(file.map(PathBuf::from));
+        let dirs = read(self, "SSL_CERT_DIR").unwrap_or_default();
+        self.https.ca_dirs.extend(dirs.split(':').filter(|dir| !dir.is_empty()).map(PathBuf::from));
+        for setting in Setting::ALL {
+            let name = format!("ONDAT_TELEMETRY_{}", setting.name().to_ascii_uppercase());
+            if let Some(value) = read(self, &name).filter(|value| !value.is_empty()) {
+                self.set(setting, &value);
+            }
+        }
+        if let Some(milliseconds) = read(self, "ONDAT_TELEMETRY_TIMEOUT_MS").filter(|value| !value.is_empty()) {
+            let parsed = milliseconds.parse().map_err(|_| "not a number of milliseconds".to_owned());
+            if let Some(milliseconds) = self.accept("timeout_ms", parsed) {
+                self.set_timeout_ms(milliseconds);
+            }
+        }
+    }
+
+    fn object(&mut self, switches: impl IntoIterator<Item = Switch>, source: &str) {
+        self.objections.extend(switches.into_iter().map(|switch| Objection { switch, source: source.to_owned() }));
+    }
+
+    /// What is true, or the first thing that was wrong.
+    pub fn build(&self) -> Result<Config, Error> {
+        if let Some(error) = &self.first_error {
+            return Err(error.clone());
+        }
+        let missing = |setting: &str| Error::InvalidConfig(format!("{setting} is required and was not set"));
+        let component = self.component.clone().ok_or_else(|| missing("component"))?;
+        let (version_text, version) = self.version.clone().ok_or_else(|| missing("version"))?;
+        let cluster_id = self.cluster_id.as_deref().ok_or_else(|| missing("cluster_id"))?;
+        let node_id = self.node_id.as_deref().ok_or_else(|| missing("node_id"))?;
+        let identity = self.identity_key.map_or_else(|| Identity::from_cluster_id(cluster_id), Identity::from_key);
+        if self.report_url.is_some() && self.report_keys.is_none() {
+            return Err(Error::InvalidConfig(
+                "report_url is set but report_keys is not: a report is never sent unsealed".to_owned(),
+            ));
+        }
+        let mut https = self.https.clone();
+        https.nameservers.clone_from(&self.nameservers);
+        Ok(Config {
+            component,
+            version_text,
+            version_label: version_label(&version),
+            version,
+            cluster: identity.anonymise(Purpose::Cluster, cluster_id),
+            node: identity.anonymise(Purpose::Node, node_id),
+            slot: schedule::slot(&identity, node_id),
+            identity,
+            state_dir: self.state_dir.as_deref().map(StateDir::open).transpose()?,
+            host_switches: self.host_switches.unwrap_or(Switch::ALL_BITS),
+            objections: self.objections.clone(),
+            version_zone: self.version_zone.clone(),
+            version_keys: self.version_keys.clone(),
+            nameservers: self.nameservers.clone(),
+            report_url: self.report_url.clone(),
+            report_keys: self.report_keys.clone(),
+            sentry_dsn: self.sentry_dsn.clone(),
+            https,
+            timeout: self.timeout.unwrap_or(DEFAULT_TIMEOUT),
+            monitor_path: self.monitor_path.clone(),
+            k8s_distribution: self.k8s_distribution.clone(),
+            log: self.log.as_ref().map(|(level, log)| (*level, Arc::clone(log))),
+            on_version: self.on_version.clone(),
+            on_report: self.on_report.clone(),
+        })
+    }
+}
+
+/// The variables that turn something off.
+const SWITCH_VARIABLES: [(&str, &[Switch]); 5] = [
+    ("DISABLE_VERSION_CHECK", &[Switch::VersionCheck]),
+    ("DISABLE_TELEMETRY", &[Switch::DailyReport]),
+    ("DISABLE_ERROR_REPORTING", &[Switch::CrashReports]),
+    ("DISABLE_CRASH_REPORTING", &[Switch::CrashReports]),
+    ("DO_NOT_TRACK", &Switch::ALL),
+];
+
+/// Settings that are one text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "each is documented at its setter in the C interface")]
+pub enum Setting {
+    Component,
+    Version,
+    ClusterId,
+    NodeId,
+    StateDir,
+    VersionZone,
+    VersionKey,
+    Nameservers,
+    ReportUrl,
+    ReportKeys,
+    SentryDsn,
+    Proxy,
+    CaFile,
+    MonitorPath,
+}
+
+impl Setting {
+    const ALL: [Self; 14] = [
+        Self::Component,
+        Self::Version,
+        Self::ClusterId,
+        Self::NodeId,
+        Self::StateDir,
+        Self::VersionZone,
+        Self::VersionKey,
+        Self::Nameservers,
+        Self::ReportUrl,
+        Self::ReportKeys,
+        Self::SentryDsn,
+        Self::Proxy,
+        Self::CaFile,
+        Self::MonitorPath,
+    ];
+
+    /// The setting's name in the C interface and in error texts.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Component => "component",
+            Self::Version => "version",
+            Self::ClusterId => "cluster_id",
+            Self::NodeId => "node_id",
+            Self::StateDir => "state_dir",
+            Self::VersionZone => "version_zone",
+            Self::VersionKey => "version_key",
+            Self::Nameservers => "nameservers",
+            Self::ReportUrl => "report_url",
+            Self::ReportKeys => "report_keys",
+            Self::SentryDsn => "sentry_dsn",
+            Self::Proxy => "proxy",
+            Self::CaFile => "ca_file",
+            Self::MonitorPath => "monitor_path",
+        }
+    }
+
+    /// The longest value in bytes.
+    pub fn longest(self) -> usize {
+        if self == Self::ReportKeys { LONGEST_DOCUMENT } else { LONGEST_SETTING }
+    }
+}
+
+/// A component's name: `[a-z0-9_.-]{1,64}`.
+pub fn component(text: &str) -> Result<String, String> {
+    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'.' | b'-');
+    if (1..=64).contains(&text.len()) && text.bytes().all(allowed) {
+        Ok(text.to_owned())
+    } else {
+        Err("expected 1 to 64 of a-z 0-9 _ . -".to_owned())
+    }
+}
+
+fn version(text: &str) -> Result<(String, Version), String> {
+    let version = Version::parse(text.strip_prefix('v').unwrap_or(text));
+    match version {
+        Ok(version) if text.len() <= 256 => Ok((text.to_owned(), version)),
+        Ok(_) => Err("longer than 256 bytes".to_owned()),
+        Err(error) => Err(format!("not a SemVer version such as 2.8.2 ({error})")),
+    }
+}
+
+fn raw_id(text: &str) -> Result<String, String> {
+    if (1..=256).contains(&text.len()) { Ok(text.to_owned()) } else { Err("expected 1 to 256 bytes".to_owned()) }
+}
+
+fn path(text: &str) -> Result<PathBuf, String> {
+    if text.is_empty() { Err("empty".to_owned()) } else { Ok(PathBuf::from(text)) }
+}
+
+/// A zone's name in lower case without its last dot. The blob, a 63-byte version label and `o1` take 132 of a
+/// name's 255 octets (RFC 1035, 2.3.4).
+pub fn zone(text: &str) -> Result<String, String> {
+    let name = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    if !name.split('.').all(is_label) {
+        return Err(format!("{text:?} is not a DNS name such as latest.example.com"));
+    }
+    if name.len() > 120 {
+        return Err("longer than 120 bytes: a query name would not fit in 255".to_owned());
+    }
+    Ok(name)
+}
+
+fn version_keys(text: &str) -> Result<Vec<VersionKey>, String> {
+    let keys = text.split(',').map(str::trim).filter(|key| !key.is_empty());
+    let keys: Vec<_> = keys.map(VersionKey::parse).collect::<Result<_, _>>()?;
+    if keys.is_empty() { Err("empty".to_owned()) } else { Ok(keys) }
+}
+
+fn nameservers(text: &str) -> Result<Vec<SocketAddr>, String> {
+    let server = |item: &str| {
+        let bare = item.strip_prefix('[').and_then(|item| item.strip_suffix(']')).unwrap_or(item);
+        match (item.parse(), bare.parse::<IpAddr>()) {
+            (Ok(address), _) => Ok(address),
+            (_, Ok(ip)) => Ok(SocketAddr::new(ip, 53)),
+            _ => Err(format!("{item:?} is not an address such as 192.0.2.1:53 or [2001:db8::1]:53")),
+        }
+    };
+    let servers: Vec<_> =
+        text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(server).collect::<Result<_, _>>()?;
+    if servers.is_empty() { Err("empty".to_owned()) } else { Ok(servers) }
+}
+
+fn proxy(text: &str) -> Result<String, String> {
+    let settings = crate::transport::proxy::ProxySettings { explicit: Some(text.to_owned()), ..Default::default() };
+    settings.choose("https", "example.com", None).map_err(|error| error.to_string())?;
+    Ok(text.to_owned())
+}
+
+fn ca_file(text: &str) -> Result<PathBuf, String> {
+    let path = std::path::absolute(Path::new(text)).map_err(|error| error.to_string())?;
+    read_certificates(&path, &mut Vec::new()).map_err(|why| format!("{}: {why}", path.display()))?;
+    Ok(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn complete() -> ConfigBuilder {
+        let mut builder = ConfigBuilder::new();
+        builder.set(Setting::Component, "dataplane");
+        builder.set(Setting::Version, "2.8.2");
+        builder.set(Setting::ClusterId, "c");
+        builder.set(Setting::NodeId, "n");
+        builder
+    }
+
+    #[test]
+    fn the_first_bad_value_is_reported() {
+        let mut builder = complete();
+        builder.set(Setting::VersionZone, "bad zone");
+        builder.set(Setting::SentryDsn, "nonsense");
+        let error = builder.build().err().unwrap();
+        assert!(error.to_string().starts_with("version_zone:"), "{error}");
+        assert_eq!(error.status(), crate::error::Status::InvalidConfig);
+    }
+
+    #[test]
+    fn a_missing_setting_is_named() {
+        let error = ConfigBuilder::new().build().err().unwrap();
+        assert_eq!(error.to_string(), "component is required and was not set");
+    }
+
+    #[test]
+    fn malformed_settings_are_refused() {
+        for (setting, value) in [
+            (Setting::Component, "Data Plane"),
+            (Setting::Version, "2.8"),
+            (Setting::VersionZone, "a..b"),
+            (Setting::VersionKey, "AAAA"),
+            (Setting::Nameservers, "localhost"),
+            (Setting::ReportUrl, "http://collector.example.com/"),
+            (Setting::ReportUrl, "https://user@host/"),
+            (Setting::ReportKeys, "{}"),
+            (Setting::SentryDsn, "https://x@/1"),
+            (Setting::Proxy, "ftp://proxy"),
+            (Setting::CaFile, "/nonexistent.pem"),
+        ] {
+            let mut builder = complete();
+            builder.set(setting, value);
+            let error = builder.build().err().unwrap().to_string();
+            assert!(error.starts_with(setting.name()), "{setting:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_environment_and_the_spec_object_by_name() {
+        let mut builder = complete();
+        builder
+            .load_variables("environment", |name| Ok((name == "DISABLE_ERROR_REPORTING").then(|| "true".to_owned())));
+        builder.load_cluster_spec("spec: {disableTelemetry: true, k8sDistro: rancher}");
+        let config = builder.build().unwrap();
+        assert_eq!(config.objections.len(), 4);
+        assert_eq!(config.objections[0].source, "environment DISABLE_ERROR_REPORTING");
+        assert_eq!(config.objections[3].source, "cluster spec disableTelemetry");
+        assert_eq!(config.k8s_distribution.as_deref(), Some("rancher"));
+    }
+
+    #[test]
+    fn a_report_url_without_keys_is_a_contradiction() {
+        let mut builder = complete();
+        builder.set(Setting::ReportUrl, "https://collector.example.com");
+        assert!(builder.build().err().unwrap().to_string().contains("report_keys"));
+    }
+}

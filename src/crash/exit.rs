@@ -1,0 +1,107 @@
+//! How a process ended, as the kernel says: the status word of waitpid(2).
+
+use super::signals;
+
+/// Whether a core was dumped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CoreDump {
+    /// The kernel wrote one, or handed it to the program of core_pattern.
+    Yes,
+    /// It did not.
+    No,
+    /// The wait status could not be read.
+    Unknown,
+}
+
+impl CoreDump {
+    /// The value of the tag `core_dump`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Yes => "true",
+            Self::No => "false",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// The end of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// It called exit with this code, 0..=255.
+    Exited(u8),
+    /// This signal ended it.
+    Killed {
+        /// The signal's number.
+        signal: i32,
+        /// Whether a core was dumped.
+        core_dump: CoreDump,
+    },
+    /// Nobody saw it: found at the next start.
+    Unknown,
+}
+
+impl Ending {
+    /// Reads a wait status; none for a process that has only stopped or continued.
+    pub fn from_wait_status(status: i32) -> Option<Self> {
+        // wait(2): the low seven bits are the signal, 0x80 the core dump, 0x7f a stop; the second byte the code.
+        let signal = status & 0x7f;
+        if status & !0xffff != 0 || signal == 0x7f || (signal != 0 && status & 0xff00 != 0) {
+            return None;
+        }
+        if signal == 0 {
+            if status & 0x80 != 0 {
+                return None;
+            }
+            return Some(Self::Exited(u8::try_from(status >> 8).ok()?));
+        }
+        let core_dump = if status & 0x80 == 0 { CoreDump::No } else { CoreDump::Yes };
+        Some(Self::Killed { signal, core_dump })
+    }
+
+    /// Whether this is a crash: not a success, and not one of the signals by which people and service managers
+    /// stop a process.
+    pub fn is_crash(self) -> bool {
+        match self {
+            Self::Exited(code) => code != 0,
+            Self::Unknown => true,
+            Self::Killed { signal, .. } => {
+                !matches!(signal, libc::SIGTERM | libc::SIGINT | libc::SIGHUP | libc::SIGQUIT)
+            }
+        }
+    }
+
+    /// The signal's name or the exit code: what reports are grouped by.
+    pub fn name(self) -> String {
+        match self {
+            Self::Exited(code) => code.to_string(),
+            Self::Killed { signal, .. } => signals::name(signal),
+            Self::Unknown => "unknown".to_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_status_word_is_read_as_wait_2_says() {
+        assert_eq!(Ending::from_wait_status(0), Some(Ending::Exited(0)));
+        assert_eq!(Ending::from_wait_status(3 << 8), Some(Ending::Exited(3)));
+        assert_eq!(Ending::from_wait_status(11), Some(Ending::Killed { signal: 11, core_dump: CoreDump::No }));
+        assert_eq!(Ending::from_wait_status(139), Some(Ending::Killed { signal: 11, core_dump: CoreDump::Yes }));
+        assert_eq!(Ending::from_wait_status(0x137f), None);
+        assert_eq!(Ending::from_wait_status(0xffff), None);
+        assert_eq!(Ending::from_wait_status(-1), None);
+    }
+
+    #[test]
+    fn an_operators_stop_is_no_crash() {
+        for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT] {
+            assert!(!Ending::from_wait_status(signal).unwrap().is_crash());
+        }
+        assert!(Ending::from_wait_status(libc::SIGKILL).unwrap().is_crash());
+        assert!(!Ending::Exited(0).is_crash());
+        assert!(Ending::Exited(1).is_crash());
+    }
+}

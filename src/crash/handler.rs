@@ -1,0 +1,279 @@
+//! The signal handler. It adds detail and never decides: it writes one record, waits briefly for the monitor, and then
+//! the process goes on exactly as without it. Only system calls; no allocation, no lock, no formatting.
+#![allow(unsafe_code, reason = "signal handlers are raw system calls by nature")]
+
+use std::cell::UnsafeCell;
+use std::mem::MaybeUninit;
+use std::os::fd::RawFd;
+use std::ptr;
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+
+use super::record::{Kind, Record};
+use crate::error::Error;
+
+/// The signals by which a process crashes.
+pub const CRASH_SIGNALS: [libc::c_int; 9] = [
+    libc::SIGSEGV,
+    libc::SIGBUS,
+    libc::SIGILL,
+    libc::SIGFPE,
+    libc::SIGABRT,
+    libc::SIGTRAP,
+    libc::SIGSYS,
+    libc::SIGXCPU,
+    libc::SIGXFSZ,
+];
+/// Those that a Go runtime turns into panics: a handler put over its own would see faults that the program recovers
+/// from (os/signal, "Go programs that use cgo or SWIG").
+pub const GO_SIGNALS: [libc::c_int; 3] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE];
+
+/// How long a crash waits for the monitor, in milliseconds.
+const ACK_MS: libc::c_int = 200;
+/// How long other crashing threads stand still for the first, in milliseconds: it ends the process long before.
+const PARK_MS: i64 = 1_000;
+
+/// Whether a client has armed the handler.
+static IS_ARMED: AtomicBool = AtomicBool::new(false);
+/// The process that did: a forked child inherits the handler but not the monitor.
+static PID: AtomicI32 = AtomicI32::new(0);
+static SOCKET: AtomicI32 = AtomicI32::new(-1);
+static MARKER: AtomicI32 = AtomicI32::new(-1);
+/// The thread that reports, 0 for none.
+static OWNER: AtomicI32 = AtomicI32::new(0);
+static EARLIER: Earlier = Earlier(UnsafeCell::new([const { MaybeUninit::zeroed() }; SIGNALS]));
+
+const SIGNALS: usize = 32;
+
+/// What was installed before, by signal. Written while the handler is not yet installed for that signal.
+struct Earlier(UnsafeCell<[MaybeUninit<libc::sigaction>; SIGNALS]>);
+
+// SAFETY: an entry is written before the handler that reads it is installed, and not again while it is.
+unsafe impl Sync for Earlier {}
+
+impl Earlier {
+    fn get(&self, signal: libc::c_int) -> libc::sigaction {
+        let at = usize::try_from(signal).unwrap_or(0) % SIGNALS;
+        // SAFETY: zeroed memory is a valid sigaction (SIG_DFL), and writes happened before installation.
+        unsafe { (*self.0.get())[at].assume_init() }
+    }
+
+    fn set(&self, signal: libc::c_int, action: libc::sigaction) {
+        let at = usize::try_from(signal).unwrap_or(0) % SIGNALS;
+        // SAFETY: only `arm` calls this, for a signal whose handler is not ours yet.
+        unsafe { (*self.0.get())[at] = MaybeUninit::new(action) };
+    }
+}
+
+/// Installs the handler for these signals, but where one is ignored: that stays ignored. One client of a process at a
+/// time. The descriptors, -1 for none, stay the caller's and must stay open until [`disarm`].
+pub fn arm(signals: &[libc::c_int], socket: RawFd, marker: RawFd) -> Result<(), Error> {
+    if IS_ARMED.swap(true, Ordering::AcqRel) {
+        return Err(Error::InvalidState("another client of this process has installed the crash handler".to_owned()));
+    }
+    SOCKET.store(socket, Ordering::Release);
+    MARKER.store(marker, Ordering::Release);
+    OWNER.store(0, Ordering::Release);
+    // SAFETY: a query.
+    PID.store(unsafe { libc::getpid() }, Ordering::Release);
+    for &signal in signals {
+        // SAFETY: queries and changes of this process's signal dispositions with valid structures.
+        unsafe {
+            let mut now = MaybeUninit::<libc::sigaction>::zeroed();
+            if libc::sigaction(signal, ptr::null(), now.as_mut_ptr()) != 0 {
+                continue;
+            }
+            let now = now.assume_init();
+            if now.sa_sigaction == libc::SIG_IGN || is_ours(&now) {
+                continue;
+            }
+            EARLIER.set(signal, now);
+            let mut action = MaybeUninit::<libc::sigaction>::zeroed().assume_init();
+            action.sa_sigaction = on_signal as *const () as usize;
+            action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_RESTART;
+            libc::sigaction(signal, &raw const action, ptr::null_mut());
+        }
+    }
+    Ok(())
+}
+
+/// Takes the handler off where it is still the one installed.
+pub fn disarm() {
+    PID.store(0, Ordering::Release);
+    SOCKET.store(-1, Ordering::Release);
+    MARKER.store(-1, Ordering::Release);
+    for signal in CRASH_SIGNALS {
+        // SAFETY: as in `arm`.
+        unsafe {
+            let mut now = MaybeUninit::<libc::sigaction>::zeroed();
+            if libc::sigaction(signal, ptr::null(), now.as_mut_ptr()) == 0 && is_ours(&now.assume_init()) {
+                let earlier = EARLIER.get(signal);
+                libc::sigaction(signal, &raw const earlier, ptr::null_mut());
+            }
+        }
+    }
+    IS_ARMED.store(false, Ordering::Release);
+}
+
+fn is_ours(action: &libc::sigaction) -> bool {
+    action.sa_sigaction == on_signal as *const () as usize
+}
+
+extern "C" fn on_signal(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
+    // SAFETY: the kernel gives a valid `info`; everything below is async-signal-safe (signal-safety(7)) or a raw
+    // system call.
+    unsafe {
+        let errno = libc::__errno_location();
+        let errno_before = *errno;
+        if PID.load(Ordering::Acquire) == getpid() {
+            report(signal, (*info).si_code);
+        }
+        pass_on(signal, info, context);
+        *errno = errno_before;
+    }
+}
+
+/// Tells the monitor, once a process: a thread that comes second waits for the first to end the process.
+unsafe fn report(signal: libc::c_int, code: libc::c_int) {
+    // SAFETY: see `on_signal`.
+    unsafe {
+        let thread = gettid();
+        match OWNER.compare_exchange(0, thread, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => {}
+            // A fault in this very code: nothing more is tried.
+            Err(owner) if owner == thread => return,
+            Err(owner) => return park(owner),
+        }
+        let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        libc::clock_gettime(libc::CLOCK_REALTIME, &raw mut now);
+        let record = Record { kind: Kind::Crash, signal, code, thread, at: now.tv_sec };
+        let bytes = record.to_bytes();
+        if !tell_monitor(&bytes) {
+            let marker = MARKER.load(Ordering::Acquire);
+            if marker >= 0 {
+                // In the page cache it outlives the process; the next start reads it.
+                libc::write(marker, bytes.as_ptr().cast(), bytes.len());
+            }
+        }
+    }
+}
+
+/// Sends the record and waits for the answer. False when there is no monitor to take it.
+unsafe fn tell_monitor(bytes: &[u8]) -> bool {
+    // SAFETY: see `on_signal`.
+    unsafe {
+        let socket = SOCKET.load(Ordering::Acquire);
+        let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+        if socket < 0 || libc::send(socket, bytes.as_ptr().cast(), bytes.len(), flags) < 0 {
+            return false;
+        }
+        let mut waited = libc::pollfd { fd: socket, events: libc::POLLIN, revents: 0 };
+        if libc::poll(&raw mut waited, 1, ACK_MS) > 0 {
+            let mut answer = 0_u8;
+            // Nothing to read after a hang-up: the monitor died with the record unread.
+            return libc::recv(socket, (&raw mut answer).cast(), 1, flags) == 1;
+        }
+        // No answer in time: the record waits in the socket for a monitor that is slow or stopped.
+        true
+    }
+}
+
+/// Stands still until the first crashing thread has ended the process, but not for ever: that one may recover.
+unsafe fn park(owner: i32) {
+    let deadline = libc::timespec { tv_sec: PARK_MS / 1_000, tv_nsec: 0 };
+    // SAFETY: a futex wait on a static.
+    unsafe {
+        libc::syscall(
+            libc::SYS_futex,
+            OWNER.as_ptr(),
+            libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG,
+            owner,
+            &raw const deadline,
+        );
+    }
+}
+
+/// What would have happened without us.
+unsafe fn pass_on(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
+    // SAFETY: see `on_signal`; the earlier handler is called as the kernel would have called it.
+    unsafe {
+        let mut earlier = EARLIER.get(signal);
+        let handler = earlier.sa_sigaction;
+        if handler != libc::SIG_DFL && handler != libc::SIG_IGN {
+            if earlier.sa_flags & libc::SA_RESETHAND != 0 {
+                earlier.sa_sigaction = libc::SIG_DFL;
+            }
+            libc::sigaction(signal, &raw const earlier, ptr::null_mut());
+            // It may never return: a handler that recovers by siglongjmp leaves the next crash to be reported.
+            release();
+            call_earlier(handler, &earlier, signal, info, context);
+            return;
+        }
+        let mut default = MaybeUninit::<libc::sigaction>::zeroed().assume_init();
+        default.sa_sigaction = libc::SIG_DFL;
+        libc::sigaction(signal, &raw const default, ptr::null_mut());
+        if faults_again(signal, (*info).si_code) {
+            return;
+        }
+        if getpid() == 1 {
+            // The default action of a signal that PID 1 sends itself is nothing at all (pid_namespaces(7)).
+            libc::_exit(128 + signal);
+        }
+        // The same siginfo again, to this thread; it takes effect when this handler returns, with the stack as it was.
+        if libc::syscall(libc::SYS_rt_tgsigqueueinfo, getpid(), gettid(), signal, info) == 0
+            || libc::syscall(libc::SYS_tgkill, getpid(), gettid(), signal) == 0
+        {
+            return;
+        }
+        libc::_exit(128 + signal);
+    }
+}
+
+/// Whether the instruction will fault again when the handler returns, which leaves the truest core.
+fn faults_again(signal: libc::c_int, code: libc::c_int) -> bool {
+    /// A memory error that was noticed in passing, sigaction(2): the instruction does not depend on it.
+    const BUS_MCEERR_AO: libc::c_int = 5;
+    let by_instruction = matches!(signal, libc::SIGSEGV | libc::SIGBUS | libc::SIGILL | libc::SIGFPE);
+    by_instruction && code > 0 && !(signal == libc::SIGBUS && code == BUS_MCEERR_AO)
+}
+
+unsafe fn call_earlier(
+    handler: usize,
+    action: &libc::sigaction,
+    signal: libc::c_int,
+    info: *mut libc::siginfo_t,
+    context: *mut libc::c_void,
+) {
+    // SAFETY: `handler` came from sigaction(2) with these flags, which say which of the two types it has.
+    unsafe {
+        let mut mask_before = MaybeUninit::<libc::sigset_t>::zeroed().assume_init();
+        libc::sigprocmask(libc::SIG_BLOCK, &raw const action.sa_mask, &raw mut mask_before);
+        if action.sa_flags & libc::SA_SIGINFO != 0 {
+            let handler: extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void) =
+                std::mem::transmute(handler);
+            handler(signal, info, context);
+        } else {
+            let handler: extern "C" fn(libc::c_int) = std::mem::transmute(handler);
+            handler(signal);
+        }
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const mask_before, ptr::null_mut());
+    }
+}
+
+/// Gives the claim back and lets parked threads go on.
+unsafe fn release() {
+    OWNER.store(0, Ordering::Release);
+    // SAFETY: a futex wake on a static.
+    unsafe {
+        libc::syscall(libc::SYS_futex, OWNER.as_ptr(), libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG, i32::MAX);
+    }
+}
+
+fn getpid() -> i32 {
+    // SAFETY: a query. The system call itself: a cached value would be the parent's in a child made by clone(2).
+    i32::try_from(unsafe { libc::syscall(libc::SYS_getpid) }).unwrap_or(0)
+}
+
+fn gettid() -> i32 {
+    // SAFETY: a query.
+    i32::try_from(unsafe { libc::syscall(libc::SYS_gettid) }).unwrap_or(0)
+}

@@ -1,0 +1,12 @@
+//! Crash reports: death is the trigger, not the signal. The handler adds detail, the monitor reads the kernel's wait
+//! status, and one definition of a report serves both the monitor and a parent that reaps.
+
+pub mod event;
+pub mod exit;
+pub mod handler;
+pub mod marker;
+pub mod monitor;
+pub mod record;
+pub mod sentry;
+pub mod signals;
+pub mod watch;

@@ -1,0 +1,134 @@
+//! What goes between a host and its monitor: the setup once, then records of one fixed form. Integers only, so that a
+//! host whose memory is damaged can neither lengthen nor change what is sent.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::switches::Objection;
+use crate::transport::https::HttpsSettings;
+
+/// Bytes of a record.
+pub const RECORD_BYTES: usize = 32;
+/// The longest setup in bytes: what a seqpacket socket takes at once with the smallest usual buffers.
+pub const SETUP_BYTES: usize = 64 * 1024;
+/// First bytes of every record: a file that does not begin so holds none.
+const MAGIC: u32 = 0x4f44_4352;
+
+/// What a record says.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A crash signal has arrived; the process may yet recover.
+    Crash = 1,
+    /// The client was closed: what comes is no crash.
+    Goodbye = 2,
+    /// Crash reports are on, as far as the host is concerned.
+    On = 3,
+    /// Crash reports are off.
+    Off = 4,
+}
+
+/// One record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// What it says.
+    pub kind: Kind,
+    /// The signal, for a crash.
+    pub signal: i32,
+    /// Its `si_code`.
+    pub code: i32,
+    /// The thread that got it.
+    pub thread: i32,
+    /// When, Unix seconds.
+    pub at: i64,
+}
+
+impl Record {
+    /// A record that only says this.
+    pub fn of(kind: Kind) -> Self {
+        Self { kind, signal: 0, code: 0, thread: 0, at: 0 }
+    }
+
+    /// Its bytes. Called in the signal handler: no allocation, no lock.
+    pub fn to_bytes(self) -> [u8; RECORD_BYTES] {
+        let mut bytes = [0; RECORD_BYTES];
+        bytes[0..4].copy_from_slice(&MAGIC.to_ne_bytes());
+        bytes[4..8].copy_from_slice(&(self.kind as u32).to_ne_bytes());
+        bytes[8..12].copy_from_slice(&self.signal.to_ne_bytes());
+        bytes[12..16].copy_from_slice(&self.code.to_ne_bytes());
+        bytes[16..20].copy_from_slice(&self.thread.to_ne_bytes());
+        bytes[24..32].copy_from_slice(&self.at.to_ne_bytes());
+        bytes
+    }
+
+    /// Reads one; none for anything else, whatever its length.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let bytes: &[u8; RECORD_BYTES] = bytes.try_into().ok()?;
+        let word = |at: usize| [bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]];
+        if u32::from_ne_bytes(word(0)) != MAGIC {
+            return None;
+        }
+        let kind = match u32::from_ne_bytes(word(4)) {
+            1 => Kind::Crash,
+            2 => Kind::Goodbye,
+            3 => Kind::On,
+            4 => Kind::Off,
+            _ => return None,
+        };
+        let mut at = [0; 8];
+        at.copy_from_slice(&bytes[24..32]);
+        Some(Self {
+            kind,
+            signal: i32::from_ne_bytes(word(8)),
+            code: i32::from_ne_bytes(word(12)),
+            thread: i32::from_ne_bytes(word(16)),
+            at: i64::from_ne_bytes(at),
+        })
+    }
+}
+
+/// What the monitor learns when it starts: everything a report will say but the ending.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Setup {
+    /// The watched process.
+    pub pid: u32,
+    /// The component's name.
+    pub component: String,
+    /// The product's version, canonical.
+    pub version: String,
+    /// The anonymised cluster id.
+    pub cluster_id: String,
+    /// The anonymised node id.
+    pub node_id: String,
+    /// Where reports go.
+    pub dsn: String,
+    /// Where they are stored first.
+    pub state_dir: Option<PathBuf>,
+    /// The run marker's name in the state directory.
+    pub marker: Option<String>,
+    /// Proxy and roots.
+    pub https: HttpsSettings,
+    /// The bound of one network call in milliseconds.
+    pub timeout_ms: u64,
+    /// The host's word on the switches.
+    pub host_switches: u32,
+    /// What the environment and the cluster spec turned off.
+    pub objections: Vec<Objection>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_reads_back_and_nothing_else_is_one() {
+        let record = Record { kind: Kind::Crash, signal: 11, code: 1, thread: 77, at: 1_790_000_000 };
+        assert_eq!(Record::from_bytes(&record.to_bytes()), Some(record));
+        assert_eq!(Record::from_bytes(&[0; RECORD_BYTES]), None);
+        assert_eq!(Record::from_bytes(b"{}"), None);
+        let mut unknown = record.to_bytes();
+        unknown[4] = 9;
+        assert_eq!(Record::from_bytes(&unknown), None);
+    }
+}

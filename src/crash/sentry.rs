@@ -1,0 +1,151 @@
+//! Sentry's protocol: the DSN, the envelope, and what an answer means for a stored event.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::error::Error;
+use crate::report::delivery::retry_after;
+use crate::transport::https::{Endpoint, Response};
+
+/// Where crash reports go, from a DSN: `https://KEY@HOST[:PORT][/PREFIX]/PROJECT`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dsn {
+    text: String,
+    endpoint: Endpoint,
+    public_key: String,
+}
+
+impl std::fmt::Display for Dsn {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl Dsn {
+    /// Reads a DSN. The error does not repeat it.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let (scheme, rest) = text.trim().split_once("://").ok_or("expected https://KEY@HOST/PROJECT")?;
+        let (key, rest) = rest.split_once('@').ok_or("it has no public key before the `@`")?;
+        // An old form carries a secret after the key; servers no longer want it.
+        let public_key = key.split(':').next().unwrap_or_default();
+        if public_key.is_empty() || !public_key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-') {
+            return Err("its public key is not letters and digits".to_owned());
+        }
+        let (base, project) = rest.trim_end_matches('/').rsplit_once('/').ok_or("it has no project id at the end")?;
+        if project.is_empty() || !project.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-') {
+            return Err("its project id is not letters and digits".to_owned());
+        }
+        let (host, prefix) =
+            base.split_once('/').map_or((base, String::new()), |(host, prefix)| (host, format!("/{prefix}")));
+        let endpoint = Endpoint::parse(&format!("{scheme}://{host}{prefix}/api/{project}/envelope/"))?;
+        Ok(Self { text: text.trim().to_owned(), endpoint, public_key: public_key.to_owned() })
+    }
+
+    /// Where envelopes are posted.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// The value of `X-Sentry-Auth`.
+    pub fn auth(&self) -> String {
+        format!(
+            "Sentry sentry_version=7, sentry_client=ondat-telemetry/{}, sentry_key={}",
+            env!("CARGO_PKG_VERSION"),
+            self.public_key
+        )
+    }
+}
+
+/// One envelope with one event. `sent_at` is the moment of sending, by which servers correct a wrong clock.
+pub fn envelope(event: &[u8], sent_at: &str) -> Result<Vec<u8>, Error> {
+    let damaged = || Error::Io("a stored crash report is damaged".to_owned());
+    let parsed: Value = serde_json::from_slice(event).map_err(|_| damaged())?;
+    let event_id = parsed.get("event_id").and_then(Value::as_str).ok_or_else(damaged)?;
+    let header = json!({ "event_id": event_id, "sent_at": sent_at });
+    let item = json!({ "type": "event", "length": event.len() });
+    let mut envelope = format!("{header}\n{item}\n").into_bytes();
+    envelope.extend_from_slice(event);
+    envelope.push(b'\n');
+    Ok(envelope)
+}
+
+/// What happens to the event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The server has it.
+    Delivered,
+    /// The server refused it for good.
+    Rejected,
+    /// Try again, not before this long.
+    Later(Duration),
+}
+
+/// The pause after a 429 that names none (Sentry's SDK documentation).
+const DEFAULT_RATE_LIMIT: Duration = Duration::from_secs(60);
+
+/// Judges an answer. Only a server that speaks Sentry's language can refuse for good; a proxy's error page cannot.
+pub fn outcome(answer: &Response) -> Outcome {
+    match answer.status {
+        200..=299 => Outcome::Delivered,
+        429 => Outcome::Later(retry_after(answer).unwrap_or(DEFAULT_RATE_LIMIT)),
+        413 => Outcome::Rejected,
+        400..=499 if has_sentry_body(answer) => Outcome::Rejected,
+        _ => Outcome::Later(retry_after(answer).unwrap_or_default()),
+    }
+}
+
+fn has_sentry_body(answer: &Response) -> bool {
+    answer.header("X-Sentry-Error").is_some()
+        || serde_json::from_slice::<Value>(&answer.body)
+            .is_ok_and(|body| ["detail", "error", "causes"].iter().any(|key| body.get(key).is_some()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dsn_keeps_port_and_prefix() {
+        let dsn = Dsn::parse("https://abc:secret@sentry.example.com:9000/some/prefix/42").unwrap();
+        assert_eq!(dsn.endpoint().to_string(), "https://sentry.example.com:9000/some/prefix/api/42/envelope/");
+        assert!(dsn.auth().ends_with("sentry_key=abc"));
+        let dsn = Dsn::parse("https://abc@o1.ingest.sentry.io/7").unwrap();
+        assert_eq!(dsn.endpoint().to_string(), "https://o1.ingest.sentry.io/api/7/envelope/");
+    }
+
+    #[test]
+    fn a_malformed_dsn_says_what_is_missing() {
+        for (text, why) in [
+            ("sentry.example.com/1", "expected https"),
+            ("https://sentry.example.com/1", "public key"),
+            ("https://@sentry.example.com/1", "public key"),
+            ("https://abc@sentry.example.com", "project"),
+            ("https://abc@/1", "host"),
+            ("http://abc@sentry.example.com/1", "https"),
+            ("ftp://abc@sentry.example.com/1", "https"),
+        ] {
+            let error = Dsn::parse(text).unwrap_err();
+            assert!(error.contains(why), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn an_envelope_is_three_lines() {
+        let bytes = envelope(br#"{"event_id":"aa"}"#, "2026-01-01T00:00:00Z").unwrap();
+        let text = String::from_utf8(bytes).unwrap();
+        assert_eq!(
+            text,
+            "{\"event_id\":\"aa\",\"sent_at\":\"2026-01-01T00:00:00Z\"}\n{\"length\":17,\"type\":\"event\"}\n{\"event_id\":\"aa\"}\n"
+        );
+        assert!(envelope(b"not json", "").is_err());
+    }
+
+    #[test]
+    fn a_proxys_error_page_discards_nothing() {
+        let answer = |status, body: &str| Response { status, headers: Vec::new(), body: body.into() };
+        assert_eq!(outcome(&answer(403, "<html>blocked</html>")), Outcome::Later(Duration::ZERO));
+        assert_eq!(outcome(&answer(403, r#"{"detail":"bad key"}"#)), Outcome::Rejected);
+        assert_eq!(outcome(&answer(429, "")), Outcome::Later(Duration::from_secs(60)));
+    }
+}

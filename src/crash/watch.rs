@@ -1,0 +1,163 @@
+//! The host's side of crash reporting: handler, monitor and run marker of one client.
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use data_encoding::HEXLOWER;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, send, socketpair};
+
+use super::handler::{self, CRASH_SIGNALS, GO_SIGNALS};
+use super::marker::Marker;
+use super::record::{Kind, Record, SETUP_BYTES, Setup};
+use crate::config::Config;
+use crate::error::Error;
+use crate::switches::Switches;
+use crate::sys::{altstack, library, pidfd, spawn};
+use crate::version::query::canonical;
+
+/// The host contains a Go runtime.
+pub const FLAG_GO_HOST: u32 = 1;
+/// Raise the soft limit of core files to the hard one.
+pub const FLAG_CORE_DUMPS: u32 = 2;
+
+/// The monitor's program.
+const MONITOR: &str = "ondat-telemetry-monitor";
+
+/// The installed crash handler.
+pub struct Watch {
+    socket: Option<OwnedFd>,
+    marker: Option<Marker>,
+}
+
+impl Watch {
+    /// Starts the monitor and installs the handler. Without a monitor the handler is installed all the same and writes
+    /// to the run marker; the second value then says why.
+    pub fn install(
+        config: &Config,
+        switches: &Switches,
+        dsn: &str,
+        flags: u32,
+    ) -> Result<(Self, Option<Error>), Error> {
+        if flags & !(FLAG_GO_HOST | FLAG_CORE_DUMPS) != 0 {
+            return Err(Error::InvalidArgument(format!("flags: {flags:#x} has bits that mean nothing")));
+        }
+        let version = canonical(&config.version);
+        let marker =
+            config.state_dir.as_ref().map(|dir| Marker::create(dir, &config.component, &version)).transpose()?;
+        let setup = Setup {
+            pid: std::process::id(),
+            component: config.component.clone(),
+            version,
+            cluster_id: HEXLOWER.encode(&config.cluster),
+            node_id: HEXLOWER.encode(&config.node),
+            dsn: dsn.to_owned(),
+            state_dir: config.state_dir.as_ref().map(|dir| dir.path().to_owned()),
+            marker: marker.as_ref().map(|marker| marker.name().to_owned()),
+            https: config.https.clone(),
+            timeout_ms: u64::try_from(config.timeout.as_millis()).unwrap_or(u64::MAX),
+            host_switches: switches.host(),
+            objections: switches.objections().to_vec(),
+        };
+        let (socket, why_no_monitor) = match start_monitor(config, &setup) {
+            Ok(socket) => (Some(socket), None),
+            Err(error) => (None, Some(error)),
+        };
+        altstack::ensure()?;
+        if flags & FLAG_CORE_DUMPS != 0 {
+            allow_core_dumps();
+        }
+        let signals: Vec<_> = if flags & FLAG_GO_HOST == 0 {
+            CRASH_SIGNALS.to_vec()
+        } else {
+            CRASH_SIGNALS.into_iter().filter(|signal| !GO_SIGNALS.contains(signal)).collect()
+        };
+        let socket_number = socket.as_ref().map_or(-1, AsRawFd::as_raw_fd);
+        let marker_number = marker.as_ref().map_or(-1, Marker::descriptor);
+        let watch = Self { socket, marker };
+        if let Err(error) = handler::arm(&signals, socket_number, marker_number) {
+            watch.say(Kind::Goodbye);
+            watch.remove_marker();
+            return Err(error);
+        }
+        Ok((watch, why_no_monitor))
+    }
+
+    /// Takes the handler off and sends the monitor home.
+    pub fn goodbye(self) {
+        handler::disarm();
+        self.say(Kind::Goodbye);
+        self.remove_marker();
+    }
+
+    /// Tells the monitor what the switch for crash reports has come to.
+    pub fn set_enabled(&self, is_on: bool) {
+        self.say(if is_on { Kind::On } else { Kind::Off });
+    }
+
+    fn say(&self, kind: Kind) {
+        if let Some(socket) = &self.socket {
+            // A monitor that is gone is found out by the handler, which has another place for its record.
+            let _ =
+                send(socket.as_raw_fd(), &Record::of(kind).to_bytes(), MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL);
+        }
+    }
+
+    fn remove_marker(self) {
+        if let Some(marker) = self.marker {
+            // One that cannot be removed is reported once as an unclean ending at the next start.
+            let _ = marker.remove();
+        }
+    }
+}
+
+fn start_monitor(config: &Config, setup: &Setup) -> Result<OwnedFd, Error> {
+    let program = find_monitor(config.monitor_path.as_deref())?;
+    let failed = |what: &str, error: nix::Error| Error::Unsupported(format!("{what}: {error}"));
+    let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
+        .map_err(|error| failed("no socket for the crash monitor", error))?;
+    let setup = serde_json::to_vec(setup).map_err(|error| Error::Internal(format!("the monitor's setup: {error}")))?;
+    if setup.len() > SETUP_BYTES {
+        return Err(Error::InvalidConfig(format!(
+            "the settings for the crash monitor are longer than {SETUP_BYTES} bytes"
+        )));
+    }
+    send(ours.as_raw_fd(), &setup, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL)
+        .map_err(|error| failed("the crash monitor's setup", error))?;
+    // Opened here and inherited: no other process can come to bear this pid meanwhile. Before Linux 5.3 there is none.
+    let process = pidfd::open_self().ok();
+    let path = CString::new(program.as_os_str().as_bytes())
+        .map_err(|_| Error::InvalidConfig("monitor_path: it contains a zero byte".to_owned()))?;
+    spawn::spawn_detached(&path, [Some(theirs.as_fd()), process.as_ref().map(AsFd::as_fd)])?;
+    Ok(ours)
+}
+
+/// Beside the library, then in the usual places for helpers relative to it, then in the system's.
+fn find_monitor(configured: Option<&Path>) -> Result<PathBuf, Error> {
+    if let Some(path) = configured {
+        return std::path::absolute(path)
+            .map_err(|error| Error::InvalidConfig(format!("monitor_path {}: {error}", path.display())));
+    }
+    let library = library::path();
+    let beside = library.as_deref().and_then(Path::parent);
+    let relative =
+        ["", "../libexec", "../../libexec"].into_iter().filter_map(|place| Some(beside?.join(place).join(MONITOR)));
+    let fixed = ["/usr/libexec", "/usr/local/libexec"].into_iter().map(|place| Path::new(place).join(MONITOR));
+    relative.chain(fixed).find(|path| path.is_file()).ok_or_else(|| {
+        let beside = beside.map(|folder| folder.display().to_string()).unwrap_or_default();
+        Error::Unsupported(format!(
+            "{MONITOR} was found neither beside the library ({beside}) nor in libexec; set monitor_path"
+        ))
+    })
+}
+
+fn allow_core_dumps() {
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_CORE)
+        && soft < hard
+    {
+        // Raising to the hard limit needs no privilege and cannot fail, setrlimit(2).
+        let _ = setrlimit(Resource::RLIMIT_CORE, hard, hard);
+    }
+}

@@ -1,0 +1,105 @@
+//! The daily report.
+
+use std::ffi::{c_char, c_void};
+use std::time::Duration;
+
+use super::client::give_text;
+use super::types::{Status, TextFn};
+use super::{LONGEST_REPORT, guard, not_null, read_bytes};
+use crate::client::{Client, Report};
+use crate::report::fields::Level;
+
+/// Sends the report of the UTC day: {cluster fields..., "nodes": [...], "volumes": [...]}. QUEUED when it is stored but
+/// not delivered within timeout_ms; INVALID_STATE on a day whose report was already delivered or stored.
+#[unsafe(no_mangle)]
+pub extern "C" fn ondat_telemetry_submit_report(
+    telemetry: Option<&Client>,
+    json: *const c_char,
+    json_len: usize,
+    timeout_ms: u32,
+    errbuf: *mut c_char,
+    errbuf_len: usize,
+) -> Status {
+    guard(errbuf, errbuf_len, || {
+        // SAFETY: CONVENTIONS: `json_len` bytes or NULL.
+        let json = unsafe { read_bytes("json", json.cast(), json_len, LONGEST_REPORT) }?;
+        not_null("telemetry", telemetry)?.submit_report(json, Duration::from_millis(timeout_ms.into()))
+    })
+}
+
+/// Hands to the callback, byte for byte, what would be sealed for this document. Sends and stores nothing.
+#[unsafe(no_mangle)]
+pub extern "C" fn ondat_telemetry_preview_report(
+    telemetry: Option<&Client>,
+    json: *const c_char,
+    json_len: usize,
+    callback: TextFn,
+    userdata: *mut c_void,
+    errbuf: *mut c_char,
+    errbuf_len: usize,
+) -> Status {
+    guard(errbuf, errbuf_len, || {
+        let callback = not_null("callback", callback)?;
+        // SAFETY: CONVENTIONS: `json_len` bytes or NULL.
+        let json = unsafe { read_bytes("json", json.cast(), json_len, LONGEST_REPORT) }?;
+        let text = not_null("telemetry", telemetry)?.preview_report(json)?;
+        give_text(text, callback, userdata);
+        Ok(())
+    })
+}
+
+/// Inside a report callback: the cluster fields, one JSON object, once, before the first 1024 records. A refused
+/// object changes nothing.
+#[unsafe(no_mangle)]
+pub extern "C" fn ondat_telemetry_report_set_cluster(
+    report: Option<&mut Report>,
+    json: *const c_char,
+    json_len: usize,
+    errbuf: *mut c_char,
+    errbuf_len: usize,
+) -> Status {
+    guard(errbuf, errbuf_len, || {
+        // SAFETY: CONVENTIONS: `json_len` bytes or NULL.
+        let json = unsafe { read_bytes("json", json.cast(), json_len, LONGEST_REPORT) }?;
+        not_null("report", report)?.set_cluster_json(json)
+    })
+}
+
+/// Inside a report callback: one node, a JSON object of node_ fields. A refused record changes nothing.
+#[unsafe(no_mangle)]
+pub extern "C" fn ondat_telemetry_report_add_node(
+    report: Option<&mut Report>,
+    json: *const c_char,
+    json_len: usize,
+    errbuf: *mut c_char,
+    errbuf_len: usize,
+) -> Status {
+    add(report, Level::Node, json, json_len, errbuf, errbuf_len)
+}
+
+/// Inside a report callback: one volume, a JSON object of volume_ fields. A refused record changes nothing.
+#[unsafe(no_mangle)]
+pub extern "C" fn ondat_telemetry_report_add_volume(
+    report: Option<&mut Report>,
+    json: *const c_char,
+    json_len: usize,
+    errbuf: *mut c_char,
+    errbuf_len: usize,
+) -> Status {
+    add(report, Level::Volume, json, json_len, errbuf, errbuf_len)
+}
+
+fn add(
+    report: Option<&mut Report>,
+    level: Level,
+    json: *const c_char,
+    json_len: usize,
+    errbuf: *mut c_char,
+    errbuf_len: usize,
+) -> Status {
+    guard(errbuf, errbuf_len, || {
+        // SAFETY: CONVENTIONS: `json_len` bytes or NULL.
+        let json = unsafe { read_bytes("json", json.cast(), json_len, LONGEST_REPORT) }?;
+        not_null("report", report)?.add_json(level, json)
+    })
+}

@@ -1,0 +1,170 @@
+//! A report written down: JSON lines, nodes and volumes in row groups, each column by column. Preview, audit copy
+//! and sealed plaintext are the same bytes because they come from here.
+
+use std::io::Write;
+
+use data_encoding::HEXLOWER;
+use serde_json::{Map, Value};
+
+use super::fields::{Field, Level};
+use crate::error::Error;
+use crate::identity::Identity;
+
+/// The most records of one row group.
+pub const GROUP_RECORDS: usize = 1024;
+
+/// What stands in every report besides the fields.
+#[derive(Clone, Debug)]
+pub struct Envelope {
+    /// The report's id.
+    pub id: [u8; 16],
+    /// The UTC day, `YYYY-MM-DD`.
+    pub day: String,
+}
+
+/// Writes one report as records come in. Holds at most one row group of each kind.
+pub struct Document<W: Write> {
+    out: W,
+    identity: Identity,
+    envelope: Envelope,
+    /// Filled in where the host says nothing.
+    defaults: Map<String, Value>,
+    cluster: Option<Map<String, Value>>,
+    is_head_written: bool,
+    nodes: Group,
+    volumes: Group,
+}
+
+impl<W: Write> Document<W> {
+    /// An empty report. `defaults` are cluster fields that hold unless the host sets them.
+    pub fn new(out: W, identity: &Identity, envelope: Envelope, defaults: Map<String, Value>) -> Self {
+        Self {
+            out,
+            identity: identity.clone(),
+            envelope,
+            defaults,
+            cluster: None,
+            is_head_written: false,
+            nodes: Group::new(Level::Node, "nodes"),
+            volumes: Group::new(Level::Volume, "volumes"),
+        }
+    }
+
+    /// Sets the cluster fields, once and before the first row group is full. A refused object changes nothing.
+    pub fn set_cluster(&mut self, fields: Map<String, Value>) -> Result<(), Error> {
+        if self.cluster.is_some() {
+            return Err(Error::InvalidState("the cluster fields of this report are already set".to_owned()));
+        }
+        if self.is_head_written {
+            return Err(Error::InvalidState(format!("the cluster fields come before record {GROUP_RECORDS}")));
+        }
+        check(Level::Cluster, "", &fields)?;
+        self.cluster = Some(fields);
+        Ok(())
+    }
+
+    /// Adds one node or volume. A refused record changes nothing.
+    pub fn add(&mut self, level: Level, record: Map<String, Value>) -> Result<(), Error> {
+        let group = if level == Level::Node { &mut self.nodes } else { &mut self.volumes };
+        check(level, &format!("{}[{}].", group.name, group.written + group.records), &record)?;
+        group.push(record, &self.identity);
+        if group.records == GROUP_RECORDS {
+            self.write_head()?;
+            let group = if level == Level::Node { &mut self.nodes } else { &mut self.volumes };
+            group.write(&mut self.out)?;
+        }
+        Ok(())
+    }
+
+    /// Writes what is left and the closing line, and gives the output back.
+    pub fn finish(mut self) -> Result<W, Error> {
+        self.write_head()?;
+        self.nodes.write(&mut self.out)?;
+        self.volumes.write(&mut self.out)?;
+        let end = format!("{{\"end\":{{\"nodes\":{},\"volumes\":{}}}}}\n", self.nodes.written, self.volumes.written);
+        self.out.write_all(end.as_bytes()).map_err(cannot_write)?;
+        Ok(self.out)
+    }
+
+    fn write_head(&mut self) -> Result<(), Error> {
+        if self.is_head_written {
+            return Ok(());
+        }
+        self.is_head_written = true;
+        let mut fields = self.cluster.clone().unwrap_or_default();
+        let mut line = format!(
+            "{{\"schema\":\"ondat-report/1\",\"report_id\":\"{}\",\"day\":\"{}\"",
+            HEXLOWER.encode(&self.envelope.id),
+            self.envelope.day
+        )
+        .into_bytes();
+        for field in Level::Cluster.fields() {
+            let given = fields.remove(field.name).filter(|value| !value.is_null());
+            let value = given.or_else(|| self.defaults.get(field.name).cloned()).unwrap_or(Value::Null);
+            line.extend_from_slice(format!(",\"{}\":", field.name).as_bytes());
+            write_value(&mut line, &field.publish(value, &self.identity))?;
+        }
+        line.extend_from_slice(b"}\n");
+        self.out.write_all(&line).map_err(cannot_write)
+    }
+}
+
+/// One row group in the making, column by column.
+struct Group {
+    level: Level,
+    name: &'static str,
+    columns: Vec<(&'static Field, Vec<Value>)>,
+    records: usize,
+    written: usize,
+}
+
+impl Group {
+    fn new(level: Level, name: &'static str) -> Self {
+        Self { level, name, columns: level.fields().map(|field| (field, Vec::new())).collect(), records: 0, written: 0 }
+    }
+
+    fn push(&mut self, mut record: Map<String, Value>, identity: &Identity) {
+        for (field, column) in &mut self.columns {
+            let value = record.remove(field.name).unwrap_or(Value::Null);
+            column.push(field.publish(value, identity));
+        }
+        self.records += 1;
+    }
+
+    fn write(&mut self, out: &mut impl Write) -> Result<(), Error> {
+        debug_assert_eq!(self.columns.len(), self.level.fields().count());
+        if self.records == 0 {
+            return Ok(());
+        }
+        let mut line = format!("{{\"{}\":{{", self.name).into_bytes();
+        for (at, (field, column)) in self.columns.iter_mut().enumerate() {
+            let comma = if at == 0 { "" } else { "," };
+            line.extend_from_slice(format!("{comma}\"{}\":", field.name).as_bytes());
+            write_value(&mut line, &Value::Array(std::mem::take(column)))?;
+        }
+        line.extend_from_slice(b"}}\n");
+        self.written += self.records;
+        self.records = 0;
+        out.write_all(&line).map_err(cannot_write)
+    }
+}
+
+/// Checks a record against the list; `place` names it in the error, `nodes[3].` or nothing for the cluster.
+fn check(level: Level, place: &str, record: &Map<String, Value>) -> Result<(), Error> {
+    for (name, value) in record {
+        let Some(field) = level.field(name) else {
+            let name: String = name.chars().take(64).collect();
+            return Err(Error::InvalidReport(format!("{place}{name}: not one of the fields of the report")));
+        };
+        field.check(value).map_err(|expected| Error::InvalidReport(format!("{place}{name}: {expected}")))?;
+    }
+    Ok(())
+}
+
+fn write_value(line: &mut Vec<u8>, value: &Value) -> Result<(), Error> {
+    serde_json::to_writer(line, value).map_err(|error| Error::Internal(format!("writing the report: {error}")))
+}
+
+fn cannot_write(error: std::io::Error) -> Error {
+    Error::Io(format!("writing the report: {error}"))
+}

@@ -1,0 +1,312 @@
+//! Sealing a report so that only the holder of a private key can read it: HPKE (RFC 9180) base mode over padded
+//! chunks. What the bytes are is written down in docs/protocols.md.
+
+use std::io::{self, Write};
+
+use data_encoding::{BASE64, HEXLOWER};
+use hpke::aead::{AeadCtxS, AesGcm256};
+use hpke::kdf::HkdfSha256;
+use hpke::kem::{X25519HkdfSha256, XWing};
+use hpke::{Deserializable, Kem as _, OpModeS, Serializable};
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+
+/// The plaintext bytes of every chunk but the last.
+pub const CHUNK_BYTES: usize = 65_536;
+/// The bytes before the encapsulated key.
+pub const HEADER_BYTES: usize = 37;
+
+const MAGIC: &[u8; 4] = b"OTR1";
+const INFO: &[u8] = b"ondat-telemetry report v1\0";
+const FLAG_SINGLE: u8 = 1;
+const KDF_HKDF_SHA256: u16 = 0x0001;
+const AEAD_AES_256_GCM: u16 = 0x0002;
+
+/// The key encapsulation a key is for; the key decides the suite.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+pub enum Kem {
+    /// DHKEM(X25519, HKDF-SHA256).
+    X25519,
+    /// X25519 and ML-KEM-768 together, against recording now and decrypting later.
+    #[serde(rename = "X-Wing")]
+    XWing,
+}
+
+impl Kem {
+    fn id(self) -> u16 {
+        match self {
+            Self::X25519 => 0x0020,
+            Self::XWing => 0x647a,
+        }
+    }
+}
+
+/// A public key of the vendor, valid from `not_before` to `not_after` (Unix seconds).
+#[derive(Clone, Debug)]
+pub struct SealKey {
+    id: [u8; 8],
+    recipient: Recipient,
+    not_before: i64,
+    not_after: i64,
+}
+
+#[derive(Clone, Debug)]
+enum Recipient {
+    X25519(<X25519HkdfSha256 as hpke::Kem>::PublicKey),
+    XWing(Box<<XWing as hpke::Kem>::PublicKey>),
+}
+
+/// The configured keys.
+#[derive(Clone, Debug)]
+pub struct KeySet {
+    keys: Vec<SealKey>,
+}
+
+#[derive(Deserialize)]
+struct KeySetDocument {
+    keys: Vec<KeyDocument>,
+}
+
+#[derive(Deserialize)]
+struct KeyDocument {
+    id: String,
+    kem: Kem,
+    public: String,
+    not_before: i64,
+    not_after: i64,
+}
+
+impl KeySet {
+    /// Reads a key set. The error names the key and what is wrong with it.
+    pub fn parse(json: &str) -> Result<Self, String> {
+        let document: KeySetDocument = serde_json::from_str(json).map_err(|error| error.to_string())?;
+        if document.keys.is_empty() {
+            return Err("it holds no key".to_owned());
+        }
+        let keys = document.keys.iter().enumerate();
+        let keys = keys.map(|(at, key)| key.parse().map_err(|why| format!("keys[{at}]: {why}")));
+        Ok(Self { keys: keys.collect::<Result<_, _>>()? })
+    }
+
+    /// The key to seal for now: of those valid, the one with the newest `not_before`.
+    pub fn current(&self, now: i64) -> Option<&SealKey> {
+        let valid = self.keys.iter().filter(|key| key.not_before <= now && now < key.not_after);
+        valid.max_by_key(|key| key.not_before)
+    }
+}
+
+impl KeyDocument {
+    fn parse(&self) -> Result<SealKey, String> {
+        let public = BASE64.decode(self.public.as_bytes()).map_err(|_| "`public` is not base64".to_owned())?;
+        let expected = key_id(&public);
+        if self.id != HEXLOWER.encode(&expected) {
+            return Err("`id` is not the first 8 bytes of the SHA-256 of `public` in hex".to_owned());
+        }
+        if self.not_before >= self.not_after {
+            return Err("`not_after` is not later than `not_before`".to_owned());
+        }
+        let not_a_key = |_| format!("`public` is not a key of {:?}", self.kem);
+        let recipient = match self.kem {
+            Kem::X25519 => {
+                Recipient::X25519(<X25519HkdfSha256 as hpke::Kem>::PublicKey::from_bytes(&public).map_err(not_a_key)?)
+            }
+            Kem::XWing => {
+                Recipient::XWing(Box::new(<XWing as hpke::Kem>::PublicKey::from_bytes(&public).map_err(not_a_key)?))
+            }
+        };
+        Ok(SealKey { id: expected, recipient, not_before: self.not_before, not_after: self.not_after })
+    }
+}
+
+/// The id of a public key: the first 8 bytes of its SHA-256.
+pub fn key_id(public: &[u8]) -> [u8; 8] {
+    let mut id = [0; 8];
+    id.copy_from_slice(&Sha256::digest(public)[..8]);
+    id
+}
+
+/// A new key pair: the private and the public key's bytes.
+pub fn generate_key(kem: Kem) -> (Vec<u8>, Vec<u8>) {
+    match kem {
+        Kem::X25519 => {
+            let (private, public) = X25519HkdfSha256::gen_keypair();
+            (private.to_bytes().to_vec(), public.to_bytes().to_vec())
+        }
+        Kem::XWing => {
+            let (private, public) = XWing::gen_keypair();
+            (private.to_bytes().to_vec(), public.to_bytes().to_vec())
+        }
+    }
+}
+
+enum Context {
+    X25519(Box<AeadCtxS<AesGcm256, HkdfSha256, X25519HkdfSha256>>),
+    XWing(Box<AeadCtxS<AesGcm256, HkdfSha256, XWing>>),
+}
+
+impl Context {
+    /// The sender's context and the encapsulated key that goes with it.
+    fn new(recipient: &Recipient, header: &[u8]) -> io::Result<(Self, Vec<u8>)> {
+        let info = [INFO, header].concat();
+        match recipient {
+            Recipient::X25519(key) => {
+                let (enc, context) = hpke::setup_sender(&OpModeS::Base, key, &info).map_err(sealing_failed)?;
+                Ok((Self::X25519(Box::new(context)), enc.to_bytes().to_vec()))
+            }
+            Recipient::XWing(key) => {
+                let (enc, context) = hpke::setup_sender(&OpModeS::Base, &**key, &info).map_err(sealing_failed)?;
+                Ok((Self::XWing(Box::new(context)), enc.to_bytes().to_vec()))
+            }
+        }
+    }
+
+    fn seal(&mut self, plaintext: &[u8], aad: &[u8]) -> io::Result<Vec<u8>> {
+        match self {
+            Self::X25519(context) => context.seal(plaintext, aad),
+            Self::XWing(context) => context.seal(plaintext, aad),
+        }
+        .map_err(sealing_failed)
+    }
+}
+
+fn sealing_failed(error: hpke::HpkeError) -> io::Error {
+    io::Error::other(format!("sealing the report failed: {error}"))
+}
+
+/// Seals what is written to it, in chunks, into `out`. Holds at most two chunks.
+pub struct Sealer<W: Write> {
+    out: W,
+    key: SealKey,
+    report_id: [u8; 16],
+    day: u16,
+    /// Made with the first chunk: only then is it known whether there will be another, which the header says.
+    context: Option<Context>,
+    buffer: Vec<u8>,
+    taken: u64,
+}
+
+impl<W: Write> Sealer<W> {
+    /// A sealed report for this key, report id and UTC day (days since 1970-01-01).
+    pub fn new(out: W, key: &SealKey, report_id: [u8; 16], day: u16) -> Self {
+        Self { out, key: key.clone(), report_id, day, context: None, buffer: Vec::new(), taken: 0 }
+    }
+
+    /// Pads, seals what is left and gives the output back.
+    pub fn finish(mut self) -> io::Result<W> {
+        let mut padding = padme(self.taken) - self.taken;
+        while padding > 0 {
+            let zeros = [0; 4096];
+            let some = padding.min(zeros.len() as u64);
+            self.write_all(&zeros[..usize::try_from(some).unwrap_or(zeros.len())])?;
+            padding -= some;
+        }
+        let is_single = self.context.is_none();
+        let rest = std::mem::take(&mut self.buffer);
+        self.write_chunk(&rest, if is_single { b"" } else { b"final" }, is_single)?;
+        self.out.flush()?;
+        Ok(self.out)
+    }
+
+    fn write_chunk(&mut self, plaintext: &[u8], aad: &[u8], is_single: bool) -> io::Result<()> {
+        if self.context.is_none() {
+            let header = self.header(is_single);
+            let (context, enc) = Context::new(&self.key.recipient, &header)?;
+            self.out.write_all(&header)?;
+            self.out.write_all(&enc)?;
+            self.context = Some(context);
+        }
+        let Some(context) = &mut self.context else { return Ok(()) };
+        let ciphertext = context.seal(plaintext, aad)?;
+        let length = u32::try_from(ciphertext.len()).map_err(io::Error::other)?;
+        self.out.write_all(&length.to_be_bytes())?;
+        self.out.write_all(&ciphertext)
+    }
+
+    fn header(&self, is_single: bool) -> Vec<u8> {
+        let kem = match self.key.recipient {
+            Recipient::X25519(_) => Kem::X25519,
+            Recipient::XWing(_) => Kem::XWing,
+        };
+        let mut header = Vec::with_capacity(HEADER_BYTES);
+        header.extend_from_slice(MAGIC);
+        header.extend_from_slice(&self.key.id);
+        header.extend_from_slice(&kem.id().to_be_bytes());
+        header.extend_from_slice(&KDF_HKDF_SHA256.to_be_bytes());
+        header.extend_from_slice(&AEAD_AES_256_GCM.to_be_bytes());
+        header.extend_from_slice(&self.report_id);
+        header.extend_from_slice(&self.day.to_be_bytes());
+        header.push(if is_single { FLAG_SINGLE } else { 0 });
+        header
+    }
+}
+
+impl<W: Write> Write for Sealer<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.buffer.extend_from_slice(bytes);
+        self.taken += bytes.len() as u64;
+        // The last chunk is sealed differently, so a full one waits until something follows it.
+        while self.buffer.len() > CHUNK_BYTES {
+            let rest = self.buffer.split_off(CHUNK_BYTES);
+            let chunk = std::mem::replace(&mut self.buffer, rest);
+            self.write_chunk(&chunk, b"", false)?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The padded length: Padmé (Nikitin and others, "Reducing Metadata Leakage from Encrypted Files", 2019, 4.2)
+/// leaks O(log log n) bits of a length at a cost of at most 12 %.
+pub fn padme(length: u64) -> u64 {
+    let Some(exponent) = length.checked_ilog2().filter(|exponent| *exponent > 0) else { return length };
+    let kept_bits = exponent.ilog2() + 1;
+    let mask = (1 << (exponent - kept_bits.min(exponent))) - 1;
+    (length + mask) & !mask
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn padding_keeps_few_bits_of_the_length() {
+        // By the paper's definition.
+        for (length, padded) in [(0, 0), (1, 1), (2, 2), (9, 10), (1000, 1024), (1025, 1088), (100_000, 100_352)] {
+            assert_eq!(padme(length), padded, "{length}");
+        }
+    }
+
+    fn sealed(length: usize) -> Vec<u8> {
+        let (_, public) = generate_key(Kem::X25519);
+        let json = format!(
+            r#"{{"keys":[{{"id":"{}","kem":"X25519","public":"{}","not_before":1,"not_after":9}}]}}"#,
+            HEXLOWER.encode(&key_id(&public)),
+            BASE64.encode(&public)
+        );
+        let keys = KeySet::parse(&json).unwrap();
+        let mut sealer = Sealer::new(Vec::new(), keys.current(5).unwrap(), [3; 16], 7);
+        sealer.write_all(&vec![1; length]).unwrap();
+        sealer.finish().unwrap()
+    }
+
+    #[test]
+    fn one_chunk_is_flagged_and_two_are_not() {
+        let overhead = HEADER_BYTES + 32;
+        let one = sealed(CHUNK_BYTES);
+        assert_eq!((one[36], one.len()), (1, overhead + 4 + CHUNK_BYTES + 16));
+        let two = sealed(CHUNK_BYTES + 1);
+        let padded = usize::try_from(padme(CHUNK_BYTES as u64 + 1)).unwrap();
+        assert_eq!((two[36], two.len()), (0, overhead + 2 * (4 + 16) + padded));
+    }
+
+    #[test]
+    fn a_key_set_is_refused_with_the_reason() {
+        assert!(KeySet::parse(r#"{"keys":[]}"#).unwrap_err().contains("no key"));
+        let wrong_id =
+            r#"{"keys":[{"id":"0011223344556677","kem":"X25519","public":"AA==","not_before":0,"not_after":1}]}"#;
+        assert!(KeySet::parse(wrong_id).unwrap_err().contains("keys[0]: `id`"));
+    }
+}

@@ -1,0 +1,314 @@
+//! The state directory: files that are never read half-written and never followed through a symlink, and what the
+//! library remembers in them.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use nix::dir::Dir;
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, Flock, FlockArg, OFlag, openat, renameat};
+use nix::sys::stat::{FileStat, Mode, fstat, mkdirat};
+use nix::unistd::{UnlinkatFlags, fsync, geteuid, unlinkat};
+
+use crate::error::Error;
+
+/// The longest state file that is read, in bytes.
+const STATE_FILE_BYTES: u64 = 1 << 20;
+/// Names of files being written; whatever bears one was left by a process that died.
+const TEMPORARY: &str = ".tmp-";
+
+/// The directory that the host set aside for this library.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateDir {
+    path: PathBuf,
+}
+
+impl StateDir {
+    /// Checks that the directory is there, is a directory and no symlink, is ours and nobody else can write to it.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let path =
+            std::path::absolute(path).map_err(|error| Error::Io(format!("state_dir {}: {error}", path.display())))?;
+        let dir = Self { path };
+        let handle = dir.root().handle()?;
+        let shown = dir.path.display();
+        let meta = fstat(&handle).map_err(|error| Error::Io(format!("state_dir {shown}: {error}")))?;
+        if meta.st_uid != geteuid().as_raw() {
+            return Err(Error::Io(format!(
+                "state_dir {shown} belongs to uid {}, this process is uid {}: give it its own directory",
+                meta.st_uid,
+                geteuid()
+            )));
+        }
+        if meta.st_mode & 0o022 != 0 {
+            let mode = meta.st_mode & 0o7777;
+            return Err(Error::Io(format!(
+                "state_dir {shown} can be written by others (mode {mode:04o}): chmod 0700 {shown}"
+            )));
+        }
+        dir.root().probe()?;
+        Ok(dir)
+    }
+
+    /// Its path, absolute.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The directory itself, where state files are.
+    pub fn root(&self) -> Folder {
+        Folder { root: self.path.clone(), name: None }
+    }
+
+    /// A folder in it, made with mode 0700 when first written to.
+    pub fn folder(&self, name: &'static str) -> Folder {
+        Folder { root: self.path.clone(), name: Some(name) }
+    }
+}
+
+/// A folder of files. It keeps no descriptor: a host has few to spare.
+#[derive(Clone, Debug)]
+pub struct Folder {
+    root: PathBuf,
+    name: Option<&'static str>,
+}
+
+/// One file of a folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its name.
+    pub name: String,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// When it was written, Unix seconds.
+    pub modified: i64,
+}
+
+impl Folder {
+    /// The folder's path.
+    pub fn path(&self) -> PathBuf {
+        match self.name {
+            None => self.root.clone(),
+            Some(name) => self.root.join(name),
+        }
+    }
+
+    /// A file's bytes; none where there is no such file.
+    pub fn read(&self, name: &str) -> Result<Option<Vec<u8>>, Error> {
+        let Some(file) = self.open(name, OFlag::O_RDONLY)? else { return Ok(None) };
+        let mut bytes = Vec::new();
+        file.take(STATE_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(|error| self.failed(name, &error))?;
+        if bytes.len() as u64 > STATE_FILE_BYTES {
+            return Err(self.failed(name, &io::Error::from(io::ErrorKind::FileTooLarge)));
+        }
+        Ok(Some(bytes))
+    }
+
+    /// Replaces a file's bytes: a reader sees the old ones or the new ones, also after a power cut.
+    pub fn write(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
+        let mut file = self.create()?;
+        file.write_all(bytes).map_err(|error| self.failed(name, &error))?;
+        file.commit(name).map(drop)
+    }
+
+    /// A new file without a name yet.
+    pub fn create(&self) -> Result<NewFile, Error> {
+        static COUNTER: AtomicU64 = AtomicU64::new(0);
+        let handle = self.handle_or_make()?;
+        let name = format!("{TEMPORARY}{}-{}", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed));
+        let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        // A name left by an earlier process of the same pid is nobody's any more.
+        let _ = unlinkat(&handle, name.as_str(), UnlinkatFlags::NoRemoveDir);
+        let file = openat(&handle, name.as_str(), flags, Mode::from_bits_truncate(0o600))
+            .map_err(|error| self.failed(&name, &error.into()))?;
+        // Locked before it has a name that others look for: it is nobody else's to send until it is let go.
+        let file = Flock::lock(File::from(file), FlockArg::LockExclusiveNonblock)
+            .map_err(|(_, error)| self.failed(&name, &error.into()))?;
+        Ok(NewFile { folder: self.clone(), handle, file: Some(file), temporary: Some(name) })
+    }
+
+    /// An existing file, opened for reading and writing; none where there is no such file.
+    pub fn open_existing(&self, name: &str) -> Result<Option<File>, Error> {
+        self.open(name, OFlag::O_RDWR)
+    }
+
+    /// Removes a file; gone already is fine.
+    pub fn remove(&self, name: &str) -> Result<(), Error> {
+        let Some(handle) = self.existing_handle()? else { return Ok(()) };
+        match unlinkat(&handle, name, UnlinkatFlags::NoRemoveDir) {
+            Ok(()) => fsync(&handle).map_err(|error| self.failed(name, &error.into())),
+            Err(Errno::ENOENT) => Ok(()),
+            Err(error) => Err(self.failed(name, &error.into())),
+        }
+    }
+
+    /// Gives a file another name, replacing one that has it.
+    pub fn rename(&self, from: &str, to: &str) -> Result<(), Error> {
+        let handle = self.handle_or_make()?;
+        renameat(&handle, from, &handle, to).map_err(|error| self.failed(from, &error.into()))?;
+        fsync(&handle).map_err(|error| self.failed(to, &error.into()))
+    }
+
+    /// The regular files of the folder, oldest first, without those being written.
+    pub fn entries(&self) -> Result<Vec<Entry>, Error> {
+        let Some(handle) = self.existing_handle()? else { return Ok(Vec::new()) };
+        let listing = handle.try_clone().map_err(|error| self.failed("", &error))?;
+        let mut dir = Dir::from_fd(listing).map_err(|error| self.failed("", &error.into()))?;
+        let mut entries = Vec::new();
+        for entry in dir.iter().flatten() {
+            let Ok(name) = OsString::from_vec(entry.file_name().to_bytes().to_vec()).into_string() else { continue };
+            if name.starts_with('.') {
+                continue;
+            }
+            let Some(meta) = self.stat(&handle, &name) else { continue };
+            entries.push(Entry { name, bytes: u64::try_from(meta.st_size).unwrap_or(0), modified: meta.st_mtime });
+        }
+        entries.sort_by(|a, b| (a.modified, &a.name).cmp(&(b.modified, &b.name)));
+        Ok(entries)
+    }
+
+    /// Waits for nobody: the lock of this name, or none while another process holds it.
+    pub fn lock(&self, name: &str) -> Result<Option<Flock<File>>, Error> {
+        let handle = self.handle_or_make()?;
+        let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let file = openat(&handle, name, flags, Mode::from_bits_truncate(0o600))
+            .map_err(|error| self.failed(name, &error.into()))?;
+        match Flock::lock(File::from(file), FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => Ok(Some(lock)),
+            Err((_, Errno::EWOULDBLOCK)) => Ok(None),
+            Err((_, error)) => Err(self.failed(name, &error.into())),
+        }
+    }
+
+    fn stat(&self, handle: &OwnedFd, name: &str) -> Option<FileStat> {
+        let meta = nix::sys::stat::fstatat(handle, name, nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW).ok()?;
+        (meta.st_mode & libc::S_IFMT == libc::S_IFREG).then_some(meta)
+    }
+
+    fn open(&self, name: &str, access: OFlag) -> Result<Option<File>, Error> {
+        let Some(handle) = self.existing_handle()? else { return Ok(None) };
+        // O_NONBLOCK: a FIFO put there by somebody must not hold the process.
+        let flags = access | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
+        match openat(&handle, name, flags, Mode::empty()) {
+            Ok(file) => {
+                let meta = fstat(&file).map_err(|error| self.failed(name, &error.into()))?;
+                if meta.st_mode & libc::S_IFMT != libc::S_IFREG {
+                    return Err(self.failed(name, &io::Error::other("not a regular file")));
+                }
+                Ok(Some(File::from(file)))
+            }
+            Err(Errno::ENOENT) => Ok(None),
+            Err(Errno::ELOOP) => Err(self.failed(name, &io::Error::other("a symlink, which is not followed"))),
+            Err(error) => Err(self.failed(name, &error.into())),
+        }
+    }
+
+    /// Whether something can be written, found out by doing it.
+    fn probe(&self) -> Result<(), Error> {
+        self.create().map(drop)
+    }
+
+    fn handle(&self) -> Result<OwnedFd, Error> {
+        let path = self.path();
+        self.existing_handle()?
+            .ok_or_else(|| Error::Io(format!("state_dir {} does not exist: create it with mode 0700", path.display())))
+    }
+
+    fn handle_or_make(&self) -> Result<OwnedFd, Error> {
+        if let Some(handle) = self.existing_handle()? {
+            return Ok(handle);
+        }
+        let Some(name) = self.name else { return self.handle() };
+        let root = Self { root: self.root.clone(), name: None }.handle()?;
+        let mut made_to = root;
+        for part in name.split('/') {
+            match mkdirat(&made_to, part, Mode::from_bits_truncate(0o700)) {
+                Ok(()) | Err(Errno::EEXIST) => {}
+                Err(error) => return Err(self.failed("", &error.into())),
+            }
+            fsync(&made_to).map_err(|error| self.failed("", &error.into()))?;
+            made_to =
+                openat(&made_to, part, DIRECTORY, Mode::empty()).map_err(|error| self.failed("", &error.into()))?;
+        }
+        Ok(made_to)
+    }
+
+    fn existing_handle(&self) -> Result<Option<OwnedFd>, Error> {
+        let mut handle = match openat(AT_FDCWD, &self.root, DIRECTORY, Mode::empty()) {
+            Ok(handle) => handle,
+            Err(Errno::ENOENT) => return Ok(None),
+            Err(error) => return Err(self.not_a_directory(error)),
+        };
+        for part in self.name.into_iter().flat_map(|name| name.split('/')) {
+            handle = match openat(&handle, part, DIRECTORY, Mode::empty()) {
+                Ok(handle) => handle,
+                Err(Errno::ENOENT) => return Ok(None),
+                Err(error) => return Err(self.not_a_directory(error)),
+            };
+        }
+        Ok(Some(handle))
+    }
+
+    fn not_a_directory(&self, error: Errno) -> Error {
+        let shown = self.path();
+        let shown = shown.display();
+        match error {
+            // What O_NOFOLLOW with O_DIRECTORY answers for a symlink, open(2).
+            Errno::ENOTDIR | Errno::ELOOP => {
+                Error::Io(format!("state_dir {shown} is a symlink or not a directory: name the real directory"))
+            }
+            error => Error::Io(format!("state_dir {shown}: {}", io::Error::from(error))),
+        }
+    }
+
+    fn failed(&self, name: &str, error: &io::Error) -> Error {
+        Error::Io(format!("state_dir {}: {error}", self.path().join(name).display()))
+    }
+}
+
+const DIRECTORY: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
+
+/// A file being written. Without [`commit`](Self::commit) it disappears.
+pub struct NewFile {
+    folder: Folder,
+    handle: OwnedFd,
+    file: Option<Flock<File>>,
+    temporary: Option<String>,
+}
+
+impl NewFile {
+    /// Makes the bytes durable under this name. Returns the open file, locked.
+    pub fn commit(mut self, name: &str) -> Result<Flock<File>, Error> {
+        let (Some(file), Some(temporary)) = (self.file.take(), self.temporary.as_deref()) else {
+            return Err(Error::Internal(format!("{name} written twice")));
+        };
+        file.sync_all().map_err(|error| self.folder.failed(name, &error))?;
+        let renamed = renameat(&self.handle, temporary, &self.handle, name);
+        renamed.map_err(|error| self.folder.failed(name, &error.into()))?;
+        self.temporary = None;
+        fsync(self.handle.as_fd()).map_err(|error| self.folder.failed(name, &error.into()))?;
+        Ok(file)
+    }
+}
+
+impl Write for NewFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.as_deref().map_or(Ok(0), |mut file| file.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for NewFile {
+    fn drop(&mut self) {
+        if let Some(temporary) = &self.temporary {
+            let _ = unlinkat(&self.handle, temporary.as_str(), UnlinkatFlags::NoRemoveDir);
+        }
+    }
+}

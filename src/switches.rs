@@ -1,0 +1,340 @@
+//! The gate: three switches, who turned them off, and the [`Permit`] without which nothing is sent.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::error::Error;
+use crate::state::StateDir;
+
+/// One of the three things that can leave the machine.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Switch {
+    /// The DNS query for the latest version.
+    VersionCheck,
+    /// The sealed daily report.
+    DailyReport,
+    /// Crash reports to Sentry.
+    CrashReports,
+}
+
+impl Switch {
+    /// All of them, in the order of their bits.
+    pub const ALL: [Self; 3] = [Self::VersionCheck, Self::DailyReport, Self::CrashReports];
+    /// All bits of the C interface's mask.
+    pub const ALL_BITS: u32 = 7;
+
+    /// The bit in the C interface's mask.
+    pub fn bit(self) -> u32 {
+        match self {
+            Self::VersionCheck => 1,
+            Self::DailyReport => 2,
+            Self::CrashReports => 4,
+        }
+    }
+
+    /// The name in files and texts.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::VersionCheck => "version_check",
+            Self::DailyReport => "daily_report",
+            Self::CrashReports => "crash_reports",
+        }
+    }
+}
+
+/// Somebody's word that a switch is off, known when the client is made: the environment or the cluster spec.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub struct Objection {
+    /// The switch that is off.
+    pub switch: Switch,
+    /// Who says so, as shown to people: `environment DO_NOT_TRACK`, `cluster spec disableTelemetry`.
+    pub source: String,
+}
+
+/// Whether a value of a `DISABLE_*` variable objects. A privacy switch fails closed: whatever is not a known word for
+/// "no" objects.
+pub fn objects(value: &str) -> bool {
+    !matches!(value, "" | "0" | "f" | "F" | "false" | "FALSE" | "False")
+}
+
+/// The name of the administrator's file in the state directory.
+pub const FILE: &str = "switches.json";
+
+/// What the administrator's file says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+enum Administrator {
+    /// No file: no objection.
+    #[default]
+    Silent,
+    /// These switches are off.
+    Off(Vec<Switch>),
+    /// The file cannot be read: everything counts as off.
+    Unreadable(String),
+}
+
+impl Administrator {
+    fn read(state_dir: Option<&StateDir>) -> Self {
+        let Some(state_dir) = state_dir else { return Self::Silent };
+        let bytes = match state_dir.root().read(FILE) {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => return Self::Silent,
+            Err(error) => return Self::Unreadable(error.to_string()),
+        };
+        match serde_json::from_slice::<BTreeMap<String, Value>>(&bytes) {
+            Ok(file) => Self::parse(&file),
+            Err(error) => Self::Unreadable(format!("{FILE} is not JSON: {error}")),
+        }
+    }
+
+    fn parse(file: &BTreeMap<String, Value>) -> Self {
+        let mut off = Vec::new();
+        for switch in Switch::ALL {
+            match file.get(switch.name()) {
+                None | Some(Value::Bool(true)) => {}
+                Some(Value::Bool(false)) => off.push(switch),
+                Some(_) => return Self::Unreadable(format!("{FILE}: {} is not true or false", switch.name())),
+            }
+        }
+        Self::Off(off)
+    }
+}
+
+/// The state of the three switches in one process.
+pub struct Switches {
+    host: AtomicU32,
+    objections: Vec<Objection>,
+    state_dir: Option<StateDir>,
+    administrator: Mutex<Administrator>,
+    /// What is on, all sources counted: kept so that asking costs one load.
+    on: AtomicU32,
+    permits: Mutex<Vec<(Switch, Weak<Revocation>)>>,
+}
+
+impl Switches {
+    /// Switches with the host's word (a mask of bits), the objections found so far, and the place of the
+    /// administrator's file.
+    pub fn new(host: u32, objections: Vec<Objection>, state_dir: Option<StateDir>) -> Self {
+        let switches = Self {
+            host: AtomicU32::new(host),
+            objections,
+            administrator: Mutex::new(Administrator::read(state_dir.as_ref())),
+            state_dir,
+            on: AtomicU32::new(0),
+            permits: Mutex::new(Vec::new()),
+        };
+        switches.count_sources();
+        switches
+    }
+
+    /// What is on, as a mask of bits.
+    pub fn on(&self) -> u32 {
+        self.on.load(Ordering::Acquire)
+    }
+
+    /// Whether this one is on.
+    pub fn is_on(&self, switch: Switch) -> bool {
+        self.on() & switch.bit() != 0
+    }
+
+    /// Changes the host's word. Returns the switches that have gone off by it.
+    pub fn set_host(&self, on: u32) -> Vec<Switch> {
+        self.host.store(on, Ordering::Release);
+        self.count_sources()
+    }
+
+    /// Reads the administrator's file anew. Returns the switches that have gone off, and why everything is off where
+    /// the file has become unreadable.
+    pub fn refresh(&self) -> (Vec<Switch>, Option<String>) {
+        let now = Administrator::read(self.state_dir.as_ref());
+        let mut known = self.administrator.lock().unwrap_or_else(PoisonError::into_inner);
+        let complaint = match &now {
+            Administrator::Unreadable(why) if *known != now => Some(why.clone()),
+            _ => None,
+        };
+        *known = now;
+        drop(known);
+        (self.count_sources(), complaint)
+    }
+
+    /// Why the administrator's file cannot be read, if it cannot.
+    pub fn complaint(&self) -> Option<String> {
+        match &*self.administrator.lock().unwrap_or_else(PoisonError::into_inner) {
+            Administrator::Unreadable(why) => Some(why.clone()),
+            _ => None,
+        }
+    }
+
+    /// Leave to send once, or [`Error::Disabled`] naming who turned it off. Looks at the administrator's file first.
+    pub fn permit(&self, switch: Switch) -> Result<Permit, Error> {
+        self.refresh();
+        let revocation = Arc::new(Revocation::default());
+        {
+            let mut permits = self.permits.lock().unwrap_or_else(PoisonError::into_inner);
+            permits.retain(|(_, permit)| permit.strong_count() > 0);
+            permits.push((switch, Arc::downgrade(&revocation)));
+        }
+        // Registered before it is looked at: a switch that goes off in between finds the permit in the list.
+        if self.is_on(switch) {
+            return Ok(Permit { revocation });
+        }
+        let sources = self.sources_against(switch).join(", ");
+        Err(Error::Disabled(format!("{} is turned off by {sources}; nothing was sent or stored", switch.name())))
+    }
+
+    /// Ends whatever is being sent, of any kind: the client is closing.
+    pub fn interrupt_all(&self) {
+        for (_, permit) in self.permits.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            if let Some(revocation) = permit.upgrade() {
+                revocation.revoke();
+            }
+        }
+    }
+
+    /// Each switch, on or off, and by which sources: for people and programs.
+    pub fn explain(&self) -> Value {
+        let explained = Switch::ALL.map(|switch| {
+            let sources = self.sources_against(switch);
+            (switch.name().to_owned(), json!({ "on": sources.is_empty(), "off_by": sources }))
+        });
+        Value::Object(explained.into_iter().collect())
+    }
+
+    /// The objections known from the start, to be handed to the monitor.
+    pub fn objections(&self) -> &[Objection] {
+        &self.objections
+    }
+
+    /// The host's word.
+    pub fn host(&self) -> u32 {
+        self.host.load(Ordering::Acquire)
+    }
+
+    fn sources_against(&self, switch: Switch) -> Vec<String> {
+        let mut sources = Vec::new();
+        if self.host() & switch.bit() == 0 {
+            sources.push("the host program".to_owned());
+        }
+        let objections = self.objections.iter().filter(|objection| objection.switch == switch);
+        sources.extend(objections.map(|objection| objection.source.clone()));
+        match &*self.administrator.lock().unwrap_or_else(PoisonError::into_inner) {
+            Administrator::Off(off) if off.contains(&switch) => sources.push(format!("the administrator ({FILE})")),
+            Administrator::Unreadable(why) => sources.push(format!("an unreadable {FILE} ({why})")),
+            _ => {}
+        }
+        sources
+    }
+
+    /// Counts all sources and revokes what is under way for switches that have gone off, which it returns.
+    fn count_sources(&self) -> Vec<Switch> {
+        let is_on = |switch: &Switch| self.sources_against(*switch).is_empty();
+        let on = Switch::ALL.iter().filter(|switch| is_on(switch)).fold(0, |bits, switch| bits | switch.bit());
+        let before = self.on.swap(on, Ordering::AcqRel);
+        let gone_off: Vec<_> = Switch::ALL.into_iter().filter(|switch| before & !on & switch.bit() != 0).collect();
+        let permits = self.permits.lock().unwrap_or_else(PoisonError::into_inner);
+        for (switch, permit) in permits.iter() {
+            if on & switch.bit() == 0
+                && let Some(revocation) = permit.upgrade()
+            {
+                revocation.revoke();
+            }
+        }
+        gone_off
+    }
+}
+
+/// Leave to send one request. A transport takes it by value, so code that sends without asking does not compile.
+pub struct Permit {
+    revocation: Arc<Revocation>,
+}
+
+impl Permit {
+    /// Runs `interrupt` when the switch goes off while the request is under way, at once if it already has.
+    pub fn on_revoke(&self, interrupt: impl FnOnce() + Send + 'static) {
+        let mut state = self.revocation.state.lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut *state {
+            RevocationState::Valid(slot) => *slot = Some(Box::new(interrupt)),
+            RevocationState::Revoked => {
+                drop(state);
+                interrupt();
+            }
+        }
+    }
+
+    /// Whether the switch has gone off since.
+    pub fn is_revoked(&self) -> bool {
+        matches!(&*self.revocation.state.lock().unwrap_or_else(PoisonError::into_inner), RevocationState::Revoked)
+    }
+}
+
+#[derive(Default)]
+struct Revocation {
+    state: Mutex<RevocationState>,
+}
+
+enum RevocationState {
+    Valid(Option<Box<dyn FnOnce() + Send>>),
+    Revoked,
+}
+
+impl Default for RevocationState {
+    fn default() -> Self {
+        Self::Valid(None)
+    }
+}
+
+impl Revocation {
+    fn revoke(&self) {
+        let before = {
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *state, RevocationState::Revoked)
+        };
+        if let RevocationState::Valid(Some(interrupt)) = before {
+            interrupt();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_privacy_switch_fails_closed() {
+        for value in ["", "0", "f", "F", "FALSE", "false", "False"] {
+            assert!(!objects(value), "{value:?}");
+        }
+        for value in ["1", "true", "TRUE", "yes", "off", "no", " ", "fALSE"] {
+            assert!(objects(value), "{value:?}");
+        }
+    }
+
+    #[test]
+    fn off_wins_and_names_its_source() {
+        let objection = Objection { switch: Switch::DailyReport, source: "environment DO_NOT_TRACK".to_owned() };
+        let switches = Switches::new(Switch::ALL_BITS, vec![objection], None);
+        assert_eq!(switches.on(), 5);
+        let error = switches.permit(Switch::DailyReport).err().unwrap();
+        assert!(error.to_string().contains("environment DO_NOT_TRACK"), "{error}");
+        assert_eq!(switches.set_host(0), [Switch::VersionCheck, Switch::CrashReports]);
+        assert_eq!(switches.explain()["daily_report"]["off_by"][0], "the host program");
+    }
+
+    #[test]
+    fn going_off_interrupts_what_is_under_way() {
+        let switches = Switches::new(Switch::ALL_BITS, Vec::new(), None);
+        let permit = switches.permit(Switch::VersionCheck).unwrap();
+        let interrupted = Arc::new(AtomicU32::new(0));
+        let count = Arc::clone(&interrupted);
+        permit.on_revoke(move || {
+            count.fetch_add(1, Ordering::SeqCst);
+        });
+        switches.set_host(Switch::DailyReport.bit());
+        assert_eq!(interrupted.load(Ordering::SeqCst), 1);
+        assert!(permit.is_revoked());
+    }
+}

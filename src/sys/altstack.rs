@@ -1,0 +1,91 @@
+//! Alternate signal stacks, sigaltstack(2): where a handler runs when the thread's own stack is exhausted.
+#![allow(unsafe_code, reason = "sigaltstack(2) and thread-exit destructors have no safe form")]
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::ptr;
+use std::sync::OnceLock;
+
+use crate::error::Error;
+
+/// The least usable bytes; the kernel's own need (AVX-512, AMX) is added where it is larger.
+const LEAST_BYTES: usize = 64 * 1024;
+
+/// Gives the calling thread an alternate stack with a guard page, unless it has one. Freed when the thread ends.
+pub fn ensure() -> Result<(), Error> {
+    let mut current = MaybeUninit::<libc::stack_t>::zeroed();
+    // SAFETY: asks for the current state; the kernel fills the structure.
+    let current = unsafe {
+        if libc::sigaltstack(ptr::null(), current.as_mut_ptr()) != 0 {
+            return Err(failed("sigaltstack"));
+        }
+        current.assume_init()
+    };
+    if current.ss_flags & libc::SS_DISABLE == 0 {
+        return Ok(());
+    }
+    // SAFETY: a query without memory.
+    let (page, kernel_need) = unsafe { (libc::sysconf(libc::_SC_PAGESIZE), libc::getauxval(libc::AT_MINSIGSTKSZ)) };
+    let page = usize::try_from(page).unwrap_or(4096);
+    let usable = LEAST_BYTES.max(usize::try_from(kernel_need).unwrap_or(0).saturating_mul(2)).next_multiple_of(page);
+    let total = usable + page;
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_STACK | libc::MAP_NORESERVE;
+    // SAFETY: a new mapping, whose lowest page is then made inaccessible: the guard.
+    let base = unsafe {
+        let base = libc::mmap(ptr::null_mut(), total, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0);
+        if base == libc::MAP_FAILED {
+            return Err(failed("memory for an alternate signal stack"));
+        }
+        libc::mprotect(base, page, libc::PROT_NONE);
+        base
+    };
+    let stack = libc::stack_t { ss_sp: base.wrapping_byte_add(page), ss_flags: 0, ss_size: usable };
+    // SAFETY: the mapping is this thread's alone and stays until the thread ends.
+    if unsafe { libc::sigaltstack(&raw const stack, ptr::null_mut()) } != 0 {
+        let error = failed("sigaltstack");
+        // SAFETY: the mapping just made, which nobody uses.
+        unsafe { libc::munmap(base, total) };
+        return Err(error);
+    }
+    if let Some(key) = exit_key() {
+        // Where it cannot be noted, the stack outlives the thread: a few pages of address space.
+        // SAFETY: a key of this process and a heap pointer that `free` takes over.
+        unsafe { libc::pthread_setspecific(key, Box::into_raw(Box::new(Mapping { base, total })).cast()) };
+    }
+    Ok(())
+}
+
+fn failed(what: &str) -> Error {
+    Error::Unsupported(format!("{what}: {}", io::Error::last_os_error()))
+}
+
+struct Mapping {
+    base: *mut libc::c_void,
+    total: usize,
+}
+
+fn exit_key() -> Option<libc::pthread_key_t> {
+    static KEY: OnceLock<Option<libc::pthread_key_t>> = OnceLock::new();
+    *KEY.get_or_init(|| {
+        let mut key = 0;
+        // SAFETY: fills `key`; the destructor stays mapped because the library is linked with -z nodelete.
+        (unsafe { libc::pthread_key_create(&raw mut key, Some(free)) } == 0).then_some(key)
+    })
+}
+
+unsafe extern "C" fn free(mapping: *mut libc::c_void) {
+    // SAFETY: the pointer given to pthread_setspecific in `ensure`, handed out once, at the end of its thread.
+    unsafe {
+        let mapping = Box::from_raw(mapping.cast::<Mapping>());
+        let none = libc::stack_t { ss_sp: ptr::null_mut(), ss_flags: libc::SS_DISABLE, ss_size: 0 };
+        let mut before = MaybeUninit::<libc::stack_t>::zeroed();
+        libc::sigaltstack(&raw const none, before.as_mut_ptr());
+        let before = before.assume_init();
+        let is_ours = before.ss_sp == mapping.base.wrapping_byte_add(mapping.total - before.ss_size);
+        if !is_ours {
+            // The thread has put another in its place meanwhile: that one stays.
+            libc::sigaltstack(&raw const before, ptr::null_mut());
+        }
+        libc::munmap(mapping.base, mapping.total);
+    }
+}

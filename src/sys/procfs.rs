@@ -1,0 +1,53 @@
+//! Facts about a process from /proc/PID/stat, proc(5).
+
+use std::fs;
+
+/// What is read of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stat {
+    /// `Z` for a zombie.
+    pub state: char,
+    /// Start time in clock ticks since boot: tells two processes of one pid apart.
+    pub start_time: u64,
+    /// Where the stack began: changes with exec.
+    pub start_stack: u64,
+    /// The wait status, once the process is a zombie.
+    pub exit_code: i32,
+}
+
+/// Reads it; none when the process is gone or /proc is not there.
+pub fn stat(pid: u32) -> Option<Stat> {
+    parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+fn parse(line: &str) -> Option<Stat> {
+    // The second field is the program's name in parentheses and may hold anything.
+    let (_, rest) = line.rsplit_once(')')?;
+    let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
+    // Numbered as in proc(5), where the state is field 3.
+    let field = |number: usize| fields.get(number - 3).copied();
+    Some(Stat {
+        state: field(3)?.chars().next()?,
+        start_time: field(22)?.parse().ok()?,
+        start_stack: field(28)?.parse().ok()?,
+        exit_code: field(52)?.parse().ok()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_parentheses_does_not_shift_the_fields() {
+        let numbers: Vec<String> = (4..=52).map(|n| n.to_string()).collect();
+        let line = format!("7 (a) Z (b) Z {}", numbers.join(" "));
+        assert_eq!(parse(&line), Some(Stat { state: 'Z', start_time: 22, start_stack: 28, exit_code: 52 }));
+    }
+
+    #[test]
+    fn this_process_is_found() {
+        let found = stat(std::process::id()).unwrap();
+        assert!(found.start_time > 0);
+    }
+}

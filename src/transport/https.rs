@@ -1,0 +1,298 @@
+//! One HTTPS request at a time, over ureq: through the proxy that the rules choose, verified against the system's
+//! roots, bounded in time and size, interrupted when its permit is revoked.
+
+use std::fs::File;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
+use serde::{Deserialize, Serialize};
+use ureq::http::Uri;
+use ureq::tls::{Certificate, RootCerts, TlsConfig};
+use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
+
+use super::dns;
+use super::proxy::{Proxy, ProxySettings};
+use crate::error::Error;
+use crate::switches::Permit;
+
+/// The most bytes of an answer's body that are read; the rest is not looked at.
+const ANSWER_BYTES: u64 = 16 * 1024;
+/// Constant, so that it identifies nobody.
+const USER_AGENT: &str = "ondat-telemetry";
+
+/// A server's address: https, or http to this machine only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    uri: Uri,
+}
+
+impl Endpoint {
+    /// Reads a URL. The error says what is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let uri: Uri = text.trim().parse().map_err(|_| "not a URL such as https://host:port/path".to_owned())?;
+        let host = uri.host().filter(|host| !host.is_empty()).ok_or("it has no host")?;
+        if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+            return Err("it carries credentials".to_owned());
+        }
+        if uri.query().is_some() {
+            return Err("it has a query part".to_owned());
+        }
+        match uri.scheme_str() {
+            Some("https") => {}
+            Some("http") if is_this_machine(host) => {}
+            _ => return Err("its scheme is not https (http is for addresses of this machine only)".to_owned()),
+        }
+        Ok(Self { uri })
+    }
+
+    /// The address with this path appended to its own.
+    pub fn join(&self, path: &str) -> String {
+        format!("{}/{path}", self.uri.to_string().trim_end_matches('/'))
+    }
+}
+
+impl std::fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.uri)
+    }
+}
+
+fn is_this_machine(host: &str) -> bool {
+    let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+/// What a request carries.
+#[derive(Clone, Copy, Debug)]
+pub enum Content<'a> {
+    /// Bytes in memory.
+    Bytes(&'a [u8]),
+    /// A file from its current position to its end.
+    File(&'a File),
+}
+
+/// One request.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// `PUT` or `POST`.
+    pub method: &'a str,
+    /// The whole URL.
+    pub url: &'a str,
+    /// Headers besides `Host`, `User-Agent` and `Content-Length`.
+    pub headers: &'a [(&'a str, &'a str)],
+    /// The body.
+    pub content: Content<'a>,
+    /// For everything, from name lookup to the end of the answer.
+    pub timeout: Duration,
+}
+
+/// What the server answered. Redirects are answers like any other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Response {
+    /// The HTTP status.
+    pub status: u16,
+    /// Names in lower case.
+    pub headers: Vec<(String, String)>,
+    /// The first bytes of the body.
+    pub body: Vec<u8>,
+}
+
+impl Response {
+    /// The first header of this name.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+    }
+}
+
+/// Sends requests. A trait, so that the client's owner decides what is behind it.
+pub trait Https: Send + Sync {
+    /// Sends one request and waits for its answer.
+    fn send(&self, permit: Permit, request: &Request<'_>) -> Result<Response, Error>;
+}
+
+/// How this process reaches HTTPS servers.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct HttpsSettings {
+    /// Which proxy.
+    pub proxy: ProxySettings,
+    /// PEM files trusted besides the system's roots.
+    pub ca_files: Vec<PathBuf>,
+    /// Folders of PEM files trusted likewise.
+    pub ca_dirs: Vec<PathBuf>,
+    /// DNS servers for host names; none: the system's.
+    pub nameservers: Option<Vec<SocketAddr>>,
+}
+
+/// HTTPS by ureq and rustls.
+pub struct UreqHttps {
+    settings: HttpsSettings,
+}
+
+impl UreqHttps {
+    /// With these settings. Files are read at each request: a CA file may be renewed under a running process.
+    pub fn new(settings: HttpsSettings) -> Self {
+        Self { settings }
+    }
+
+    fn agent(&self, proxy: Option<&Proxy>, is_tls: bool, timeout: Duration) -> Result<ureq::Agent, Error> {
+        let mut config = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .user_agent(USER_AGENT)
+            .accept("")
+            .accept_encoding("")
+            .max_idle_connections(0)
+            .timeout_global(Some(timeout))
+            .proxy(proxy.map(ureq_proxy).transpose()?);
+        if is_tls || proxy.is_some_and(|proxy| proxy.scheme == "https") {
+            let tls = TlsConfig::builder()
+                .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
+                .root_certs(self.roots()?)
+                .build();
+            config = config.tls_config(tls);
+        }
+        let resolver = NameResolver { nameservers: self.settings.nameservers.clone() };
+        Ok(ureq::Agent::with_parts(config.build(), DefaultConnector::default(), resolver))
+    }
+
+    /// The system's roots and the configured ones; Mozilla's list, compiled in, where there are neither.
+    fn roots(&self) -> Result<RootCerts, Error> {
+        let mut roots = Vec::new();
+        for path in SYSTEM_ROOTS.map(Path::new) {
+            if read_certificates(path, &mut roots).is_ok() {
+                break;
+            }
+        }
+        for path in &self.settings.ca_files {
+            read_certificates(path, &mut roots)
+                .map_err(|why| Error::Network(format!("CA file {}: {why}; nothing was sent", path.display())))?;
+        }
+        for folder in &self.settings.ca_dirs {
+            for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+                // A folder of roots holds other files too; what is not PEM adds nothing.
+                let _ = read_certificates(&entry.path(), &mut roots);
+            }
+        }
+        Ok(if roots.is_empty() { RootCerts::WebPki } else { RootCerts::Specific(Arc::new(roots)) })
+    }
+}
+
+/// Where Linux distributions keep all roots in one file: Debian, Fedora, openSUSE, older Red Hat, Alpine.
+const SYSTEM_ROOTS: [&str; 5] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/cert.pem",
+];
+
+/// Adds a PEM file's certificates. An error where there are none.
+pub fn read_certificates(path: &Path, roots: &mut Vec<Certificate<'static>>) -> Result<(), String> {
+    let before = roots.len();
+    for certificate in CertificateDer::pem_file_iter(path).map_err(|error| error.to_string())? {
+        let certificate = certificate.map_err(|error| error.to_string())?;
+        roots.push(Certificate::from_der(&certificate).to_owned());
+    }
+    if roots.len() == before { Err("it holds no certificate in PEM form".to_owned()) } else { Ok(()) }
+}
+
+impl Https for UreqHttps {
+    fn send(&self, permit: Permit, request: &Request<'_>) -> Result<Response, Error> {
+        let uri: Uri = request.url.parse().map_err(|_| Error::Internal(format!("not a URL: {}", request.url)))?;
+        let (scheme, host) = (uri.scheme_str().unwrap_or_default(), uri.host().unwrap_or_default());
+        let proxy = self.settings.proxy.choose(scheme, host, uri.port_u16())?;
+        let agent = self.agent(proxy.as_ref(), scheme == "https", request.timeout)?;
+        let interrupted = agent.clone();
+        permit.on_revoke(move || interrupted.shutdown());
+
+        let mut builder = ureq::http::Request::builder().method(request.method).uri(request.url);
+        for (name, value) in request.headers {
+            builder = builder.header(*name, *value);
+        }
+        let unusable = |error: ureq::http::Error| Error::Internal(format!("request to {}: {error}", request.url));
+        let answer = match request.content {
+            Content::Bytes(bytes) => agent.run(builder.body(bytes).map_err(unusable)?),
+            Content::File(file) => agent.run(builder.body(file).map_err(unusable)?),
+        };
+        let place = || match &proxy {
+            Some(proxy) => format!("{scheme}://{host} through the proxy {}", proxy.address()),
+            None => format!("{scheme}://{host}"),
+        };
+        let failed = |error: ureq::Error| match error {
+            _ if permit.is_revoked() => Error::Disabled("turned off while it was being sent".to_owned()),
+            ureq::Error::Timeout(_) => {
+                Error::TimedOut(format!("no answer from {} within {} ms", place(), request.timeout.as_millis()))
+            }
+            error => Error::Network(format!("{}: {error}", place())),
+        };
+        let mut answer = answer.map_err(failed)?;
+        let headers = answer.headers().iter();
+        let headers = headers.filter_map(|(name, value)| Some((name.to_string(), value.to_str().ok()?.to_owned())));
+        Ok(Response {
+            status: answer.status().as_u16(),
+            headers: headers.collect(),
+            // A body that breaks off does not change what the status says.
+            body: answer.body_mut().with_config().limit(ANSWER_BYTES).read_to_vec().unwrap_or_default(),
+        })
+    }
+}
+
+fn ureq_proxy(proxy: &Proxy) -> Result<ureq::Proxy, Error> {
+    use ureq::ProxyProtocol;
+    let protocol = match proxy.scheme.as_str() {
+        "https" => ProxyProtocol::Https,
+        // Go lets the proxy resolve the name with both.
+        "socks5" | "socks5h" => ProxyProtocol::Socks5h,
+        _ => ProxyProtocol::Http,
+    };
+    let mut builder = ureq::Proxy::builder(protocol).host(&proxy.host).port(proxy.port).resolve_target(false);
+    if let Some((user, password)) = &proxy.credentials {
+        builder = builder.username(user).password(password);
+    }
+    builder.build().map_err(|error| Error::Network(format!("proxy {}: {error}", proxy.address())))
+}
+
+/// Name lookup without the thread that ureq's own resolver starts for the sake of its timeout.
+#[derive(Debug)]
+struct NameResolver {
+    nameservers: Option<Vec<SocketAddr>>,
+}
+
+impl Resolver for NameResolver {
+    fn resolve(
+        &self,
+        uri: &Uri,
+        _: &ureq::config::Config,
+        timeout: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        let host = uri.host().ok_or(ureq::Error::HostNotFound)?;
+        let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
+        let default_port = match uri.scheme_str() {
+            Some("https") => 443,
+            Some("socks5" | "socks5h") => 1080,
+            _ => 80,
+        };
+        let port = uri.port_u16().unwrap_or(default_port);
+        let addresses = match host.parse() {
+            Ok(ip) => vec![ip],
+            Err(_) => dns::addresses(host, self.nameservers.as_deref(), *timeout.after)
+                .map_err(|error| ureq::Error::Io(std::io::Error::other(error.to_string())))?,
+        };
+        let mut resolved = self.empty();
+        for ip in addresses.into_iter().take(8) {
+            resolved.push(SocketAddr::new(ip, port));
+        }
+        if resolved.is_empty() { Err(ureq::Error::HostNotFound) } else { Ok(resolved) }
+    }
+}
+
+/// `now` in RFC 3339, whole seconds.
+pub fn rfc3339(now: SystemTime) -> String {
+    humantime::format_rfc3339_seconds(now).to_string()
+}

@@ -1,0 +1,312 @@
+//! Which proxy a request takes: the rules of Go's `http.ProxyFromEnvironment`, as golang.org/x/net/http/httpproxy
+//! defines them. Pure: values in, decision out.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+
+/// The proxy settings of one process, as they were given.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+pub struct ProxySettings {
+    /// The host's explicit choice for every request; an empty string means direct. Overrides all the rest.
+    pub explicit: Option<String>,
+    /// `HTTP_PROXY`, else `http_proxy`.
+    pub http: String,
+    /// `HTTPS_PROXY`, else `https_proxy`.
+    pub https: String,
+    /// `NO_PROXY`, else `no_proxy`.
+    pub no_proxy: String,
+    /// `REQUEST_METHOD` is set: a CGI program, where `HTTP_PROXY` may come from a request header.
+    pub cgi: bool,
+}
+
+/// A proxy to go through.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Proxy {
+    /// `http`, `https`, `socks5` or `socks5h`.
+    pub scheme: String,
+    /// Host name or address, brackets around IPv6.
+    pub host: String,
+    /// Port, the scheme's default where none was given.
+    pub port: u16,
+    /// User name and password, decoded.
+    pub credentials: Option<(String, String)>,
+}
+
+impl Proxy {
+    /// The proxy's address without credentials, for logs.
+    pub fn address(&self) -> String {
+        format!("{}://{}:{}", self.scheme, self.host, self.port)
+    }
+}
+
+impl std::fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.address())
+    }
+}
+
+impl ProxySettings {
+    /// The proxy for a request, or none for a direct connection. A value that selects but cannot be used is an
+    /// error, never a direct connection past a proxy that somebody put there.
+    pub fn choose(&self, scheme: &str, host: &str, port: Option<u16>) -> Result<Option<Proxy>, Error> {
+        if let Some(explicit) = &self.explicit {
+            return if explicit.is_empty() { Ok(None) } else { usable(explicit, "the configured proxy").map(Some) };
+        }
+        let (value, name) = match scheme {
+            "https" => (&self.https, "HTTPS_PROXY"),
+            "http" => (&self.http, "HTTP_PROXY"),
+            _ => return Ok(None),
+        };
+        if value.is_empty() {
+            return Ok(None);
+        }
+        if scheme == "http" && self.cgi {
+            return Err(Error::Network(
+                "HTTP_PROXY is refused because REQUEST_METHOD is set (a CGI program): unset one of them".to_owned(),
+            ));
+        }
+        let default_port = if scheme == "https" { 443 } else { 80 };
+        if !self.applies_to(host, port.unwrap_or(default_port)) {
+            return Ok(None);
+        }
+        usable(value, name).map(Some)
+    }
+
+    fn applies_to(&self, host: &str, port: u16) -> bool {
+        let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
+        if host == "localhost" {
+            return false;
+        }
+        let ip = parse_ip(host);
+        if ip.is_some_and(is_loopback) {
+            return false;
+        }
+        let host = host.trim().to_ascii_lowercase();
+        for item in self.no_proxy.split(',') {
+            let item = item.trim().to_lowercase();
+            if item.is_empty() {
+                continue;
+            }
+            if item == "*" {
+                return false;
+            }
+            if exempts(&item, &host, ip, port) {
+                return false;
+            }
+        }
+        true
+    }
+}
+
+/// Whether one item of `NO_PROXY` covers the host: network, address or domain, tried in this order.
+fn exempts(item: &str, host: &str, ip: Option<IpAddr>, port: u16) -> bool {
+    if let Some((network, bits)) = parse_cidr(item) {
+        return ip.is_some_and(|ip| in_network(ip, network, bits));
+    }
+    let (name, item_port) = match split_port(item) {
+        Some(("", _)) => return false,
+        Some((name, item_port)) => (name, Some(item_port)),
+        None => (item, None),
+    };
+    if item_port.is_some_and(|wanted| wanted != port.to_string()) {
+        return false;
+    }
+    if let Some(address) = parse_ip(name) {
+        return ip == Some(address);
+    }
+    if name.is_empty() || ip.is_some() {
+        return false;
+    }
+    let domain = name.strip_prefix('*').filter(|rest| rest.starts_with('.')).unwrap_or(name);
+    if let Some(parent) = domain.strip_prefix('.') {
+        return host.strip_suffix(parent).is_some_and(|sub| sub.ends_with('.'));
+    }
+    host == domain || host.strip_suffix(domain).is_some_and(|sub| sub.ends_with('.'))
+}
+
+/// `host:port` with the brackets of an IPv6 host removed; none where there is no port.
+fn split_port(item: &str) -> Option<(&str, &str)> {
+    let (host, port) = item.rsplit_once(':')?;
+    if let Some(inner) = host.strip_prefix('[') {
+        return inner.strip_suffix(']').map(|inner| (inner, port));
+    }
+    if host.contains([':', ']']) { None } else { Some((host, port)) }
+}
+
+/// An address by value: an IPv4-mapped IPv6 address is the IPv4 address, a zone is dropped.
+fn parse_ip(text: &str) -> Option<IpAddr> {
+    let text = match text.split_once('%') {
+        Some((address, zone)) if address.contains(':') && !zone.is_empty() => address,
+        _ => text,
+    };
+    text.parse::<IpAddr>().ok().map(|ip| ip.to_canonical())
+}
+
+fn is_loopback(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => ip.is_loopback(),
+        IpAddr::V6(ip) => ip == Ipv6Addr::LOCALHOST,
+    }
+}
+
+fn parse_cidr(item: &str) -> Option<(IpAddr, u8)> {
+    let (address, bits) = item.split_once('/')?;
+    let network: IpAddr = address.parse().ok()?;
+    if bits.is_empty()
+        || bits.len() > 3
+        || !bits.bytes().all(|b| b.is_ascii_digit())
+        || (bits.len() > 1 && bits.starts_with('0'))
+    {
+        return None;
+    }
+    let bits: u8 = bits.parse().ok()?;
+    let most = if network.is_ipv4() { 32 } else { 128 };
+    (bits <= most).then_some((network, bits))
+}
+
+fn in_network(ip: IpAddr, network: IpAddr, bits: u8) -> bool {
+    match (ip, network) {
+        (IpAddr::V4(ip), IpAddr::V4(network)) => {
+            let mask = u32::MAX.checked_shl(32 - u32::from(bits)).unwrap_or(0);
+            ip.to_bits() & mask == Ipv4Addr::to_bits(network) & mask
+        }
+        (IpAddr::V6(ip), IpAddr::V6(network)) => {
+            let mask = u128::MAX.checked_shl(128 - u32::from(bits)).unwrap_or(0);
+            ip.to_bits() & mask == network.to_bits() & mask
+        }
+        _ => false,
+    }
+}
+
+/// Go prepends `http://` to a value that is not a whole URL.
+fn usable(value: &str, name: &str) -> Result<Proxy, Error> {
+    let unusable = |why: &str| {
+        // The value may carry a password: it is never repeated.
+        Error::Network(format!(
+            "{name} is not a usable proxy address ({why}); expected http://host:port, nothing was sent"
+        ))
+    };
+    let with_scheme = if value.contains("://") { value.to_owned() } else { format!("http://{value}") };
+    let (scheme, rest) = with_scheme.split_once("://").ok_or_else(|| unusable("no scheme"))?;
+    let scheme = scheme.to_ascii_lowercase();
+    let default_port = match scheme.as_str() {
+        "http" => 80,
+        "https" => 443,
+        "socks5" | "socks5h" => 1080,
+        _ => return Err(unusable("its scheme is not http, https, socks5 or socks5h")),
+    };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let (credentials, address) = match authority.rsplit_once('@') {
+        Some((credentials, address)) => (Some(credentials), address),
+        None => (None, authority),
+    };
+    let (host, port) = match address.rsplit_once(':') {
+        Some((host, "")) => (host, default_port),
+        Some((host, port)) if !port.contains(']') => {
+            (host, port.parse().map_err(|_| unusable("its port is not a number from 1 to 65535"))?)
+        }
+        _ => (address, default_port),
+    };
+    let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
+    let is_host = match bare {
+        Some(inner) => parse_ip(inner).is_some(),
+        None => !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_')),
+    };
+    if !is_host || port == 0 {
+        return Err(unusable("its host is not a name or an address"));
+    }
+    let credentials = match credentials {
+        None => None,
+        Some(text) => {
+            let (user, password) = text.split_once(':').unwrap_or((text, ""));
+            Some((
+                percent_decode(user).ok_or_else(|| unusable("its user name is wrongly escaped"))?,
+                percent_decode(password).ok_or_else(|| unusable("its password is wrongly escaped"))?,
+            ))
+        }
+    };
+    Ok(Proxy { scheme, host: host.to_owned(), port, credentials })
+}
+
+fn percent_decode(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, after)) = rest.split_first() {
+        if first != b'%' {
+            bytes.push(first);
+            rest = after;
+            continue;
+        }
+        let digits = std::str::from_utf8(after.get(..2)?).ok()?;
+        bytes.push(u8::from_str_radix(digits, 16).ok()?);
+        rest = &after[2..];
+    }
+    String::from_utf8(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn proxied(no_proxy: &str, host: &str, port: u16) -> bool {
+        let settings = ProxySettings {
+            https: "proxy.example:3128".to_owned(),
+            no_proxy: no_proxy.to_owned(),
+            ..Default::default()
+        };
+        settings.choose("https", host, Some(port)).unwrap().is_some()
+    }
+
+    #[test]
+    fn no_proxy_items_match_as_in_go() {
+        assert!(!proxied("", "localhost", 443));
+        assert!(!proxied("", "127.9.9.9", 443));
+        assert!(!proxied("", "[::1]", 443));
+        assert!(!proxied("", "[::ffff:127.0.0.1]", 443));
+        assert!(proxied("", "sub.localhost", 443));
+        assert!(!proxied("*", "example.com", 443));
+        assert!(!proxied("example.com", "a.example.com", 443));
+        assert!(proxied(".example.com", "example.com", 443));
+        assert!(!proxied(" *.example.com , x", "a.example.com", 443));
+        assert!(proxied("*ample.com", "example.com", 443));
+        assert!(!proxied("example.com:443", "example.com", 443));
+        assert!(proxied("example.com:444", "example.com", 443));
+        assert!(!proxied("10.0.0.0/8", "10.1.2.3", 443));
+        assert!(proxied("10.0.0.0/8:443", "10.1.2.3", 443));
+        assert!(!proxied("2001:db8::1", "[2001:DB8:0::1]", 443));
+        assert!(!proxied("[2001:db8::1]:443", "[2001:db8::1]", 443));
+        assert!(proxied("10.", "10.1.2.3", 443));
+    }
+
+    #[test]
+    fn each_scheme_has_its_own_variable() {
+        let settings = ProxySettings { http: "http://p:1".to_owned(), ..Default::default() };
+        assert_eq!(settings.choose("https", "example.com", None), Ok(None));
+        assert!(settings.choose("http", "example.com", None).unwrap().is_some());
+    }
+
+    #[test]
+    fn an_unusable_value_is_an_error_without_the_password() {
+        let settings = ProxySettings { https: "ftp://u:s3cret@p:1".to_owned(), ..Default::default() };
+        let error = settings.choose("https", "example.com", None).unwrap_err().to_string();
+        assert!(error.contains("HTTPS_PROXY") && !error.contains("s3cret"), "{error}");
+    }
+
+    #[test]
+    fn credentials_are_decoded_and_kept_out_of_the_address() {
+        let proxy = usable("http://us%40er:p%3Aw@host:8080/", "x").unwrap();
+        assert_eq!(proxy.credentials, Some(("us@er".to_owned(), "p:w".to_owned())));
+        assert_eq!(format!("{proxy:?}"), "http://host:8080");
+    }
+
+    #[test]
+    fn a_cgi_program_gets_an_error_for_http() {
+        let settings =
+            ProxySettings { http: "p:1".to_owned(), https: "p:1".to_owned(), cgi: true, ..Default::default() };
+        assert!(settings.choose("http", "example.com", None).is_err());
+        assert!(settings.choose("https", "example.com", None).unwrap().is_some());
+    }
+}

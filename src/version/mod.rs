@@ -1,0 +1,5 @@
+//! The version check: the name that is asked, the signed answer, and what it means for the running version.
+
+pub mod answer;
+pub mod query;
+pub mod verdict;

@@ -1,0 +1,81 @@
+//! The one thread: what is due, is it permitted, do it, wait for the next.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use crate::client::{Core, priority};
+use crate::error::Error;
+use crate::sys::signals::AllSignalsBlocked;
+use crate::sys::waiter::Waiter;
+
+/// The thread's stack in bytes: a TLS handshake's deepest frames with room to spare.
+const STACK_BYTES: usize = 512 * 1024;
+
+/// The running schedule.
+pub struct Worker {
+    thread: JoinHandle<()>,
+    waiter: Arc<Waiter>,
+}
+
+impl Worker {
+    /// Starts the thread, with all signals blocked: the host's handlers never run on it.
+    pub fn start(core: Arc<Core>) -> Result<Self, Error> {
+        let watched = core.config().state_dir.as_ref().map(|dir| dir.path().to_owned());
+        let waiter = Arc::new(Waiter::new(watched.as_deref())?);
+        let waited_on = Arc::clone(&waiter);
+        let _blocked = AllSignalsBlocked::set()?;
+        let thread = std::thread::Builder::new()
+            .name("ondat-telemetry".to_owned())
+            .stack_size(STACK_BYTES)
+            .spawn(move || run(&core, &waited_on))
+            .map_err(|error| Error::Unsupported(format!("no thread for the schedule: {error}")))?;
+        Ok(Self { thread, waiter })
+    }
+
+    /// Makes the worker look anew at what is due.
+    pub fn wake(&self) {
+        self.waiter.wake();
+    }
+
+    /// Ends the thread after what it is doing.
+    pub fn stop(self) {
+        self.waiter.stop();
+        if self.thread.thread().id() == std::thread::current().id() {
+            return;
+        }
+        // A panic of the worker was logged by the worker.
+        let _ = self.thread.join();
+    }
+}
+
+fn run(core: &Core, waiter: &Waiter) {
+    loop {
+        if waiter.is_stopped() || core.is_closing() {
+            return;
+        }
+        let worked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(core)));
+        let next = worked.unwrap_or_else(|_| {
+            core.log(priority::WARNING, "a bug in the telemetry library was contained; it pauses for an hour");
+            Some(core.now() + 3600)
+        });
+        waiter.wait(next);
+    }
+}
+
+/// Does what is due and says when the next thing will be.
+fn work(core: &Core) -> Option<i64> {
+    core.refresh_switches();
+    let is_due = |due: Option<i64>| due.is_some_and(|due| due <= core.now());
+    if is_due(core.version_check_due())
+        && let Err(error) = core.check_version(core.config().timeout)
+    {
+        core.log(priority::INFO, &format!("version check: {error}"));
+    }
+    if is_due(core.delivery_due()) {
+        core.deliver_due();
+    }
+    if is_due(core.report_due()) {
+        core.make_scheduled_report();
+    }
+    [core.version_check_due(), core.delivery_due(), core.report_due()].into_iter().flatten().min()
+}
