@@ -193,7 +193,7 @@ typedef void (*ondat_telemetry_free_fn)(void *userdata);
 /**
  * What is known about versions. Read no field that lies beyond struct_size.
  */
-typedef struct {
+typedef struct ondat_telemetry_version_info {
     /**
      * The size the library knows, in bytes.
      */
@@ -227,7 +227,8 @@ typedef struct {
 /**
  * Takes what is known about versions.
  */
-typedef void (*ondat_telemetry_version_fn)(const ondat_telemetry_version_info *info, void *userdata);
+typedef void (*ondat_telemetry_version_fn)(const struct ondat_telemetry_version_info *info,
+                                           void *userdata);
 
 /**
  * Fills the daily report with ondat_telemetry_report_set_cluster, _add_node and _add_volume.

@@ -7,15 +7,17 @@ use serde_json::Value;
 
 use crate::open::Sizes;
 use crate::plaintext::{Record, Report};
+use crate::sealed::is_id;
 
-const NAME_WIDTH: usize = 38;
+const NAME_WIDTH: usize = 34;
 const WIDE_VALUE: usize = 80;
 const VALUE_WIDTH: usize = 38;
-/// Records side by side.
-const ACROSS: usize = 3;
+/// Records side by side, so that a line has less than 120 characters.
+const ACROSS: usize = 2;
 /// Records shown of each kind; the rest is counted.
 const MOST_RECORDS: usize = 12;
 const NOTHING: &str = "–";
+const NO_MEMBERS: &str = "none";
 
 /// Writes one report.
 pub(crate) fn write_report(out: &mut impl Write, report: &Report, sizes: Sizes) -> io::Result<()> {
@@ -76,6 +78,7 @@ fn rows(level: Level, record: &Record) -> Vec<(String, String)> {
         match field.kind {
             Kind::Capacity => rows.extend(member_rows(name, value, &["total", "free", "available"], byte_text)),
             Kind::EtcdConfig => rows.extend(member_rows(name, value, &["endpoints", "namespaced", "tls"], plain_text)),
+            Kind::Labels => rows.push(((*name).to_owned(), label_text(value))),
             _ if name.ends_with("_bytes") => rows.push(((*name).to_owned(), byte_text(value))),
             _ => rows.push(((*name).to_owned(), plain_text(value))),
         }
@@ -102,13 +105,25 @@ fn byte_text(value: &Value) -> String {
     }
 }
 
+/// The labels that say something, and how many were replaced by ids that only equal each other.
+fn label_text(value: &Value) -> String {
+    let Value::Object(labels) = value else { return plain_text(value) };
+    let (anonymised, public): (Vec<_>, Vec<_>) = labels.iter().partition(|(key, _)| is_id(key));
+    let mut parts: Vec<String> =
+        public.iter().map(|(key, value)| format!("{}={}", printable(key), plain_text(value))).collect();
+    if !anonymised.is_empty() {
+        parts.push(format!("{} anonymised", anonymised.len()));
+    }
+    if parts.is_empty() { NO_MEMBERS.to_owned() } else { parts.join(", ") }
+}
+
 /// A value on one line; whatever a sender put into it stays text.
 pub(crate) fn plain_text(value: &Value) -> String {
     match value {
         Value::Null => NOTHING.to_owned(),
         Value::String(text) => printable(text),
         Value::Array(values) => joined(values.iter().map(plain_text)),
-        Value::Object(members) if members.is_empty() => "none".to_owned(),
+        Value::Object(members) if members.is_empty() => NO_MEMBERS.to_owned(),
         Value::Object(members) => joined(members.iter().map(|(name, value)| match value {
             Value::Object(_) => format!("{} ({})", printable(name), plain_text(value)),
             _ => format!("{}={}", printable(name), plain_text(value)),
@@ -183,6 +198,8 @@ mod tests {
         assert_eq!(byte_text(&json!(1_610_612_736)), "1610612736 (1.50 GiB)");
         assert_eq!(byte_text(&json!(107_374_182_400_u64)), "107374182400 (100 GiB)");
         assert_eq!(byte_text(&Value::Null), "–");
+        let id = "0123456789abcdef0123456789abcdef";
+        assert_eq!(label_text(&json!({id: id, "kubernetes.io/os": "linux"})), "kubernetes.io/os=linux, 1 anonymised");
         assert_eq!(clip("abcdef", 4), "abc…");
         assert_eq!(clip("–––", 3), "–––");
         assert_eq!((size(7), size(1536), size(3 << 20)), ("7 B".into(), "1.5 KiB".into(), "3.0 MiB".into()));

@@ -80,7 +80,7 @@ fn the_table_is_readable() {
         "Report of 2026-11-24   abababababababababababababababab",
         "2 nodes · 20 volumes · 48 fields",
         "ListVolumes (200=12)",
-        "node_capacity.total                     107374182400 (100 GiB)",
+        "node_capacity.total                 107374182400 (100 GiB)",
         "1610612736 (1.50 GiB)",
         "… and 8 volumes; --json shows all.",
         "–",
