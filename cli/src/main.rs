@@ -1,2 +1,132 @@
-//! x
-fn main() {}
+//! `ondat-telemetry`, the operator's command: asks for the latest version, shows and sends reports, signs the version
+//! zone, makes keys, and says what is on, what is remembered and what is stored.
+
+mod check;
+mod exit;
+mod keygen;
+mod report;
+mod settings;
+mod status;
+mod zone;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{Parser, Subcommand};
+use ondat_telemetry::error::Error;
+
+use crate::settings::{Options, Settings, Warnings};
+
+/// Version check, daily report and crash reports: the operator's command.
+#[derive(Parser)]
+#[command(name = "ondat-telemetry", version, after_help = exit::HELP)]
+struct Command {
+    #[command(flatten)]
+    options: Options,
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// Ask the version zone now
+    #[command(after_help = exit::HELP)]
+    CheckVersion,
+    /// Look at a report, or send it
+    #[command(subcommand, after_help = exit::HELP)]
+    Report(report::Action),
+    /// Print a signed BIND zone file for a release
+    Zone(zone::Arguments),
+    /// Make a key pair; existing files are never overwritten
+    #[command(subcommand)]
+    Keygen(keygen::Action),
+    /// Say what is on, what is remembered and what is stored; no network, nothing is changed
+    ///
+    /// The environment is that of this command. A running daemon may have been started with another one.
+    Status,
+}
+
+/// What a subcommand has to say, and the exit status that goes with it.
+pub(crate) struct Output {
+    /// For the standard output.
+    pub(crate) bytes: Vec<u8>,
+    /// The exit status.
+    pub(crate) code: u8,
+}
+
+impl Output {
+    /// Text, and success.
+    pub(crate) fn text(text: String) -> Self {
+        Self { bytes: text.into_bytes(), code: 0 }
+    }
+
+    /// One line of JSON, and success.
+    pub(crate) fn json(value: &serde_json::Value) -> Self {
+        Self::text(format!("{value}\n"))
+    }
+
+    /// The same with this exit status.
+    pub(crate) fn with_code(self, code: u8) -> Self {
+        Self { code, ..self }
+    }
+}
+
+fn main() -> ExitCode {
+    let command = match Command::try_parse() {
+        Ok(command) => command,
+        Err(error) => return refuse(&error),
+    };
+    let warnings = Warnings::default();
+    let outcome = run(&command, &warnings);
+    let error_line = outcome.as_ref().err().map(Error::to_string);
+    for warning in warnings.take() {
+        // The library logs some failures that it also returns.
+        if error_line.as_ref() != Some(&warning) {
+            complain(&format!("warning: {warning}"));
+        }
+    }
+    let outcome = outcome.and_then(|output| print(&output.bytes).map(|()| output.code));
+    ExitCode::from(outcome.unwrap_or_else(|error| {
+        complain(&error.to_string());
+        exit::of_error(&error)
+    }))
+}
+
+fn run(command: &Command, warnings: &Warnings) -> Result<Output, Error> {
+    let json = command.options.json;
+    let settings = || Settings::load(&command.options, warnings);
+    match &command.action {
+        Action::CheckVersion => check::run(settings()?.complete()?, json),
+        Action::Report(action) => report::run(action, settings()?, json),
+        Action::Zone(arguments) => zone::run(arguments),
+        Action::Keygen(action) => keygen::run(action, json),
+        Action::Status => status::run(&settings()?, json),
+    }
+}
+
+/// Shows help where it was asked for, else the first paragraph of what clap says in one line.
+fn refuse(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        let _ = error.print();
+    } else {
+        let text = error.to_string();
+        let paragraph = text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect::<Vec<_>>().join(" ");
+        complain(&format!("{}; see --help", paragraph.trim_start_matches("error: ")));
+    }
+    ExitCode::from(if error.use_stderr() { 2 } else { 0 })
+}
+
+fn print(bytes: &[u8]) -> Result<(), Error> {
+    let mut out = io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        // A reader that has seen enough, such as `head`.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result.map_err(|error| Error::Internal(format!("standard output: {error}"))),
+    }
+}
+
+fn complain(line: &str) {
+    // Nobody is left to be told that the standard error is closed.
+    let _ = writeln!(io::stderr(), "ondat-telemetry: {line}");
+}

@@ -40,7 +40,7 @@ impl ResolverDns {
 
 impl Dns for ResolverDns {
     fn txt(&self, permit: Permit, name: &str, timeout: Duration) -> Result<Vec<Vec<u8>>, Error> {
-        let absolute = Name::from_ascii(name).map_err(|error| Error::Internal(format!("{name}: {error}")))?;
+        let absolute = Name::from_ascii(name).map_err(|_| Error::Internal(format!("not a DNS name: {name}")))?;
         let interrupt = Arc::new(Notify::new());
         let revoked = Arc::clone(&interrupt);
         permit.on_revoke(move || revoked.notify_one());
@@ -72,7 +72,9 @@ pub fn addresses(host: &str, nameservers: Option<&[SocketAddr]>, timeout: Durati
 }
 
 fn resolver(nameservers: Option<&[SocketAddr]>, hosts: ResolveHosts) -> Result<TokioResolver, Error> {
-    let unusable = |error: NetError| Error::Network(format!("/etc/resolv.conf: {error}; configure nameservers"));
+    let unusable = |_: NetError| {
+        Error::Network("/etc/resolv.conf names no usable DNS server; add one, or set nameservers".to_owned())
+    };
     let mut builder = match nameservers {
         Some(servers) => {
             let servers = servers.iter().map(|server| name_server(*server)).collect();
@@ -100,10 +102,16 @@ fn name_server(address: SocketAddr) -> NameServerConfig {
     NameServerConfig::new(address.ip(), true, vec![udp, tcp])
 }
 
+/// Own words: the resolver's would print whole messages, and their code alone is tens of kilobytes.
 fn failed(error: &NetError, what: &str) -> Error {
     match error {
         NetError::Timeout => Error::TimedOut(format!("{what}: no DNS server answered")),
-        error => Error::Network(format!("{what}: {error}")),
+        NetError::Io(error) => Error::Network(format!("{what}: no DNS server can be reached: {error}")),
+        NetError::NoConnections => Error::Network(format!("{what}: no DNS server can be reached")),
+        NetError::Dns(DnsError::ResponseCode(code)) => Error::Network(format!("{what}: DNS answered {}", code.to_str())),
+        NetError::Dns(DnsError::NoRecordsFound(_)) => Error::Network(format!("{what}: no such name in DNS")),
+        NetError::Proto(_) => Error::Network(format!("{what}: a DNS answer that cannot be read")),
+        _ => Error::Network(format!("{what}: the DNS question failed")),
     }
 }
 

@@ -229,7 +229,7 @@ impl Https for UreqHttps {
             ureq::Error::Timeout(_) => {
                 Error::TimedOut(format!("no answer from {} within {} ms", place(), request.timeout.as_millis()))
             }
-            error => Error::Network(format!("{}: {error}", place())),
+            error => Error::Network(format!("{}: {}", place(), in_words(&error))),
         };
         let mut answer = answer.map_err(failed)?;
         let headers = answer.headers().iter();
@@ -240,6 +240,19 @@ impl Https for UreqHttps {
             // A body that breaks off does not change what the status says.
             body: answer.body_mut().with_config().limit(ANSWER_BYTES).read_to_vec().unwrap_or_default(),
         })
+    }
+}
+
+/// What a person can do something about, of the ways in which a request fails.
+fn in_words(error: &ureq::Error) -> String {
+    match error {
+        ureq::Error::Io(error) => error.to_string(),
+        ureq::Error::HostNotFound => "no such host".to_owned(),
+        ureq::Error::ConnectionFailed => "no connection".to_owned(),
+        ureq::Error::Rustls(error) => format!("TLS: {error}"),
+        ureq::Error::Tls(why) => format!("TLS: {why}"),
+        ureq::Error::ConnectProxyFailed(why) => format!("the proxy refused: {why}"),
+        _ => "the answer is not HTTP".to_owned(),
     }
 }
 
@@ -255,7 +268,7 @@ fn ureq_proxy(proxy: &Proxy) -> Result<ureq::Proxy, Error> {
     if let Some((user, password)) = &proxy.credentials {
         builder = builder.username(user).password(password);
     }
-    builder.build().map_err(|error| Error::Network(format!("proxy {}: {error}", proxy.address())))
+    builder.build().map_err(|_| Error::Network(format!("proxy {} cannot be used", proxy.address())))
 }
 
 /// Name lookup without the thread that ureq's own resolver starts for the sake of its timeout.

@@ -1,0 +1,79 @@
+# ondat-telemetry
+#
+#   make demo      see it work, from nothing to a crash report
+#   make test      everything
+#   make           the library, the monitor, the commands
+#   make bench     sizes and times
+#   make install   DESTDIR= PREFIX=/usr/local LIBDIR=$(PREFIX)/lib
+#
+# Cargo does the building; this file knows what is installed where.
+
+PREFIX     = /usr/local
+LIBDIR     = $(PREFIX)/lib
+BINDIR     = $(PREFIX)/bin
+LIBEXECDIR = $(PREFIX)/libexec
+INCLUDEDIR = $(PREFIX)/include
+DESTDIR    =
+
+VERSION := $(shell sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
+SOVERSION = 0
+OUT = target/release
+LIB = libondat_telemetry.so
+
+CFLAGS = -std=c99 -Wall -Wextra -Wpedantic -Werror -O2 -g
+# What a static link needs besides the archive: tests/c_programs.rs compares it with what rustc says.
+STATIC_LIBS = -lgcc_s -lutil -lrt -lpthread -lm -ldl -lc
+
+.PHONY: all library commands demo test bench install uninstall clean setup
+
+all: library commands $(OUT)/dataplane
+
+# The shared and the static library in one run: with the rlib beside them, cargo would leave link-time optimisation out.
+library: setup
+	cargo rustc --release --locked --lib --crate-type cdylib,staticlib
+	cargo build --release --locked --bin ondat-telemetry-monitor
+	ln -sf $(LIB) $(OUT)/$(LIB).$(SOVERSION)
+
+commands: setup
+	cargo build --release --locked -p ondat-telemetry-cli -p ondat-telemetry-collector
+
+$(OUT)/dataplane: examples/dataplane.c include/ondat_telemetry.h library
+	$(CC) $(CFLAGS) -Iinclude $< -o $@ -L$(OUT) -londat_telemetry -Wl,-rpath,'$$ORIGIN'
+
+setup:
+	@./tools/setup build
+
+demo: setup all
+	@./tools/demo
+
+test:
+	@./tools/test
+
+bench: all
+	@./tools/bench
+
+install: all
+	install -d $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(INCLUDEDIR) $(DESTDIR)$(BINDIR) $(DESTDIR)$(LIBEXECDIR)
+	install -m 0644 include/ondat_telemetry.h $(DESTDIR)$(INCLUDEDIR)/
+	install -m 0755 -s $(OUT)/$(LIB) $(DESTDIR)$(LIBDIR)/$(LIB).$(VERSION)
+	ln -sf $(LIB).$(VERSION) $(DESTDIR)$(LIBDIR)/$(LIB).$(SOVERSION)
+	ln -sf $(LIB).$(SOVERSION) $(DESTDIR)$(LIBDIR)/$(LIB)
+	install -m 0644 $(OUT)/libondat_telemetry.a $(DESTDIR)$(LIBDIR)/
+	install -m 0755 -s $(OUT)/ondat-telemetry-monitor $(DESTDIR)$(LIBEXECDIR)/
+	install -m 0755 -s $(OUT)/ondat-telemetry $(OUT)/ondat-telemetry-collector $(DESTDIR)$(BINDIR)/
+	sed -e 's|@PREFIX@|$(PREFIX)|; s|@LIBDIR@|$(LIBDIR)|; s|@INCLUDEDIR@|$(INCLUDEDIR)|; s|@VERSION@|$(VERSION)|' \
+	    -e 's|@LIBS@|-L$${libdir} -londat_telemetry|; s|@LIBS_PRIVATE@|$(STATIC_LIBS)|' \
+	    ondat_telemetry.pc.in > $(DESTDIR)$(LIBDIR)/pkgconfig/ondat_telemetry.pc
+	sed -e 's|@PREFIX@|$(PREFIX)|; s|@LIBDIR@|$(LIBDIR)|; s|@INCLUDEDIR@|$(INCLUDEDIR)|; s|@VERSION@|$(VERSION)|' \
+	    -e 's|@LIBS@|$${libdir}/libondat_telemetry.a $(STATIC_LIBS)|; s|@LIBS_PRIVATE@||' \
+	    ondat_telemetry.pc.in > $(DESTDIR)$(LIBDIR)/pkgconfig/ondat_telemetry-static.pc
+
+uninstall:
+	rm -f $(DESTDIR)$(LIBDIR)/$(LIB).$(VERSION) $(DESTDIR)$(LIBDIR)/$(LIB).$(SOVERSION) $(DESTDIR)$(LIBDIR)/$(LIB) \
+	      $(DESTDIR)$(LIBDIR)/libondat_telemetry.a $(DESTDIR)$(INCLUDEDIR)/ondat_telemetry.h \
+	      $(DESTDIR)$(LIBEXECDIR)/ondat-telemetry-monitor \
+	      $(DESTDIR)$(BINDIR)/ondat-telemetry $(DESTDIR)$(BINDIR)/ondat-telemetry-collector \
+	      $(DESTDIR)$(LIBDIR)/pkgconfig/ondat_telemetry.pc $(DESTDIR)$(LIBDIR)/pkgconfig/ondat_telemetry-static.pc
+
+clean:
+	cargo clean

@@ -1,0 +1,193 @@
+//! `keygen`: key pairs for the version zone and for reports. The private half never leaves its file.
+
+use std::fs::{DirBuilder, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use clap::{Subcommand, ValueEnum};
+use data_encoding::{BASE64, HEXLOWER};
+use ed25519_dalek::SigningKey;
+use ondat_telemetry::error::Error;
+use ondat_telemetry::seal::{self, Kem, KeySet};
+use ondat_telemetry::version::answer;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::Output;
+
+/// What kind of key.
+#[derive(Subcommand)]
+pub(crate) enum Action {
+    /// The Ed25519 key that signs version answers: version.key and version.pub
+    Version {
+        /// Where the files go; made with mode 0700 if it is not there
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+    },
+    /// The key that reports are sealed for: report.key and report-keys.json
+    Report {
+        /// Where the files go; made with mode 0700 if it is not there
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+        /// The key encapsulation; X-Wing also resists quantum computers
+        #[arg(long, value_enum, default_value_t = KemName::X25519)]
+        kem: KemName,
+        /// For how many days from now reports are sealed for it
+        #[arg(long, default_value_t = 90, value_parser = clap::value_parser!(u16).range(1..=3650))]
+        valid_days: u16,
+    },
+}
+
+/// A key encapsulation by its name in key files.
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum KemName {
+    /// DHKEM(X25519, HKDF-SHA256).
+    #[value(name = "X25519")]
+    X25519,
+    /// X25519 and ML-KEM-768 together.
+    #[value(name = "X-Wing")]
+    XWing,
+}
+
+impl KemName {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::X25519 => "X25519",
+            Self::XWing => "X-Wing",
+        }
+    }
+
+    fn kem(self) -> Kem {
+        match self {
+            Self::X25519 => Kem::X25519,
+            Self::XWing => Kem::XWing,
+        }
+    }
+}
+
+/// The name of the signature algorithm in a version key file.
+pub(crate) const ED25519: &str = "Ed25519";
+
+/// `version.key`.
+#[derive(Deserialize, Serialize)]
+pub(crate) struct VersionKeyFile {
+    /// [`ED25519`].
+    pub(crate) algorithm: String,
+    /// What answers name the key by, of the public half.
+    pub(crate) id: String,
+    /// The 32-byte seed in base64.
+    pub(crate) private: String,
+}
+
+const DAY: i64 = 86_400;
+
+/// Makes a key pair and says where its public half is and what to do with it.
+pub(crate) fn run(action: &Action, json: bool) -> Result<Output, Error> {
+    match action {
+        Action::Version { out } => version_key(out, json),
+        Action::Report { out, kem, valid_days } => report_key(out, *kem, i64::from(*valid_days), json),
+    }
+}
+
+fn version_key(out: &Path, json: bool) -> Result<Output, Error> {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(|error| Error::Internal(format!("no randomness for a key: {error}")))?;
+    let public = SigningKey::from_bytes(&seed).verifying_key().to_bytes();
+    let (id, public) = (answer::key_id(&public), BASE64.encode(&public));
+    let file = VersionKeyFile { algorithm: ED25519.to_owned(), id: id.clone(), private: BASE64.encode(&seed) };
+    let file = serde_json::to_string(&file).map_err(|error| Error::Internal(format!("version.key: {error}")))?;
+    let pair = Pair { private: out.join("version.key"), public: out.join("version.pub") };
+    pair.write(&file, &public)?;
+    if json {
+        return Ok(pair.json(&id));
+    }
+    Ok(Output::text(format!(
+        "public key   {} (id {id})\nprivate key  {} (mode 0600)\n\
+         hosts        --version-key {public}, ONDAT_TELEMETRY_VERSION_KEY or ondat_telemetry_config_set_version_key\n\
+         zone         ondat-telemetry zone RELEASE.toml --key {}\n",
+        pair.public.display(),
+        pair.private.display(),
+        pair.private.display(),
+    )))
+}
+
+fn report_key(out: &Path, kem: KemName, valid_days: i64, json: bool) -> Result<Output, Error> {
+    let (private, public) = seal::generate_key(kem.kem());
+    let id = HEXLOWER.encode(&seal::key_id(&public));
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let now = i64::try_from(now).unwrap_or(0);
+    // One day back: a host whose clock is behind must be able to seal at once.
+    let (not_before, not_after) = (now - DAY, now + valid_days * DAY);
+    let private = json!({ "id": id, "kem": kem.as_str(), "private": BASE64.encode(&private) }).to_string();
+    let public = json!({ "keys": [{
+        "id": id, "kem": kem.as_str(), "public": BASE64.encode(&public), "not_before": not_before, "not_after": not_after,
+    }] })
+    .to_string();
+    KeySet::parse(&public).map_err(|why| Error::Internal(format!("report-keys.json: {why}")))?;
+    let pair = Pair { private: out.join("report.key"), public: out.join("report-keys.json") };
+    pair.write(&private, &public)?;
+    if json {
+        return Ok(pair.json(&id));
+    }
+    Ok(Output::text(format!(
+        "public keys  {} (id {id}, {}, valid for {valid_days} days)\nprivate key  {} (mode 0600)\n\
+         hosts        --report-keys {}, or its text in ONDAT_TELEMETRY_REPORT_KEYS or \
+         ondat_telemetry_config_set_report_keys\ncollector    opens reports with the private key\n",
+        pair.public.display(),
+        kem.as_str(),
+        pair.private.display(),
+        pair.public.display(),
+    )))
+}
+
+/// Where the two halves go.
+struct Pair {
+    private: PathBuf,
+    public: PathBuf,
+}
+
+impl Pair {
+    fn write(&self, private: &str, public: &str) -> Result<(), Error> {
+        if let Some(dir) = self.private.parent() {
+            let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
+            made.map_err(|error| Error::InvalidArgument(format!("--out {}: {error}", dir.display())))?;
+        }
+        // Looked at before anything is written, so that a refusal leaves no half of a pair behind.
+        for path in [&self.private, &self.public] {
+            if path.symlink_metadata().is_ok() {
+                return Err(already_there(path));
+            }
+        }
+        write_new(&self.private, private, 0o600)?;
+        write_new(&self.public, public, 0o644)
+    }
+
+    fn json(&self, id: &str) -> Output {
+        Output::json(&json!({
+            "id": id,
+            "public_file": self.public.display().to_string(),
+            "private_file": self.private.display().to_string(),
+        }))
+    }
+}
+
+fn already_there(path: &Path) -> Error {
+    Error::InvalidArgument(format!(
+        "{} exists and is not overwritten: name another directory with --out",
+        path.display()
+    ))
+}
+
+fn write_new(path: &Path, text: &str, mode: u32) -> Result<(), Error> {
+    let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
+    file.and_then(|mut file| {
+        writeln!(file, "{text}")?;
+        file.sync_all()
+    })
+    .map_err(|error| match error.kind() {
+        std::io::ErrorKind::AlreadyExists => already_there(path),
+        _ => Error::InvalidArgument(format!("{}: {error}", path.display())),
+    })
+}

@@ -1,0 +1,344 @@
+//! `status`: what is on and who says otherwise, what is remembered, what waits to be sent. It reads and changes
+//! nothing; a client would already remove what is stored for a switch that is off.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use data_encoding::{BASE32_DNSSEC, HEXLOWER};
+use ondat_telemetry::config::Config;
+use ondat_telemetry::error::Error;
+use ondat_telemetry::memory::{LastReport, ReportMemory, Told, VersionMemory};
+use ondat_telemetry::schedule;
+use ondat_telemetry::state::{Entry, StateDir};
+use ondat_telemetry::switches::{Switch, Switches};
+use ondat_telemetry::version::answer::{Answer, Judge};
+use ondat_telemetry::version::verdict::Verdict;
+use semver::Version;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use crate::Output;
+use crate::settings::Settings;
+
+/// The folders of what waits to be sent.
+const SPOOLS: [&str; 2] = ["spool/reports", "spool/crashes"];
+const NOT_CONFIGURED: &str = "not configured";
+/// The last second that RFC 3339 can write: a damaged memory may hold any number.
+const END_OF_TIME: i64 = 253_402_300_799;
+
+/// Says it all.
+pub(crate) fn run(settings: &Settings, json: bool) -> Result<Output, Error> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let status = Status::read(settings, i64::try_from(now).unwrap_or(0))?;
+    if json {
+        return Ok(Output::json(&status.as_json()));
+    }
+    let mut text = String::new();
+    status.write_text(&mut text).map_err(|error| Error::Internal(error.to_string()))?;
+    Ok(Output::text(text))
+}
+
+/// What there is to say.
+struct Status<'a> {
+    config: &'a Config,
+    now: i64,
+    switches: Switches,
+    cluster_id: Option<String>,
+    node_id: Option<String>,
+    told: Remembered<Vec<ToldVersion>>,
+    reports: Remembered<BTreeMap<String, LastReport>>,
+    spools: Vec<(&'static str, Vec<Entry>)>,
+}
+
+/// Something in the state directory, or why it cannot be read.
+type Remembered<T> = Result<T, String>;
+
+/// What one version was told, and what that means today.
+struct ToldVersion {
+    label: String,
+    version: Option<Version>,
+    told: Told,
+    /// The accepted answer; the text says why there is none.
+    answer: Result<(Answer, Verdict), String>,
+}
+
+impl<'a> Status<'a> {
+    fn read(settings: &'a Settings, now: i64) -> Result<Self, Error> {
+        let config = &settings.config;
+        let dir = config.state_dir.as_ref();
+        let told: Remembered<VersionMemory> = remembered(dir, "version.json")?;
+        let reports: Remembered<ReportMemory> = remembered(dir, "report.json")?;
+        let running = settings.has_version.then_some(&config.version);
+        let told = told.map(|memory| {
+            let told = memory.told.into_iter().map(|(label, told)| {
+                let version = running.filter(|_| label == config.version_label).cloned().or_else(|| readable(&label));
+                ToldVersion { answer: judged(config, now, &label, version.as_ref(), &told), label, version, told }
+            });
+            told.filter(|told| running.is_none() || told.label == config.version_label).collect()
+        });
+        let cluster_id = settings.has_cluster_id.then(|| HEXLOWER.encode(&config.cluster));
+        let reports = reports.map(|memory| {
+            let is_asked_for = |id: &String| cluster_id.as_ref().is_none_or(|cluster_id| cluster_id == id);
+            memory.last.into_iter().filter(|(id, _)| is_asked_for(id)).collect()
+        });
+        let mut spools = Vec::new();
+        for name in SPOOLS {
+            spools.push((name, dir.map_or(Ok(Vec::new()), |dir| dir.folder(name).entries())?));
+        }
+        Ok(Self {
+            config,
+            now,
+            switches: Switches::new(config.host_switches, config.objections.clone(), config.state_dir.clone()),
+            cluster_id,
+            node_id: (settings.has_cluster_id && settings.has_node_id).then(|| HEXLOWER.encode(&config.node)),
+            told,
+            reports,
+            spools,
+        })
+    }
+
+    /// Whether reports could be sealed now; none where no key set is configured.
+    fn has_valid_key(&self) -> Option<bool> {
+        self.config.report_keys.as_ref().map(|keys| keys.current(self.now).is_some())
+    }
+
+    fn as_json(&self) -> Value {
+        let dir = self.config.state_dir.as_ref();
+        let spools = self.spools.iter().map(|(name, entries)| {
+            let items: Vec<_> = entries
+                .iter()
+                .map(|entry| {
+                    json!({ "name": entry.name, "bytes": entry.bytes, "age_seconds": self.now - entry.modified })
+                })
+                .collect();
+            let path = dir.map(|dir| dir.folder(name).path().display().to_string());
+            ((*name).to_owned(), json!({ "path": path, "items": items }))
+        });
+        let reports = self.reports.as_ref();
+        let last = reports.ok().map(|reports| {
+            let last = reports.iter().map(|(cluster_id, last)| {
+                json!({ "cluster_id": cluster_id, "day": date(last.day), "delivered_at": last.delivered_at })
+            });
+            last.collect::<Vec<_>>()
+        });
+        json!({
+            "state_dir": dir.map(|dir| dir.path().display().to_string()),
+            "switches": self.switches.explain(),
+            "cluster_id": self.cluster_id,
+            "node_id": self.node_id,
+            "version_check": {
+                "zone": self.config.version_zone,
+                "keys": self.config.version_keys.len(),
+                "told": self.told.as_ref().ok().map(|told| told.iter().map(ToldVersion::as_json).collect::<Vec<_>>()),
+                "problem": self.told.as_ref().err(),
+            },
+            "daily_report": {
+                "url": self.config.report_url.as_ref().map(ToString::to_string),
+                "has_valid_key": self.has_valid_key(),
+                "last": last,
+                "problem": reports.err(),
+            },
+            "crash_reports": {
+                "server": self.config.sentry_dsn.as_ref().map(|dsn| dsn.endpoint().to_string()),
+            },
+            "spool": spools.collect::<serde_json::Map<_, _>>(),
+        })
+    }
+
+    fn write_text(&self, out: &mut String) -> std::fmt::Result {
+        let dir = self.config.state_dir.as_ref();
+        match dir {
+            Some(dir) => writeln!(out, "state directory  {}", dir.path().display())?,
+            None => writeln!(
+                out,
+                "state directory  {NOT_CONFIGURED} (--state-dir): what is remembered, stored or switched off there is \
+                 not known"
+            )?,
+        }
+        let id = |id: &Option<String>, option: &str| {
+            id.clone().unwrap_or_else(|| format!("{NOT_CONFIGURED} ({option})"))
+        };
+        writeln!(out, "cluster id       {}", id(&self.cluster_id, "--cluster-id"))?;
+        writeln!(out, "node id          {}", id(&self.node_id, "--cluster-id and --node-id"))?;
+        writeln!(out, "switches")?;
+        let explained = self.switches.explain();
+        for switch in Switch::ALL {
+            let sources = explained[switch.name()]["off_by"].as_array().into_iter().flatten();
+            let sources = sources.filter_map(Value::as_str).collect::<Vec<_>>().join(", ");
+            let state = if sources.is_empty() { "on".to_owned() } else { format!("off by {sources}") };
+            writeln!(out, "  {:<15}{state}", switch.name())?;
+        }
+        self.write_version_check(out)?;
+        self.write_daily_report(out)?;
+        writeln!(out, "crash reports")?;
+        let dsn = self.config.sentry_dsn.as_ref();
+        let server = dsn.map_or_else(|| NOT_CONFIGURED.to_owned(), |dsn| dsn.endpoint().to_string());
+        writeln!(out, "  server         {server}")?;
+        for (name, entries) in &self.spools {
+            let Some(dir) = dir else { break };
+            let bytes: u64 = entries.iter().map(|entry| entry.bytes).sum();
+            writeln!(out, "{name}\n  {}: {} items, {bytes} bytes", dir.folder(name).path().display(), entries.len())?;
+            for entry in entries {
+                writeln!(out, "  {}  {} bytes, {} old", entry.name, entry.bytes, age(self.now - entry.modified))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn write_version_check(&self, out: &mut String) -> std::fmt::Result {
+        writeln!(out, "version check")?;
+        writeln!(out, "  zone           {}", self.config.version_zone.as_deref().unwrap_or(NOT_CONFIGURED))?;
+        match self.config.version_keys.len() {
+            0 => writeln!(out, "  keys           {NOT_CONFIGURED}: unsigned answers are accepted")?,
+            keys => writeln!(out, "  keys           {keys}")?,
+        }
+        match &self.told {
+            Err(why) => writeln!(out, "  last check     {why}"),
+            Ok(told) if told.is_empty() && self.config.state_dir.is_none() => {
+                writeln!(out, "  last check     not known without a state directory")
+            }
+            Ok(told) if told.is_empty() => writeln!(out, "  last check     none"),
+            Ok(told) => told.iter().try_for_each(|told| told.write_text(out)),
+        }
+    }
+
+    fn write_daily_report(&self, out: &mut String) -> std::fmt::Result {
+        writeln!(out, "daily report")?;
+        let url = self.config.report_url.as_ref().map(ToString::to_string);
+        writeln!(out, "  collector      {}", url.as_deref().unwrap_or(NOT_CONFIGURED))?;
+        let key = match self.has_valid_key() {
+            None => NOT_CONFIGURED,
+            Some(true) => "one is valid now",
+            Some(false) => "none is valid now: nothing is sent",
+        };
+        writeln!(out, "  sealing key    {key}")?;
+        match &self.reports {
+            Err(why) => writeln!(out, "  last report    {why}"),
+            Ok(reports) if reports.is_empty() && self.config.state_dir.is_none() => {
+                writeln!(out, "  last report    not known without a state directory")
+            }
+            Ok(reports) if reports.is_empty() => writeln!(out, "  last report    none"),
+            Ok(reports) => reports.iter().try_for_each(|(cluster_id, last)| {
+                let delivered = last.delivered_at.map(|at| format!("delivered at {}", moment(at)));
+                let delivered = delivered.as_deref().unwrap_or("not delivered yet");
+                writeln!(out, "  last report    of {}, {delivered} (cluster {cluster_id})", date(last.day))
+            }),
+        }
+    }
+}
+
+impl ToldVersion {
+    fn name(&self) -> String {
+        self.version.as_ref().map_or_else(|| format!("with label {}", self.label), Version::to_string)
+    }
+
+    fn as_json(&self) -> Value {
+        let answer = self.answer.as_ref().ok();
+        json!({
+            "version": self.version.as_ref().map(Version::to_string),
+            "label": self.label,
+            "zone": self.told.zone,
+            "checked_at": (self.told.checked_at > 0).then_some(self.told.checked_at),
+            "next_due": self.told.next_due,
+            "failures": self.told.failures,
+            "latest": answer.map(|(answer, _)| answer.latest.to_string()),
+            "verdict": answer.map_or(Verdict::Unknown, |(_, verdict)| *verdict),
+            "advisory": answer.and_then(|(answer, _)| answer.advisory.clone()),
+            "authenticated": answer.is_some_and(|(answer, _)| answer.authenticated),
+            "problem": self.answer.as_ref().err(),
+        })
+    }
+
+    fn write_text(&self, out: &mut String) -> std::fmt::Result {
+        writeln!(out, "  version {}", self.name())?;
+        match &self.answer {
+            Ok((answer, verdict)) => {
+                let advisory = answer.advisory.as_ref().map(|id| format!(", advisory {id}")).unwrap_or_default();
+                let signed = if answer.authenticated { "signature verified" } else { "signature not verified" };
+                writeln!(
+                    out,
+                    "    verdict      {}, the latest is {}{advisory}, {signed}",
+                    verdict.as_str(),
+                    answer.latest
+                )?;
+                writeln!(out, "    last answer  {}, good until {}", moment(self.told.checked_at), moment(answer.expires))?;
+            }
+            Err(why) => writeln!(out, "    verdict      unknown: {why}")?,
+        }
+        if self.told.failures > 0 {
+            writeln!(out, "    failures     {} since the last accepted answer", self.told.failures)?;
+        }
+        match self.told.next_due {
+            Some(due) => writeln!(out, "    next check   {}", moment(due)),
+            None => writeln!(out, "    next check   when a daemon starts"),
+        }
+    }
+}
+
+/// A state file. A damaged one stays where it is: moving it aside is for those who will write it anew.
+fn remembered<T: DeserializeOwned + Default>(dir: Option<&StateDir>, name: &str) -> Result<Remembered<T>, Error> {
+    let Some(bytes) = dir.map_or(Ok(None), |dir| dir.root().read(name))? else { return Ok(Ok(T::default())) };
+    Ok(serde_json::from_slice(&bytes).map_err(|error| format!("{name} is damaged and counts as empty: {error}")))
+}
+
+/// The version that a label stands for; none where it is only a hash.
+fn readable(label: &str) -> Option<Version> {
+    Version::parse(&String::from_utf8(BASE32_DNSSEC.decode(label.as_bytes()).ok()?).ok()?).ok()
+}
+
+/// The remembered answer by the keys of today, as the library judges it when it starts.
+fn judged(
+    config: &Config,
+    now: i64,
+    label: &str,
+    version: Option<&Version>,
+    told: &Told,
+) -> Result<(Answer, Verdict), String> {
+    if let Some(zone) = config.version_zone.as_ref().filter(|zone| **zone != told.zone && told.answer.is_some()) {
+        return Err(format!("the last answer came from the zone {}, now {zone} is configured", told.zone));
+    }
+    let text = told.answer.as_ref().ok_or("no answer was accepted yet")?;
+    let keys = &config.version_keys;
+    let judge = Judge { zone: &told.zone, version_label: label, keys, now: told.checked_at, newest_issued: 0 };
+    let accepted = judge.first_acceptable(&[text.clone().into_bytes()]).map_err(|error| error.to_string());
+    let (answer, _) = accepted?;
+    let verdict = version.map_or(Verdict::Unknown, |version| Verdict::of(version, &answer));
+    let verdict = if verdict == Verdict::Current && answer.expires <= now { Verdict::Unknown } else { verdict };
+    Ok((answer, verdict))
+}
+
+fn moment(unix: i64) -> String {
+    let seconds = u64::try_from(unix.clamp(0, END_OF_TIME)).unwrap_or(0);
+    humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(seconds)).to_string()
+}
+
+/// The date of a UTC day, in days since 1970-01-01.
+fn date(day: i64) -> String {
+    moment(day.saturating_mul(schedule::DAY)).split('T').next().unwrap_or_default().to_owned()
+}
+
+fn age(seconds: i64) -> String {
+    humantime::format_duration(Duration::from_secs(u64::try_from(seconds).unwrap_or(0))).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_number_is_a_moment() {
+        assert_eq!(moment(i64::MIN), "1970-01-01T00:00:00Z");
+        assert_eq!(moment(i64::MAX), "9999-12-31T23:59:59Z");
+        assert_eq!(date(20_781), "2026-11-24");
+        assert_eq!(date(i64::MAX), "9999-12-31");
+        assert_eq!(age(-5), "0s");
+    }
+
+    #[test]
+    fn a_label_is_read_back() {
+        let version: Version = "2.8.2-rc.1".parse().unwrap();
+        assert_eq!(readable(&ondat_telemetry::version::query::version_label(&version)), Some(version));
+        assert_eq!(readable("xabc"), None);
+    }
+}
