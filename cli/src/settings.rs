@@ -133,9 +133,9 @@ impl Settings {
         ];
         match required.into_iter().find(|(is_said, ..)| !is_said) {
             None => Ok(self.config),
-            Some((_, what, option, variable)) => Err(Error::InvalidConfig(format!(
-                "{what} is required: set --{option} or ONDAT_TELEMETRY_{variable}"
-            ))),
+            Some((_, what, option, variable)) => {
+                Err(Error::InvalidConfig(format!("{what} is required: set --{option} or ONDAT_TELEMETRY_{variable}")))
+            }
         }
     }
 }

@@ -156,9 +156,8 @@ impl<'a> Status<'a> {
                  not known"
             )?,
         }
-        let id = |id: &Option<String>, option: &str| {
-            id.clone().unwrap_or_else(|| format!("{NOT_CONFIGURED} ({option})"))
-        };
+        let id =
+            |id: &Option<String>, option: &str| id.clone().unwrap_or_else(|| format!("{NOT_CONFIGURED} ({option})"));
         writeln!(out, "cluster id       {}", id(&self.cluster_id, "--cluster-id"))?;
         writeln!(out, "node id          {}", id(&self.node_id, "--cluster-id and --node-id"))?;
         writeln!(out, "switches")?;
@@ -262,7 +261,12 @@ impl ToldVersion {
                     verdict.as_str(),
                     answer.latest
                 )?;
-                writeln!(out, "    last answer  {}, good until {}", moment(self.told.checked_at), moment(answer.expires))?;
+                writeln!(
+                    out,
+                    "    last answer  {}, good until {}",
+                    moment(self.told.checked_at),
+                    moment(answer.expires)
+                )?;
             }
             Err(why) => writeln!(out, "    verdict      unknown: {why}")?,
         }

@@ -255,11 +255,8 @@ impl OverrideTable {
             return Err(place("status: expected 1 (fine), 2 (upgrade recommended) or 3 (upgrade required)"));
         }
         let own = |what: &str, text: &Option<String>| optional_version(&place(what), text.as_deref());
-        let (latest, recommended, required) = (
-            own("latest", &self.latest)?,
-            own("recommended", &self.recommended)?,
-            own("required", &self.required)?,
-        );
+        let (latest, recommended, required) =
+            (own("latest", &self.latest)?, own("recommended", &self.recommended)?, own("required", &self.required)?);
         let statement = Statement {
             label: Some(version_label(&version_here)),
             latest: latest.unwrap_or_else(|| general.latest.clone()),

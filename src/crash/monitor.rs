@@ -68,6 +68,7 @@ impl Host {
                     Received::Closed => {
                         self.socket = None;
                         if !has_ended && self.has_become_another_program() {
+                            self.forget();
                             return false;
                         }
                     }
@@ -136,11 +137,12 @@ impl Host {
         }
     }
 
-    /// The socket closes on exec; it also closes when the host closes descriptors that are not its own. The stack's
-    /// address tells the two apart.
+    /// The socket closes on exec; it also closes when the host dies, and when it closes descriptors that are not its
+    /// own. A process that lives on with its stack elsewhere has called exec. (One that has called exec and is already
+    /// dead again when this process gets to look cannot be told from a host that died.)
     fn has_become_another_program(&self) -> bool {
         match (self.born, self.stat()) {
-            (Some(born), Some(now)) => born.start_stack != now.start_stack,
+            (Some(born), Some(now)) => !now.is_exiting && now.start_stack != born.start_stack,
             _ => false,
         }
     }
@@ -233,6 +235,11 @@ impl Host {
             text: None,
         };
         event(&subject, &crash)
+    }
+
+    /// The run is over without an ending: its marker must not be taken for one.
+    fn forget(&self) {
+        self.remove_marker(self.setup.state_dir.as_deref().and_then(|dir| StateDir::open(dir).ok()).as_ref());
     }
 
     fn remove_marker(&self, state_dir: Option<&StateDir>) {

@@ -2,11 +2,16 @@
 
 use std::fs;
 
+/// include/linux/sched.h.
+const PF_EXITING: u64 = 0x4;
+
 /// What is read of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stat {
     /// `Z` for a zombie.
     pub state: char,
+    /// Whether the process is on its way out (`PF_EXITING` of the kernel's flags).
+    pub is_exiting: bool,
     /// Start time in clock ticks since boot: tells two processes of one pid apart.
     pub start_time: u64,
     /// Where the stack began: changes with exec.
@@ -28,6 +33,7 @@ fn parse(line: &str) -> Option<Stat> {
     let field = |number: usize| fields.get(number - 3).copied();
     Some(Stat {
         state: field(3)?.chars().next()?,
+        is_exiting: field(9)?.parse::<u64>().ok()? & PF_EXITING != 0,
         start_time: field(22)?.parse().ok()?,
         start_stack: field(28)?.parse().ok()?,
         exit_code: field(52)?.parse().ok()?,
@@ -42,7 +48,7 @@ mod tests {
     fn a_name_with_parentheses_does_not_shift_the_fields() {
         let numbers: Vec<String> = (4..=52).map(|n| n.to_string()).collect();
         let line = format!("7 (a) Z (b) Z {}", numbers.join(" "));
-        assert_eq!(parse(&line), Some(Stat { state: 'Z', start_time: 22, start_stack: 28, exit_code: 52 }));
+        assert_eq!(parse(&line), Some(Stat { state: 'Z', is_exiting: false, start_time: 22, start_stack: 28, exit_code: 52 }));
     }
 
     #[test]

@@ -108,7 +108,9 @@ fn failed(error: &NetError, what: &str) -> Error {
         NetError::Timeout => Error::TimedOut(format!("{what}: no DNS server answered")),
         NetError::Io(error) => Error::Network(format!("{what}: no DNS server can be reached: {error}")),
         NetError::NoConnections => Error::Network(format!("{what}: no DNS server can be reached")),
-        NetError::Dns(DnsError::ResponseCode(code)) => Error::Network(format!("{what}: DNS answered {}", code.to_str())),
+        NetError::Dns(DnsError::ResponseCode(code)) => {
+            Error::Network(format!("{what}: DNS answered {}", code.to_str()))
+        }
         NetError::Dns(DnsError::NoRecordsFound(_)) => Error::Network(format!("{what}: no such name in DNS")),
         NetError::Proto(_) => Error::Network(format!("{what}: a DNS answer that cannot be read")),
         _ => Error::Network(format!("{what}: the DNS question failed")),

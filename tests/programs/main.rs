@@ -1,0 +1,9 @@
+//! C programs compiled against the header and the built libraries: what a user of the C interface sees.
+#![allow(unsafe_code, reason = "the tests wait for processes that are not their children")]
+
+mod abi;
+mod bad_input;
+mod compile;
+mod crash;
+mod descriptors;
+mod support;
