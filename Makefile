@@ -26,7 +26,7 @@ STATIC_LIBS = -lgcc_s -lutil -lrt -lpthread -lm -ldl -lc
 
 .PHONY: all library commands demo test bench install uninstall clean setup
 
-all: library commands $(OUT)/dataplane
+all: library commands
 
 # The shared and the static library in one run: with the rlib beside them, cargo would leave link-time optimisation out.
 library: setup
@@ -37,19 +37,21 @@ library: setup
 commands: setup
 	cargo build --release --locked -p ondat-telemetry-cli -p ondat-telemetry-collector
 
-$(OUT)/dataplane: examples/dataplane.c include/ondat_telemetry.h library
+$(OUT)/dataplane: examples/dataplane.c include/ondat_telemetry.h | library
 	$(CC) $(CFLAGS) -Iinclude $< -o $@ -L$(OUT) -londat_telemetry -Wl,-rpath,'$$ORIGIN'
 
 setup:
 	@./tools/setup build
 
-demo: setup all
-	@./tools/demo
+# The commands' quick build is enough to look at.
+demo: library $(OUT)/dataplane
+	cargo build --locked -p ondat-telemetry-cli -p ondat-telemetry-collector
+	@ONDAT_TELEMETRY_COMMANDS=$(CURDIR)/target/debug ./tools/demo
 
 test:
 	@./tools/test
 
-bench: all
+bench: library
 	@./tools/bench
 
 install: all

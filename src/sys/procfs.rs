@@ -48,7 +48,10 @@ mod tests {
     fn a_name_with_parentheses_does_not_shift_the_fields() {
         let numbers: Vec<String> = (4..=52).map(|n| n.to_string()).collect();
         let line = format!("7 (a) Z (b) Z {}", numbers.join(" "));
-        assert_eq!(parse(&line), Some(Stat { state: 'Z', is_exiting: false, start_time: 22, start_stack: 28, exit_code: 52 }));
+        assert_eq!(
+            parse(&line),
+            Some(Stat { state: 'Z', is_exiting: false, start_time: 22, start_stack: 28, exit_code: 52 })
+        );
     }
 
     #[test]

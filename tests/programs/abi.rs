@@ -11,7 +11,8 @@ fn output(command: &mut Command) -> String {
 
 #[test]
 fn exported_symbols_equal_the_committed_list() {
-    let listed = output(Command::new("nm").args(["-D", "--defined-only", "--format=posix"]).arg(built("libondat_telemetry.so")));
+    let listed =
+        output(Command::new("nm").args(["-D", "--defined-only", "--format=posix"]).arg(built("libondat_telemetry.so")));
     let exported: BTreeSet<&str> = listed.lines().filter_map(|line| line.split(' ').next()).collect();
     let committed = std::fs::read_to_string(root().join("tests/abi/symbols.txt")).unwrap();
     let committed: BTreeSet<&str> = committed.lines().collect();
@@ -26,13 +27,20 @@ fn every_function_of_the_header_is_exported() {
         assert!(header.contains(&format!("{symbol}(")), "{symbol} is exported but not declared");
     }
     let declared = header.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').collect::<BTreeSet<_>>();
-    let functions = declared.into_iter().filter(|word| header.contains(&format!(" {word}(")) || header.contains(&format!("*{word}(")));
+    let functions = declared
+        .into_iter()
+        .filter(|word| header.contains(&format!(" {word}(")) || header.contains(&format!("*{word}(")));
     let functions: Vec<_> = functions.filter(|word| word.starts_with("ondat_telemetry_")).collect();
     assert!(functions.len() > 30, "{functions:?}");
     for function in functions {
         let is_type = header.contains(&format!("(*{function})"));
-        let is_mentioned = !header.contains(&format!("{function}(void)")) && !header.contains(&format!(" {function}(")) && !header.contains(&format!("*{function}("));
-        assert!(is_type || is_mentioned || symbols.lines().any(|symbol| symbol == function), "{function} is declared but not exported");
+        let is_mentioned = !header.contains(&format!("{function}(void)"))
+            && !header.contains(&format!(" {function}("))
+            && !header.contains(&format!("*{function}("));
+        assert!(
+            is_type || is_mentioned || symbols.lines().any(|symbol| symbol == function),
+            "{function} is declared but not exported"
+        );
     }
 }
 

@@ -1,0 +1,135 @@
+"""Opens a sealed report with the `cryptography` package alone, by docs/protocols.md and RFC 9180.
+
+    open_report.py REPORT.otr PRIVATE_KEY_FILE
+
+Writes the plaintext to standard output and one JSON object about the file to standard error.
+"""
+
+import base64
+import hashlib
+import json
+import struct
+import sys
+import zlib
+
+from cryptography.hazmat.primitives import hashes, hmac, hpke
+from cryptography.hazmat.primitives.asymmetric import x25519
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+HEADER = struct.Struct(">4s8sHHH16sHB")
+X25519, X_WING = 0x0020, 0x647A
+HKDF_SHA256, AES_256_GCM = 0x0001, 0x0002
+CHUNK_BYTES = 65536
+TAG_BYTES = 16
+
+
+def public_bytes(key):
+    return key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+
+
+def extract(salt, ikm):
+    mac = hmac.HMAC(salt or b"\0" * 32, hashes.SHA256())
+    mac.update(ikm)
+    return mac.finalize()
+
+
+def labeled_extract(salt, suite, label, ikm):
+    return extract(salt, b"HPKE-v1" + suite + label + ikm)
+
+
+def labeled_expand(prk, suite, label, info, length):
+    info = struct.pack(">H", length) + b"HPKE-v1" + suite + label + info
+    return HKDFExpand(hashes.SHA256(), length, info).derive(prk)
+
+
+class Recipient:
+    """RFC 9180, 4.1 and 5.1: DHKEM(X25519, HKDF-SHA256), base mode, several messages."""
+
+    def __init__(self, private, enc, info):
+        kem = b"KEM" + struct.pack(">H", X25519)
+        shared = private.exchange(x25519.X25519PublicKey.from_public_bytes(enc))
+        prk = labeled_extract(b"", kem, b"eae_prk", shared)
+        secret = labeled_expand(prk, kem, b"shared_secret", enc + public_bytes(private), 32)
+
+        suite = b"HPKE" + struct.pack(">HHH", X25519, HKDF_SHA256, AES_256_GCM)
+        context = b"\0" + labeled_extract(b"", suite, b"psk_id_hash", b"") + labeled_extract(b"", suite, b"info_hash", info)
+        secret = labeled_extract(secret, suite, b"secret", b"")
+        self.aead = AESGCM(labeled_expand(secret, suite, b"key", context, 32))
+        self.base_nonce = int.from_bytes(labeled_expand(secret, suite, b"base_nonce", context, 12), "big")
+        self.sequence = 0
+
+    def open(self, ciphertext, aad):
+        nonce = (self.base_nonce ^ self.sequence).to_bytes(12, "big")
+        self.sequence += 1
+        return self.aead.decrypt(nonce, ciphertext, aad)
+
+
+def single_shot(kem, private, sealed, info):
+    """The package's own HPKE."""
+    if kem == X_WING:
+        private = hpke.MLKEM768X25519PrivateKey.from_seed_bytes(private)
+    else:
+        private = x25519.X25519PrivateKey.from_private_bytes(private)
+    suite = hpke.Suite(hpke.KEM.MLKEM768_X25519 if kem == X_WING else hpke.KEM.X25519, hpke.KDF.HKDF_SHA256, hpke.AEAD.AES_256_GCM)
+    return suite.decrypt(sealed, private, info)
+
+
+def open_report(report, private):
+    magic, key_id, kem, kdf, aead, report_id, day, flags = HEADER.unpack_from(report)
+    assert magic == b"OTR1" and (kdf, aead) == (HKDF_SHA256, AES_256_GCM), (magic, kdf, aead)
+    info = b"ondat-telemetry report v1\0" + report[: HEADER.size]
+    enc_bytes = {X25519: 32, X_WING: 1120}[kem]
+    enc = report[HEADER.size : HEADER.size + enc_bytes]
+
+    chunks, at = [], HEADER.size + enc_bytes
+    while at < len(report):
+        (length,) = struct.unpack_from(">I", report, at)
+        chunks.append(report[at + 4 : at + 4 + length])
+        assert len(chunks[-1]) == length, "the last chunk is cut off"
+        at += 4 + length
+    is_single = flags == 1
+    assert is_single == (len(chunks) == 1), (flags, len(chunks))
+
+    if is_single:
+        padded = single_shot(kem, private, enc + chunks[0], info)
+    else:
+        assert kem == X25519, "several chunks are opened for X25519 only"
+        recipient = Recipient(x25519.X25519PrivateKey.from_private_bytes(private), enc, info)
+        pieces = [recipient.open(chunk, b"final" if chunk is chunks[-1] else b"") for chunk in chunks]
+        assert all(len(piece) == CHUNK_BYTES for piece in pieces[:-1]), "a chunk that is not the last is not full"
+        padded = b"".join(pieces)
+
+    inflate = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+    plaintext = inflate.decompress(padded)
+    assert inflate.eof, "the gzip member is cut off"
+    padding = inflate.unused_data
+    assert padding == bytes(len(padding)), "the padding is not zeros"
+    facts = {
+        "key_id": key_id.hex(),
+        "kem": kem,
+        "report_id": report_id.hex(),
+        "day": day,
+        "chunks": len(chunks),
+        "padded": len(padded),
+        "padding": len(padding),
+    }
+    return plaintext, facts
+
+
+def main(report_file, key_file):
+    with open(key_file, encoding="utf-8") as file:
+        key = json.load(file)
+    with open(report_file, "rb") as file:
+        report = file.read()
+    private = base64.b64decode(key["private"], validate=True)
+    plaintext, facts = open_report(report, private)
+    if facts["kem"] == X25519:
+        public = public_bytes(x25519.X25519PrivateKey.from_private_bytes(private))
+        facts["key_id_holds"] = hashlib.sha256(public).digest()[:8].hex() == facts["key_id"]
+    sys.stdout.buffer.write(plaintext)
+    print(json.dumps(facts), file=sys.stderr)
+
+
+main(*sys.argv[1:])
