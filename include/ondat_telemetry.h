@@ -415,8 +415,8 @@ ondat_telemetry_status ondat_telemetry_start(const ondat_telemetry *telemetry,
                                              size_t errbuf_len);
 
 /**
- * Delivers what is stored for at most timeout_ms, stops, takes the crash handler off and frees everything. A request
- * that is under way is cut off.
+ * Delivers what is stored for at most timeout_ms, then cuts off what is under way, takes the crash handler off and
+ * frees everything.
  */
 void ondat_telemetry_close(ondat_telemetry *telemetry,
                            uint32_t timeout_ms);

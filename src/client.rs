@@ -11,7 +11,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::{Map, Value};
 
-use crate::config::{self, Config};
+use crate::config::{self, Callbacks, Config};
 use crate::crash::event::{Crash, Subject, event};
 use crate::crash::exit::{CoreDump, Ending};
 use crate::crash::watch::Watch;
@@ -106,6 +106,11 @@ thread_local! {
     static IN_CALLBACK: Cell<bool> = const { Cell::new(false) };
 }
 
+/// How often `close` looks whether a callback of another thread has returned.
+const CALLBACK_POLL: Duration = Duration::from_millis(1);
+/// What `close` gives the worker to stop, whatever its timeout: an idle one takes less than a millisecond.
+const STOP_GRACE: Duration = Duration::from_millis(20);
+
 /// Runs a host's callback: calls that wait are refused inside it.
 pub fn in_callback<T>(callback: impl FnOnce() -> T) -> T {
     let _mark = CallbackMark::set();
@@ -146,6 +151,7 @@ pub struct Core {
     report_memory: Mutex<ReportMemory>,
     pacing: Mutex<Pacing>,
     watch: Mutex<Option<Watch>>,
+    callbacks: Mutex<Option<Arc<Callbacks>>>,
     is_closing: AtomicBool,
     pid: u32,
     started_at: i64,
@@ -179,8 +185,9 @@ impl Client {
     }
 
     /// A client in these surroundings.
-    pub fn with_surroundings(config: Config, surroundings: Surroundings) -> Result<Self, Error> {
-        let state_dir = config.state_dir.as_ref();
+    pub fn with_surroundings(mut config: Config, surroundings: Surroundings) -> Result<Self, Error> {
+        let state_dir = config.state_dir.clone();
+        let state_dir = state_dir.as_ref();
         let switches = Switches::new(config.host_switches, config.objections.clone(), config.state_dir.clone());
         let mut complaints: Vec<String> =
             switches.complaint().into_iter().map(|why| format!("{why}: everything counts as off")).collect();
@@ -205,6 +212,7 @@ impl Client {
             report_memory: Mutex::new(report_memory),
             pacing: Mutex::default(),
             watch: Mutex::default(),
+            callbacks: Mutex::new(Some(Arc::new(std::mem::take(&mut config.callbacks)))),
             is_closing: AtomicBool::new(false),
             pid: std::process::id(),
             started_at: now,
@@ -233,7 +241,8 @@ impl Client {
         Ok(())
     }
 
-    /// Delivers what is stored for at most this long, stops and lets go of everything.
+    /// Delivers what is stored for at most this long, stops and lets go of everything. A worker that the network holds
+    /// longer is left to end by itself; it calls nothing of the host's any more.
     pub fn close(self, timeout: Duration) {
         if self.core.is_forked() {
             // The worker's thread and the monitor belong to the parent.
@@ -247,11 +256,14 @@ impl Client {
             let _ = self.core.deliver_stored(deadline);
         }
         self.core.switches.interrupt_all();
-        if let Some(worker) = worker {
-            worker.stop();
-        }
         if let Some(watch) = lock(&self.core.watch).take() {
             watch.goodbye();
+        }
+        if let Some(worker) = worker {
+            worker.stop(deadline.saturating_duration_since(Instant::now()).max(STOP_GRACE));
+        }
+        if !IN_CALLBACK.get() {
+            self.core.drop_callbacks();
         }
     }
 
@@ -314,8 +326,8 @@ impl Client {
         if watch.is_some() {
             return Err(Error::InvalidState("the crash handler is already installed".to_owned()));
         }
-        self.core.dsn()?;
         drop(self.core.switches.permit(Switch::CrashReports)?);
+        self.core.dsn()?;
         self.core.report_leftovers()?;
         let dsn = self.core.dsn()?.to_string();
         let (installed, why_no_monitor) = Watch::install(&self.core.config, &self.core.switches, &dsn, flags)?;
@@ -343,8 +355,8 @@ impl Client {
         if !ending.is_crash() {
             return Ok(());
         }
-        self.core.dsn()?;
         drop(self.core.switches.permit(Switch::CrashReports)?);
+        self.core.dsn()?;
         let version = crate::version::query::canonical(&self.core.config.version);
         let crash = Crash { event_id: &new_event_id()?, at: self.core.now(), ending, class: None, text: description };
         self.core.store_crash(&component, &version, &crash)?;
@@ -373,10 +385,25 @@ impl Core {
 
     /// Hands a line to the host's log.
     pub fn log(&self, priority: i32, line: &str) {
-        if let Some((most_verbose, log)) = &self.config.log
+        let callbacks = self.callbacks();
+        if let Some((most_verbose, log)) = callbacks.as_ref().and_then(|callbacks| callbacks.log.as_ref())
             && priority <= *most_verbose
         {
             in_callback(|| log(priority, line));
+        }
+    }
+
+    fn callbacks(&self) -> Option<Arc<Callbacks>> {
+        lock(&self.callbacks).clone()
+    }
+
+    /// Lets no callback begin any more, waits for those that run, and frees their userdata.
+    fn drop_callbacks(&self) {
+        let Some(mut callbacks) = lock(&self.callbacks).take() else { return };
+        // A thread that runs one holds a copy until it returns, which it must.
+        while let Err(shared) = Arc::try_unwrap(callbacks) {
+            callbacks = shared;
+            std::thread::sleep(CALLBACK_POLL);
         }
     }
 
@@ -538,7 +565,8 @@ impl Core {
             ),
         };
         self.log(priority::NOTICE, &line);
-        if let Some(on_version) = &self.config.on_version {
+        let callbacks = self.callbacks();
+        if let Some(on_version) = callbacks.as_ref().and_then(|callbacks| callbacks.on_version.as_ref()) {
             in_callback(|| on_version(&info));
         }
     }
@@ -588,10 +616,10 @@ impl Core {
     }
 
     fn store_report(&self, fill: impl FnOnce(&mut Report<'_>) -> Result<(), Error>) -> Result<Claim<'_>, Error> {
+        drop(self.switches.permit(Switch::DailyReport)?);
         if self.config.report_url.is_none() {
             return Err(Error::InvalidConfig("report_url is not set: there is nobody to report to".to_owned()));
         }
-        drop(self.switches.permit(Switch::DailyReport)?);
         let _lock = self.report_lock()?;
         let now = self.now();
         let day = schedule::day(now);
@@ -671,6 +699,11 @@ impl Core {
         }
     }
 
+    /// The report of the day was refused: another may be sent.
+    fn forget_report(&self) {
+        self.note_report(LastReport { day: schedule::day(self.now()) - 1, delivered_at: None });
+    }
+
     fn sent_folder(&self) -> Option<Folder> {
         self.config.state_dir.as_ref().map(|dir| dir.folder("sent"))
     }
@@ -715,6 +748,8 @@ impl Core {
             }
             delivery::Outcome::Rejected => {
                 claim.remove()?;
+                self.forget_report();
+                self.slow_down(|pacing| &mut pacing.reports, 0);
                 let error = Error::Refused(format!(
                     "{url} refused the report for good (HTTP {}); it is dropped",
                     answer.status
@@ -758,7 +793,8 @@ impl Core {
 
     /// Lets the host fill the report of the day and delivers it.
     pub fn make_scheduled_report(&self) {
-        let Some(on_report) = &self.config.on_report else { return };
+        let Some(callbacks) = self.callbacks() else { return };
+        let Some(on_report) = &callbacks.on_report else { return };
         let outcome = self.make_report(
             |report| {
                 in_callback(|| on_report(report));
@@ -777,7 +813,8 @@ impl Core {
 
     /// When the daily report is due; none while there is nobody to fill it or to take it.
     pub fn report_due(&self) -> Option<i64> {
-        let has_all = self.config.on_report.is_some() && self.config.report_url.is_some();
+        let has_filler = self.callbacks().is_some_and(|callbacks| callbacks.on_report.is_some());
+        let has_all = has_filler && self.config.report_url.is_some();
         if !has_all || !self.switches.is_on(Switch::DailyReport) {
             return None;
         }

@@ -2,7 +2,6 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use semver::Version;
@@ -17,7 +16,8 @@ use crate::seal::KeySet;
 use crate::spec;
 use crate::state::StateDir;
 use crate::switches::{Objection, Switch, objects};
-use crate::transport::https::{Endpoint, HttpsSettings, read_certificates};
+use crate::transport::https::{Endpoint, HttpsSettings};
+use crate::transport::tls::read_certificates;
 use crate::version::answer::VersionKey;
 use crate::version::query::version_label;
 
@@ -49,9 +49,7 @@ pub struct ConfigBuilder {
     timeout: Option<Duration>,
     monitor_path: Option<PathBuf>,
     k8s_distribution: Option<String>,
-    log: Option<(i32, LogFn)>,
-    on_version: Option<VersionFn>,
-    on_report: Option<ReportFn>,
+    callbacks: Callbacks,
     first_error: Option<Error>,
 }
 
@@ -100,7 +98,14 @@ pub struct Config {
     pub monitor_path: Option<PathBuf>,
     /// `k8s_distribution`, from the cluster spec.
     pub k8s_distribution: Option<String>,
-    /// The log callback and the most verbose priority it wants.
+    /// The host's functions.
+    pub callbacks: Callbacks,
+}
+
+/// The host's functions. Dropping the last copy frees their userdata.
+#[derive(Clone, Default)]
+pub struct Callbacks {
+    /// Takes log lines up to this syslog(3) priority.
     pub log: Option<(i32, LogFn)>,
     /// Told when the verdict or the latest version changes.
     pub on_version: Option<VersionFn>,
@@ -175,17 +180,17 @@ impl ConfigBuilder {
 
     /// The log callback; `level` is the most verbose priority it gets (syslog(3): 3 error to 7 debug).
     pub fn set_log(&mut self, level: i32, log: LogFn) {
-        self.log = Some((level, log));
+        self.callbacks.log = Some((level, log));
     }
 
     /// The version callback.
     pub fn set_on_version(&mut self, on_version: VersionFn) {
-        self.on_version = Some(on_version);
+        self.callbacks.on_version = Some(on_version);
     }
 
     /// The report callback.
     pub fn set_on_report(&mut self, on_report: ReportFn) {
-        self.on_report = Some(on_report);
+        self.callbacks.on_report = Some(on_report);
     }
 
     /// Reads the variables of docs/settings.md from the process's environment.
@@ -294,9 +299,7 @@ impl ConfigBuilder {
             timeout: self.timeout.unwrap_or(DEFAULT_TIMEOUT),
             monitor_path: self.monitor_path.clone(),
             k8s_distribution: self.k8s_distribution.clone(),
-            log: self.log.as_ref().map(|(level, log)| (*level, Arc::clone(log))),
-            on_version: self.on_version.clone(),
-            on_report: self.on_report.clone(),
+            callbacks: self.callbacks.clone(),
         })
     }
 }

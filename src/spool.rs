@@ -12,7 +12,7 @@ use nix::fcntl::{Flock, FlockArg};
 use nix::sys::stat::fstat;
 
 use crate::error::Error;
-use crate::state::{Entry, Folder, NewFile, StateDir};
+use crate::state::{Entry, Folder, NewFile, StateDir, oldest_first};
 use crate::transport::https::Content;
 
 /// How much a spool keeps; the oldest go first.
@@ -80,9 +80,7 @@ impl Spool {
                     bytes: kept.bytes.len() as u64,
                     modified: kept.modified,
                 });
-                let mut entries: Vec<_> = entries.collect();
-                entries.sort_by(|a, b| (a.modified, &a.name).cmp(&(b.modified, &b.name)));
-                Ok(entries)
+                Ok(oldest_first(entries.collect()))
             }
         }
     }

@@ -11,9 +11,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, Flock, FlockArg, OFlag, openat, renameat};
+use nix::fcntl::{AT_FDCWD, AtFlags, Flock, FlockArg, OFlag, openat, renameat};
 use nix::sys::stat::{FileStat, Mode, fstat, mkdirat};
-use nix::unistd::{UnlinkatFlags, fsync, geteuid, unlinkat};
+use nix::unistd::{AccessFlags, UnlinkatFlags, faccessat, fsync, geteuid, unlinkat};
 
 use crate::error::Error;
 
@@ -86,6 +86,12 @@ pub struct Entry {
     pub bytes: u64,
     /// When it was written, Unix seconds.
     pub modified: i64,
+}
+
+/// Sorts by time; files of one second by name.
+pub fn oldest_first(mut entries: Vec<Entry>) -> Vec<Entry> {
+    entries.sort_unstable_by(|a, b| (a.modified, &a.name).cmp(&(b.modified, &b.name)));
+    entries
 }
 
 impl Folder {
@@ -167,8 +173,7 @@ impl Folder {
             let Some(meta) = self.stat(&handle, &name) else { continue };
             entries.push(Entry { name, bytes: u64::try_from(meta.st_size).unwrap_or(0), modified: meta.st_mtime });
         }
-        entries.sort_by(|a, b| (a.modified, &a.name).cmp(&(b.modified, &b.name)));
-        Ok(entries)
+        Ok(oldest_first(entries))
     }
 
     /// Waits for nobody: the lock of this name, or none while another process holds it.
@@ -185,7 +190,7 @@ impl Folder {
     }
 
     fn stat(&self, handle: &OwnedFd, name: &str) -> Option<FileStat> {
-        let meta = nix::sys::stat::fstatat(handle, name, nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW).ok()?;
+        let meta = nix::sys::stat::fstatat(handle, name, AtFlags::AT_SYMLINK_NOFOLLOW).ok()?;
         (meta.st_mode & libc::S_IFMT == libc::S_IFREG).then_some(meta)
     }
 
@@ -207,9 +212,11 @@ impl Folder {
         }
     }
 
-    /// Whether something can be written, found out by doing it.
+    /// Whether something could be written, found out without writing.
     fn probe(&self) -> Result<(), Error> {
-        self.create().map(drop)
+        let may_write = AccessFlags::W_OK | AccessFlags::X_OK;
+        faccessat(AT_FDCWD, &self.path(), may_write, AtFlags::AT_EACCESS)
+            .map_err(|error| self.failed("", &error.into()))
     }
 
     fn handle(&self) -> Result<OwnedFd, Error> {

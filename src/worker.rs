@@ -1,7 +1,8 @@
 //! The one thread: what is due, is it permitted, do it, wait for the next.
 
-use std::sync::Arc;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crate::client::{Core, priority};
 use crate::error::Error;
@@ -15,6 +16,7 @@ const STACK_BYTES: usize = 512 * 1024;
 pub struct Worker {
     thread: JoinHandle<()>,
     waiter: Arc<Waiter>,
+    has_ended: Arc<(Mutex<bool>, Condvar)>,
 }
 
 impl Worker {
@@ -23,13 +25,20 @@ impl Worker {
         let watched = core.config().state_dir.as_ref().map(|dir| dir.path().to_owned());
         let waiter = Arc::new(Waiter::new(watched.as_deref())?);
         let waited_on = Arc::clone(&waiter);
+        let has_ended = Arc::<(Mutex<bool>, Condvar)>::default();
+        let ending = Arc::clone(&has_ended);
         let _blocked = AllSignalsBlocked::set()?;
         let thread = std::thread::Builder::new()
             .name("ondat-telemetry".to_owned())
             .stack_size(STACK_BYTES)
-            .spawn(move || run(&core, &waited_on))
+            .spawn(move || {
+                run(&core, &waited_on);
+                drop(core);
+                *ending.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
+                ending.1.notify_all();
+            })
             .map_err(|error| Error::Unsupported(format!("no thread for the schedule: {error}")))?;
-        Ok(Self { thread, waiter })
+        Ok(Self { thread, waiter, has_ended })
     }
 
     /// Makes the worker look anew at what is due.
@@ -37,14 +46,19 @@ impl Worker {
         self.waiter.wake();
     }
 
-    /// Ends the thread after what it is doing.
-    pub fn stop(self) {
+    /// Ends the thread after what it is doing, waiting at most this long for it.
+    pub fn stop(self, timeout: Duration) {
         self.waiter.stop();
         if self.thread.thread().id() == std::thread::current().id() {
             return;
         }
-        // A panic of the worker was logged by the worker.
-        let _ = self.thread.join();
+        let (has_ended, changed) = &*self.has_ended;
+        let has_ended = has_ended.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = changed.wait_timeout_while(has_ended, timeout, |has_ended| !*has_ended);
+        if waited.is_ok_and(|(has_ended, _)| *has_ended) {
+            // A panic of the worker was logged by the worker.
+            let _ = self.thread.join();
+        }
     }
 }
 

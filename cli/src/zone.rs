@@ -110,7 +110,7 @@ struct Signing {
 /// Prints the zone file.
 pub(crate) fn run(arguments: &Arguments) -> Result<Output, Error> {
     let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let now = arguments.now.map_or_else(|| u32::try_from(clock).unwrap_or(u32::MAX), |now| now);
+    let now = arguments.now.unwrap_or_else(|| u32::try_from(clock).unwrap_or(u32::MAX));
     let path = &arguments.release;
     let text = read_text(path, "release file")?;
     let release = Release::parse(&text, now).map_err(|why| invalid(path, &why))?;
@@ -132,7 +132,8 @@ fn invalid(path: &Path, why: &str) -> Error {
 impl Release {
     fn parse(text: &str, now: u32) -> Result<Self, String> {
         let file: ReleaseFile = toml::from_str(text).map_err(|error| {
-            let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].lines().count().max(1));
+            let before = error.span().and_then(|span| text.as_bytes().get(..span.start)).unwrap_or_default();
+            let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
             format!("line {line}: {}", error.message())
         })?;
         if file.expires_days == 0 {

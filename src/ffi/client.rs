@@ -61,8 +61,8 @@ pub extern "C" fn ondat_telemetry_start(telemetry: Option<&Client>, errbuf: *mut
     guard(errbuf, errbuf_len, || not_null("telemetry", telemetry)?.start())
 }
 
-/// Delivers what is stored for at most timeout_ms, stops, takes the crash handler off and frees everything. A request
-/// that is under way is cut off.
+/// Delivers what is stored for at most timeout_ms, then cuts off what is under way, takes the crash handler off and
+/// frees everything.
 #[unsafe(no_mangle)]
 pub extern "C" fn ondat_telemetry_close(telemetry: *mut Client, timeout_ms: u32) {
     if !telemetry.is_null() {

@@ -3,20 +3,17 @@
 
 use std::fs::File;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject;
 use serde::{Deserialize, Serialize};
 use ureq::http::Uri;
-use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 
 use super::dns;
 use super::proxy::{Proxy, ProxySettings};
+use super::tls;
 use crate::error::Error;
 use crate::switches::Permit;
 
@@ -151,55 +148,13 @@ impl UreqHttps {
             .timeout_global(Some(timeout))
             .proxy(proxy.map(ureq_proxy).transpose()?);
         if is_tls || proxy.is_some_and(|proxy| proxy.scheme == "https") {
-            let tls = TlsConfig::builder()
-                .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
-                .root_certs(self.roots()?)
-                .build();
+            let tls = tls::config(&self.settings.ca_files, &self.settings.ca_dirs);
+            let tls = tls.map_err(|why| Error::Network(format!("{why}; nothing was sent")))?;
             config = config.tls_config(tls);
         }
         let resolver = NameResolver { nameservers: self.settings.nameservers.clone() };
         Ok(ureq::Agent::with_parts(config.build(), DefaultConnector::default(), resolver))
     }
-
-    /// The system's roots and the configured ones; Mozilla's list, compiled in, where there are neither.
-    fn roots(&self) -> Result<RootCerts, Error> {
-        let mut roots = Vec::new();
-        for path in SYSTEM_ROOTS.map(Path::new) {
-            if read_certificates(path, &mut roots).is_ok() {
-                break;
-            }
-        }
-        for path in &self.settings.ca_files {
-            read_certificates(path, &mut roots)
-                .map_err(|why| Error::Network(format!("CA file {}: {why}; nothing was sent", path.display())))?;
-        }
-        for folder in &self.settings.ca_dirs {
-            for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-                // A folder of roots holds other files too; what is not PEM adds nothing.
-                let _ = read_certificates(&entry.path(), &mut roots);
-            }
-        }
-        Ok(if roots.is_empty() { RootCerts::WebPki } else { RootCerts::Specific(Arc::new(roots)) })
-    }
-}
-
-/// Where Linux distributions keep all roots in one file: Debian, Fedora, openSUSE, older Red Hat, Alpine.
-const SYSTEM_ROOTS: [&str; 5] = [
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/cert.pem",
-];
-
-/// Adds a PEM file's certificates. An error where there are none.
-pub fn read_certificates(path: &Path, roots: &mut Vec<Certificate<'static>>) -> Result<(), String> {
-    let before = roots.len();
-    for certificate in CertificateDer::pem_file_iter(path).map_err(|error| error.to_string())? {
-        let certificate = certificate.map_err(|error| error.to_string())?;
-        roots.push(Certificate::from_der(&certificate).to_owned());
-    }
-    if roots.len() == before { Err("it holds no certificate in PEM form".to_owned()) } else { Ok(()) }
 }
 
 impl Https for UreqHttps {

@@ -4,3 +4,4 @@
 pub mod dns;
 pub mod https;
 pub mod proxy;
+pub mod tls;

@@ -13,7 +13,7 @@ import sys
 import zlib
 
 from cryptography.hazmat.primitives import hashes, hmac, hpke
-from cryptography.hazmat.primitives.asymmetric import x25519
+from cryptography.hazmat.primitives.asymmetric import mlkem, x25519
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -54,7 +54,8 @@ class Recipient:
         secret = labeled_expand(prk, kem, b"shared_secret", enc + public_bytes(private), 32)
 
         suite = b"HPKE" + struct.pack(">HHH", X25519, HKDF_SHA256, AES_256_GCM)
-        context = b"\0" + labeled_extract(b"", suite, b"psk_id_hash", b"") + labeled_extract(b"", suite, b"info_hash", info)
+        psk_id_hash = labeled_extract(b"", suite, b"psk_id_hash", b"")
+        context = b"\0" + psk_id_hash + labeled_extract(b"", suite, b"info_hash", info)
         secret = labeled_extract(secret, suite, b"secret", b"")
         self.aead = AESGCM(labeled_expand(secret, suite, b"key", context, 32))
         self.base_nonce = int.from_bytes(labeled_expand(secret, suite, b"base_nonce", context, 12), "big")
@@ -69,11 +70,14 @@ class Recipient:
 def single_shot(kem, private, sealed, info):
     """The package's own HPKE."""
     if kem == X_WING:
-        private = hpke.MLKEM768X25519PrivateKey.from_seed_bytes(private)
+        # draft-connolly-cfrg-xwing-kem, 5.2: the private key is a seed for both parts.
+        expanded = hashlib.shake_256(private).digest(96)
+        mlkem_key = mlkem.MLKEM768PrivateKey.from_seed_bytes(expanded[:64])
+        x25519_key = x25519.X25519PrivateKey.from_private_bytes(expanded[64:])
+        private, kem = hpke.MLKEM768X25519PrivateKey(mlkem_key, x25519_key), hpke.KEM.MLKEM768_X25519
     else:
-        private = x25519.X25519PrivateKey.from_private_bytes(private)
-    suite = hpke.Suite(hpke.KEM.MLKEM768_X25519 if kem == X_WING else hpke.KEM.X25519, hpke.KDF.HKDF_SHA256, hpke.AEAD.AES_256_GCM)
-    return suite.decrypt(sealed, private, info)
+        private, kem = x25519.X25519PrivateKey.from_private_bytes(private), hpke.KEM.X25519
+    return hpke.Suite(kem, hpke.KDF.HKDF_SHA256, hpke.AEAD.AES_256_GCM).decrypt(sealed, private, info)
 
 
 def open_report(report, private):

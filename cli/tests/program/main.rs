@@ -1,0 +1,11 @@
+//! Runs the real program, in an environment of its own.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may fail by panicking")]
+
+mod check;
+mod keygen;
+mod program;
+mod report;
+mod servers;
+mod status;
+mod zone;

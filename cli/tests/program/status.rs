@@ -1,0 +1,95 @@
+//! `status`: who turned what off, and that looking changes nothing.
+
+use std::fs::File;
+use std::process::Stdio;
+
+use serde_json::json;
+
+use crate::program::{Place, command, finish, run};
+
+#[test]
+fn an_empty_state_directory_is_all_on_and_empty() {
+    let place = Place::new("status-empty");
+    let status = run(&["status", "--json", "--state-dir", &place.at("")]).with(0).json();
+    let on = json!({ "on": true, "off_by": [] });
+    assert_eq!(status["switches"], json!({ "version_check": on, "daily_report": on, "crash_reports": on }));
+    assert_eq!(status["version_check"]["told"], json!([]));
+    assert_eq!(status["daily_report"]["last"], json!([]));
+    assert_eq!(status["spool"]["spool/reports"]["items"], json!([]));
+    assert_eq!(status["cluster_id"], json!(null));
+    assert!(place.listing().is_empty());
+}
+
+#[test]
+fn the_administrator_is_named() {
+    let place = Place::new("status-administrator");
+    place.with("switches.json", r#"{"daily_report": false}"#);
+    std::fs::create_dir_all(place.path().join("spool/reports")).unwrap();
+    place.with("spool/reports/2026-01-01-0.otr", "stored");
+    let before = place.listing();
+    let state = place.at("");
+    let status = run(&["status", "--json", "--state-dir", &state]).with(0).json();
+    let off = json!({ "on": false, "off_by": ["the administrator (switches.json)"] });
+    assert_eq!(status["switches"]["daily_report"], off);
+    assert_eq!(status["switches"]["version_check"]["on"], true);
+    let text = run(&["status", "--state-dir", &state]).with(0).stdout;
+    assert!(text.contains("  daily_report   off by the administrator (switches.json)\n"), "{text}");
+    assert_eq!(place.listing(), before, "what is stored for a switch that is off is not removed by looking at it");
+}
+
+#[test]
+fn what_is_not_configured_is_said() {
+    let text = run(&["status"]).with(0).stdout;
+    for line in ["state directory  not configured", "cluster id       not configured", "zone           not configured"]
+    {
+        assert!(text.contains(line), "{text}");
+    }
+    assert!(!text.contains("0.0.0"), "{text}");
+}
+
+#[test]
+fn ids_are_shown_in_the_form_in_which_they_are_sent() {
+    let status = run(&["status", "--json", "--cluster-id", "c-1", "--node-id", "n-1"]).with(0).json();
+    let identity = ondat_telemetry::identity::Identity::from_cluster_id("c-1");
+    let node = identity.anonymise_hex(ondat_telemetry::identity::Purpose::Node, "n-1");
+    assert_eq!(status["node_id"], json!(node));
+    assert!(!status.to_string().contains("c-1"), "{status}");
+}
+
+#[test]
+fn damaged_memory_is_said_and_left_alone() {
+    let place = Place::new("status-damaged");
+    place.with("version.json", "{");
+    let before = place.listing();
+    let text = run(&["status", "--state-dir", &place.at("")]).with(0).stdout;
+    assert!(text.contains("version.json is damaged"), "{text}");
+    assert_eq!(place.listing(), before);
+}
+
+#[test]
+fn the_cluster_spec_and_a_missing_directory() {
+    let place = Place::new("status-spec");
+    let spec = place.with("cluster.yaml", "spec:\n  disableTelemetry: true\n");
+    let status = run(&["status", "--json", "--cluster-spec", &spec]).with(0).json();
+    assert_eq!(status["switches"]["crash_reports"]["off_by"], json!(["cluster spec disableTelemetry"]));
+    let ended = run(&["status", "--state-dir", &place.at("absent")]).with(8);
+    assert!(ended.stderr.contains("does not exist: create it"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_reader_that_is_gone_is_no_failure_and_a_full_disk_is() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut child = command(&["status"]).stdout(writer).stderr(Stdio::piped()).spawn().unwrap();
+    assert!(child.wait().unwrap().success());
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let ended = finish(command(&["status"]).stdout(full).stderr(Stdio::piped()));
+    assert_eq!(ended.code, 1);
+    assert!(ended.stderr.contains("standard output"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_wrong_command_line_is_one_line() {
+    let ended = run(&["check-version", "--colour"]).with(2);
+    assert_eq!(ended.stderr, "ondat-telemetry: unexpected argument '--colour' found; see --help\n");
+}

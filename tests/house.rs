@@ -1,0 +1,117 @@
+//! The rules of docs/architecture.md that can be checked by reading: what may stand where.
+
+use std::path::{Path, PathBuf};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The library's sources, without their tests and comments.
+fn sources() -> Vec<(String, String)> {
+    let mut sources = Vec::new();
+    let mut folders = vec![root().join("src")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap().flatten() {
+            let path: PathBuf = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).unwrap();
+            let code = text.split("#[cfg(test)]").next().unwrap();
+            let code: Vec<&str> = code.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+            let name = path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
+            sources.push((name, code.join("\n")));
+        }
+    }
+    assert!(sources.len() > 30);
+    sources
+}
+
+/// Fails for every source that has one of the words and is not one of the places.
+fn only(words: &[&str], places: &[&str]) {
+    let mut found = 0;
+    for (name, code) in sources() {
+        for word in words {
+            if code.contains(word) {
+                found += 1;
+                assert!(
+                    places.iter().any(|place| name.starts_with(place)),
+                    "{word:?} stands in {name}, allowed: {places:?}"
+                );
+            }
+        }
+    }
+    assert!(found > 0, "none of {words:?} was found: the rule is checked with the wrong words");
+}
+
+#[test]
+fn unsafe_code_stands_in_three_places() {
+    only(&["unsafe {", "unsafe fn", "unsafe impl", "unsafe extern"], &["src/ffi/", "src/crash/handler.rs", "src/sys/"]);
+}
+
+#[test]
+fn one_file_starts_a_thread() {
+    only(&["thread::spawn", "thread::Builder", "thread::scope"], &["src/worker.rs"]);
+}
+
+#[test]
+fn one_file_makes_permits() {
+    only(&["Permit {", "Revocation::default"], &["src/switches.rs"]);
+}
+
+#[test]
+fn every_transport_takes_a_permit() {
+    for (name, code) in sources() {
+        for line in code.lines().filter(|line| line.contains("fn send(") || line.contains("fn txt(")) {
+            if name.starts_with("src/transport/") {
+                assert!(line.contains("permit: Permit"), "{name}: {line}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_network_is_behind_the_transport() {
+    only(&["ureq::Agent", "TokioResolver", "TcpStream", "UdpSocket", "TcpListener"], &["src/transport/"]);
+}
+
+#[test]
+fn files_are_written_in_two_places() {
+    only(&["openat(", "renameat(", "unlinkat(", "mkdirat(", "fsync("], &["src/state.rs", "src/spool.rs"]);
+    for (name, code) in sources() {
+        for word in ["File::create", "fs::write", "OpenOptions", "create_dir", "remove_file", "fs::rename"] {
+            assert!(!code.contains(word), "{word} stands in {name}: files are written by src/state.rs");
+        }
+    }
+}
+
+#[test]
+fn one_function_reads_the_environment() {
+    only(&["env::var"], &["src/config.rs"]);
+}
+
+#[test]
+fn nothing_is_printed() {
+    for (name, code) in sources() {
+        for word in ["println!", "eprintln!", "print!(", "stdout()", "stderr()"] {
+            assert!(!code.contains(word), "{word} stands in {name}");
+        }
+    }
+}
+
+#[test]
+fn the_readme_lists_the_fields_as_they_are() {
+    use ondat_telemetry::report::fields::FIELDS;
+    let rows: String = FIELDS.iter().map(|field| format!("| `{}` | {} |\n", field.name, field.expectation())).collect();
+    let path = root().join("README.md");
+    let readme = std::fs::read_to_string(&path).unwrap();
+    let (before, rest) = readme.split_once("| field | type |\n|---|---|\n").unwrap();
+    let (table, after) = rest.split_once("\n**Crash report**").unwrap();
+    if std::env::var_os("UPDATE_README").is_some() {
+        let updated = format!("{before}| field | type |\n|---|---|\n{rows}\n**Crash report**{after}");
+        std::fs::write(&path, updated).unwrap();
+        return;
+    }
+    assert_eq!(format!("{table}"), rows, "run UPDATE_README=1 cargo test --test house");
+}

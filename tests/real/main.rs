@@ -1,0 +1,8 @@
+//! The built artefacts against software that others have written: BIND answers the version check, Python opens the
+//! sealed reports, Bugsink takes the crash reports, strace watches what is turned off.
+
+mod crash_bugsink;
+mod off_strace;
+mod report_python;
+mod support;
+mod version_bind;
