@@ -8,13 +8,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, recv, send};
 
+use super::delivery::{new_event_id, send_event, store_event};
 use super::event::{Crash, Subject, event};
 use super::exit::{CoreDump, Ending};
 use super::marker;
 use super::record::{Kind, RECORD_BYTES, Record, SETUP_BYTES, Setup};
 use super::sentry::Dsn;
 use super::signals;
-use crate::client::{new_event_id, send_event, store_event};
 use crate::error::Error;
 use crate::spool::{self, Spool};
 use crate::state::StateDir;

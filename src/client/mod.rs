@@ -1,0 +1,483 @@
+//! One client: it owns settings, switches, spools, memory and worker, and it is what the synchronous calls call.
+
+mod crash;
+mod delivery;
+mod report;
+mod version;
+
+use std::cell::Cell;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use serde_json::Value;
+
+use crate::config::{self, Callbacks, Config};
+use crate::crash::delivery::new_event_id;
+use crate::crash::event::Crash;
+use crate::crash::exit::Ending;
+use crate::crash::sentry;
+use crate::crash::watch::Watch;
+use crate::error::Error;
+use crate::memory::{ReportMemory, Told, VersionMemory};
+use crate::report::input;
+use crate::spool::{self, Spool};
+use crate::switches::{Switch, Switches};
+use crate::transport::dns::{Dns, ResolverDns};
+use crate::transport::https::{Https, UreqHttps};
+use crate::version::answer::Answer;
+use crate::version::query::canonical;
+use crate::version::verdict::Verdict;
+use crate::worker::Worker;
+
+pub use report::Report;
+
+/// Takes log lines: a syslog(3) priority and one line.
+pub type LogFn = Arc<dyn Fn(i32, &str) + Send + Sync>;
+/// Takes news about versions.
+pub type VersionFn = Arc<dyn Fn(&VersionInfo) + Send + Sync>;
+/// Fills the daily report.
+pub type ReportFn = Arc<dyn Fn(&mut Report<'_>) + Send + Sync>;
+
+/// syslog(3) priorities.
+pub mod priority {
+    /// Something does not work.
+    pub const WARNING: i32 = 4;
+    /// Somebody should know.
+    pub const NOTICE: i32 = 5;
+    /// What is going on.
+    pub const INFO: i32 = 6;
+    /// Details.
+    pub const DEBUG: i32 = 7;
+}
+
+/// What is known about versions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VersionInfo {
+    /// The running version as it was given.
+    pub running: String,
+    /// The latest version, when known.
+    pub latest: Option<String>,
+    /// The advisory behind a recommendation.
+    pub advisory: Option<String>,
+    /// How the running version stands.
+    pub verdict: Verdict,
+    /// Whether a configured key signed the answer.
+    pub authenticated: bool,
+    /// Unix seconds of the answer this rests on, 0 when none.
+    pub checked_at: i64,
+}
+
+/// What surrounds a client: names, servers, time and chance enter here, so that a test can put its own in.
+pub struct Surroundings {
+    /// DNS.
+    pub dns: Box<dyn Dns>,
+    /// HTTPS.
+    pub https: Box<dyn Https>,
+    /// The time.
+    pub now: fn() -> SystemTime,
+    /// 64 random bits.
+    pub random: fn() -> u64,
+}
+
+impl Surroundings {
+    /// The real ones.
+    pub fn of(config: &Config) -> Self {
+        Self {
+            dns: Box::new(ResolverDns::new(config.nameservers.clone())),
+            https: Box::new(UreqHttps::new(config.https.clone())),
+            now: SystemTime::now,
+            random,
+        }
+    }
+}
+
+fn random() -> u64 {
+    getrandom::u64().unwrap_or_else(|_| {
+        // Only jitter hangs on it: the clock's low digits do where the kernel has no randomness yet.
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        u64::from(now.subsec_nanos()).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    })
+}
+
+thread_local! {
+    static IN_CALLBACK: Cell<bool> = const { Cell::new(false) };
+}
+
+/// How often `close` looks whether a callback of another thread has returned.
+const CALLBACK_POLL: Duration = Duration::from_millis(1);
+/// What `close` gives the worker to stop, whatever its timeout: an idle one takes less than a millisecond.
+const STOP_GRACE: Duration = Duration::from_millis(20);
+
+/// Runs a host's callback: calls that wait are refused inside it.
+pub fn in_callback<T>(callback: impl FnOnce() -> T) -> T {
+    let _mark = CallbackMark::set();
+    callback()
+}
+
+/// Marks the calling thread as inside a host's callback until dropped.
+struct CallbackMark {
+    before: bool,
+}
+
+impl CallbackMark {
+    fn set() -> Self {
+        Self { before: IN_CALLBACK.replace(true) }
+    }
+}
+
+impl Drop for CallbackMark {
+    fn drop(&mut self) {
+        IN_CALLBACK.set(self.before);
+    }
+}
+
+/// A client. Calls may be made from any thread at any time.
+pub struct Client {
+    core: Arc<Core>,
+    worker: Mutex<Option<Worker>>,
+}
+
+/// What the worker's thread and the host's threads share.
+pub struct Core {
+    config: Config,
+    switches: Switches,
+    surroundings: Surroundings,
+    reports: Spool,
+    crashes: Spool,
+    version: Mutex<VersionState>,
+    report_memory: Mutex<ReportMemory>,
+    pacing: Mutex<Pacing>,
+    watch: Mutex<Option<Watch>>,
+    callbacks: Mutex<Option<Arc<Callbacks>>>,
+    is_closing: AtomicBool,
+    pid: u32,
+    started_at: i64,
+}
+
+#[derive(Default)]
+struct VersionState {
+    told: Told,
+    answer: Option<Answer>,
+    announced: Option<VersionInfo>,
+}
+
+/// When deliveries are tried again.
+#[derive(Default)]
+struct Pacing {
+    reports: Pace,
+    crashes: Pace,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Pace {
+    failures: u32,
+    not_before: i64,
+}
+
+impl Client {
+    /// A client with these settings. No thread, no network.
+    pub fn new(config: Config) -> Result<Self, Error> {
+        let surroundings = Surroundings::of(&config);
+        Self::with_surroundings(config, surroundings)
+    }
+
+    /// A client in these surroundings.
+    pub fn with_surroundings(mut config: Config, surroundings: Surroundings) -> Result<Self, Error> {
+        let state_dir = config.state_dir.clone();
+        let state_dir = state_dir.as_ref();
+        let switches = Switches::new(config.host_switches, config.objections.clone(), config.state_dir.clone());
+        let mut complaints: Vec<String> =
+            switches.complaint().into_iter().map(|why| format!("{why}: everything counts as off")).collect();
+        let mut known = VersionState::default();
+        let mut report_memory = ReportMemory::default();
+        if let Some(dir) = state_dir {
+            let (memory, damaged) = VersionMemory::load(dir)?;
+            complaints.extend(damaged);
+            known.told = memory.told.get(&config.version_label).cloned().unwrap_or_default();
+            known.answer = version::remembered_answer(&config, &known.told);
+            let damaged;
+            (report_memory, damaged) = ReportMemory::load(dir)?;
+            complaints.extend(damaged);
+        }
+        let now = unix_seconds((surroundings.now)());
+        let core = Core {
+            reports: Spool::new(state_dir, "spool/reports", spool::REPORTS),
+            crashes: Spool::new(state_dir, "spool/crashes", spool::CRASHES),
+            switches,
+            surroundings,
+            version: Mutex::new(known),
+            report_memory: Mutex::new(report_memory),
+            pacing: Mutex::default(),
+            watch: Mutex::default(),
+            callbacks: Mutex::new(Some(Arc::new(std::mem::take(&mut config.callbacks)))),
+            is_closing: AtomicBool::new(false),
+            pid: std::process::id(),
+            started_at: now,
+            config,
+        };
+        if core.config.state_dir.is_none() {
+            core.log(priority::INFO, "no state_dir is set: nothing that is remembered or stored survives a restart");
+        }
+        for complaint in complaints {
+            core.log(priority::WARNING, &complaint);
+        }
+        core.purge_what_is_off();
+        let announced = core.version_info();
+        lock(&core.version).announced = Some(announced);
+        Ok(Self { core: Arc::new(core), worker: Mutex::default() })
+    }
+
+    /// Starts the schedule on a thread of its own.
+    pub fn start(&self) -> Result<(), Error> {
+        self.core.may_block()?;
+        let mut worker = lock(&self.worker);
+        if worker.is_some() {
+            return Err(Error::InvalidState("already started".to_owned()));
+        }
+        *worker = Some(Worker::start(Arc::clone(&self.core))?);
+        Ok(())
+    }
+
+    /// Delivers what is stored for at most this long, stops and lets go of everything. A worker that the network holds
+    /// longer is left to end by itself; it calls nothing of the host's any more.
+    pub fn close(self, timeout: Duration) {
+        if self.core.is_forked() {
+            // The worker's thread and the monitor belong to the parent.
+            std::mem::forget(self);
+            return;
+        }
+        let deadline = Instant::now() + timeout;
+        self.core.is_closing.store(true, Ordering::Release);
+        let worker = lock(&self.worker).take();
+        if !timeout.is_zero() && !IN_CALLBACK.get() {
+            let _ = self.core.deliver_stored(deadline);
+        }
+        self.core.switches.interrupt_all();
+        if let Some(watch) = lock(&self.core.watch).take() {
+            watch.goodbye();
+        }
+        if let Some(worker) = worker {
+            worker.stop(deadline.saturating_duration_since(Instant::now()).max(STOP_GRACE));
+        }
+        if !IN_CALLBACK.get() {
+            self.core.drop_callbacks();
+        }
+    }
+
+    /// What is on, as a mask of bits.
+    pub fn switches(&self) -> u32 {
+        self.core.switches.on()
+    }
+
+    /// Changes the host's word on the switches.
+    pub fn set_switches(&self, on: u32) -> Result<(), Error> {
+        self.core.may_call()?;
+        if on & !Switch::ALL_BITS != 0 {
+            return Err(Error::InvalidArgument(format!("switches: {on:#x} has bits that are no switches")));
+        }
+        let gone_off = self.core.switches.set_host(on);
+        self.core.after_switching(&gone_off);
+        self.wake();
+        Ok(())
+    }
+
+    /// Each switch, on or off, and by which sources.
+    pub fn explain_switches(&self) -> Value {
+        self.core.refresh_switches();
+        self.core.switches.explain()
+    }
+
+    /// Asks now.
+    pub fn check_version(&self, timeout: Duration) -> Result<VersionInfo, Error> {
+        self.core.may_block()?;
+        let outcome = self.core.check_version(timeout);
+        self.wake();
+        outcome
+    }
+
+    /// What is known, without asking.
+    pub fn latest_version(&self) -> VersionInfo {
+        self.core.version_info()
+    }
+
+    /// Sends the report of the day.
+    pub fn submit_report(&self, json: &[u8], timeout: Duration) -> Result<(), Error> {
+        self.core.may_block()?;
+        let outcome = self.core.make_report(|report| input::read_document(json, report), timeout);
+        self.wake();
+        outcome
+    }
+
+    /// The plaintext of that report, byte for byte what would be sealed.
+    pub fn preview_report(&self, json: &[u8]) -> Result<Vec<u8>, Error> {
+        self.core.may_call()?;
+        let mut document = self.core.document(Vec::new());
+        input::read_document(json, &mut document)?;
+        document.finish()
+    }
+
+    /// Installs signal handlers and starts the monitor. `flags` as in the C interface.
+    pub fn install_crash_handler(&self, flags: u32) -> Result<(), Error> {
+        self.core.may_block()?;
+        let mut watch = lock(&self.core.watch);
+        if watch.is_some() {
+            return Err(Error::InvalidState("the crash handler is already installed".to_owned()));
+        }
+        drop(self.core.switches.permit(Switch::CrashReports)?);
+        self.core.dsn()?;
+        self.core.report_leftovers()?;
+        let dsn = self.core.dsn()?.to_string();
+        let (installed, why_no_monitor) = Watch::install(&self.core.config, &self.core.switches, &dsn, flags)?;
+        *watch = Some(installed);
+        drop(watch);
+        self.wake();
+        match why_no_monitor {
+            None => Ok(()),
+            Some(error) => {
+                let line = format!("{error}; crashes are stored and reported at the next start");
+                self.core.log(priority::WARNING, &line);
+                Err(Error::Unsupported(line))
+            }
+        }
+    }
+
+    /// Reports how a child ended. Stored at once; the network is the worker's business.
+    pub fn report_exit(&self, component: &str, wait_status: i32, description: Option<&str>) -> Result<(), Error> {
+        self.core.may_call()?;
+        let component =
+            config::component(component).map_err(|why| Error::InvalidArgument(format!("component: {why}")))?;
+        let ending = Ending::from_wait_status(wait_status).ok_or_else(|| {
+            Error::InvalidArgument(format!("wait_status {wait_status:#x} is not that of a process that has ended"))
+        })?;
+        if !ending.is_crash() {
+            return Ok(());
+        }
+        drop(self.core.switches.permit(Switch::CrashReports)?);
+        self.core.dsn()?;
+        let version = canonical(&self.core.config.version);
+        let crash = Crash { event_id: &new_event_id()?, at: self.core.now(), ending, class: None, text: description };
+        self.core.store_crash(&component, &version, &crash)?;
+        self.wake();
+        Ok(())
+    }
+
+    /// Delivers what is stored, now.
+    pub fn flush(&self, timeout: Duration) -> Result<(), Error> {
+        self.core.may_block()?;
+        self.core.deliver_stored(Instant::now() + timeout)
+    }
+
+    fn wake(&self) {
+        if let Some(worker) = lock(&self.worker).as_ref() {
+            worker.wake();
+        }
+    }
+}
+
+impl Core {
+    /// The settings.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Hands a line to the host's log.
+    pub fn log(&self, priority: i32, line: &str) {
+        let callbacks = self.callbacks();
+        if let Some((most_verbose, log)) = callbacks.as_ref().and_then(|callbacks| callbacks.log.as_ref())
+            && priority <= *most_verbose
+        {
+            in_callback(|| log(priority, line));
+        }
+    }
+
+    fn callbacks(&self) -> Option<Arc<Callbacks>> {
+        lock(&self.callbacks).clone()
+    }
+
+    /// Lets no callback begin any more, waits for those that run, and frees their userdata.
+    fn drop_callbacks(&self) {
+        let Some(mut callbacks) = lock(&self.callbacks).take() else { return };
+        // A thread that runs one holds a copy until it returns, which it must.
+        while let Err(shared) = Arc::try_unwrap(callbacks) {
+            callbacks = shared;
+            std::thread::sleep(CALLBACK_POLL);
+        }
+    }
+
+    /// The time in Unix seconds.
+    pub fn now(&self) -> i64 {
+        unix_seconds((self.surroundings.now)())
+    }
+
+    /// Whether `close` has begun.
+    pub fn is_closing(&self) -> bool {
+        self.is_closing.load(Ordering::Acquire)
+    }
+
+    fn is_forked(&self) -> bool {
+        std::process::id() != self.pid
+    }
+
+    fn may_call(&self) -> Result<(), Error> {
+        if self.is_forked() {
+            return Err(Error::InvalidState(
+                "called in a forked child: a client belongs to the process that made it".to_owned(),
+            ));
+        }
+        Ok(())
+    }
+
+    fn may_block(&self) -> Result<(), Error> {
+        self.may_call()?;
+        if IN_CALLBACK.get() {
+            return Err(Error::InvalidState("called from a callback, which must return instead of waiting".to_owned()));
+        }
+        Ok(())
+    }
+
+    fn dsn(&self) -> Result<&sentry::Dsn, Error> {
+        let dsn = self.config.sentry_dsn.as_ref();
+        dsn.ok_or_else(|| {
+            Error::InvalidConfig("sentry_dsn is not set: there is nobody to report crashes to".to_owned())
+        })
+    }
+
+    /// Follows the administrator's file.
+    pub fn refresh_switches(&self) {
+        let (gone_off, complaint) = self.switches.refresh();
+        if let Some(why) = complaint {
+            self.log(priority::WARNING, &format!("{why}: everything counts as off"));
+        }
+        self.after_switching(&gone_off);
+    }
+
+    fn after_switching(&self, gone_off: &[Switch]) {
+        for switch in gone_off {
+            self.log(priority::NOTICE, &format!("{} is off; what was stored for it is removed", switch.name()));
+        }
+        self.purge_what_is_off();
+        if let Some(watch) = lock(&self.watch).as_ref() {
+            watch.set_enabled(self.switches.is_on(Switch::CrashReports));
+        }
+    }
+
+    fn purge_what_is_off(&self) {
+        for (switch, spool) in [(Switch::DailyReport, &self.reports), (Switch::CrashReports, &self.crashes)] {
+            if !self.switches.is_on(switch)
+                && let Err(error) = spool.purge()
+            {
+                self.log(priority::WARNING, &format!("{} is off, but {error}", switch.name()));
+            }
+        }
+    }
+}
+
+fn unix_seconds(time: SystemTime) -> i64 {
+    i64::try_from(time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()).unwrap_or(i64::MAX)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panic while it was held is reported as INTERNAL where it happened; what it guards is still whole.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,244 @@
+//! The daily report of a client.
+
+use std::io::{self, Write};
+use std::time::{Duration, Instant, UNIX_EPOCH};
+
+use data_encoding::HEXLOWER;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use serde_json::{Map, Value};
+
+use super::{Core, in_callback, lock, priority};
+use crate::error::Error;
+use crate::memory::{LastReport, ReportMemory};
+use crate::report::document::{Document, Envelope};
+use crate::report::fields::Level;
+use crate::report::input::{self, Records};
+use crate::schedule;
+use crate::seal::Sealer;
+use crate::spool::{self, Claim, Draft};
+use crate::state::{Folder, NewFile};
+use crate::switches::Switch;
+use crate::transport::https::rfc3339;
+
+impl Core {
+    pub(super) fn document<W: Write>(&self, out: W) -> Document<W> {
+        let day = self.today();
+        let envelope = Envelope { id: self.config.identity.report_id(&day), day };
+        let mut defaults = Map::new();
+        let is_off = |switch| Value::Bool(!self.switches.is_on(switch));
+        defaults.insert("cluster_disable_crash_reporting".to_owned(), is_off(Switch::CrashReports));
+        defaults.insert("cluster_disable_version_check".to_owned(), is_off(Switch::VersionCheck));
+        if let Some(distribution) = &self.config.k8s_distribution {
+            defaults.insert("k8s_distribution".to_owned(), distribution.as_str().into());
+        }
+        Document::new(out, &self.config.identity, envelope, defaults)
+    }
+
+    fn today(&self) -> String {
+        rfc3339((self.surroundings.now)())[..10].to_owned()
+    }
+
+    /// Makes, stores and delivers the report of the day.
+    pub(super) fn make_report(
+        &self,
+        fill: impl FnOnce(&mut Report<'_>) -> Result<(), Error>,
+        timeout: Duration,
+    ) -> Result<(), Error> {
+        let deadline = Instant::now() + timeout;
+        let claim = self.store_report(fill)?;
+        self.deliver_report(claim, deadline)
+    }
+
+    fn store_report(&self, fill: impl FnOnce(&mut Report<'_>) -> Result<(), Error>) -> Result<Claim<'_>, Error> {
+        drop(self.switches.permit(Switch::DailyReport)?);
+        if self.config.report_url.is_none() {
+            return Err(Error::InvalidConfig("report_url is not set: there is nobody to report to".to_owned()));
+        }
+        let _lock = self.report_lock()?;
+        let now = self.now();
+        let day = schedule::day(now);
+        self.refuse_second_report(day)?;
+        let keys = self.config.report_keys.as_ref().and_then(|keys| keys.current(now));
+        let key =
+            keys.ok_or_else(|| Error::InvalidConfig("report_keys: no key is valid now; nothing was sent".to_owned()))?;
+        let id = self.config.identity.report_id(&self.today());
+        let day_number = u16::try_from(day).unwrap_or(0);
+        let sealer = Sealer::new(self.reports.create()?, key, id, day_number);
+        let audit = self.sent_folder().map(|folder| folder.create()).transpose()?;
+        let sealing = Sealing { audit, gzip: GzEncoder::new(sealer, Compression::default()) };
+        let mut report = Report { document: self.document(sealing) };
+        fill(&mut report)?;
+        let Sealing { audit, gzip } = report.document.finish()?;
+        let sealed = gzip
+            .finish()
+            .and_then(Sealer::finish)
+            .map_err(|error| Error::Io(format!("storing the report: {error}")))?;
+        let name = format!("{}-{}", self.today(), HEXLOWER.encode(&id));
+        let (claim, dropped) = sealed.commit(&format!("{name}.otr"))?;
+        if dropped > 0 {
+            self.log(priority::WARNING, &format!("{dropped} undelivered reports were dropped: the spool is full"));
+        }
+        self.note_report(LastReport { day, delivered_at: None });
+        if let Some(audit) = audit {
+            audit.commit(&format!("{name}.jsonl"))?;
+            self.keep_last_sent()?;
+        }
+        Ok(claim)
+    }
+
+    /// Held while a report is made: several processes on one state directory make one.
+    fn report_lock(&self) -> Result<Option<impl Drop + use<>>, Error> {
+        let Some(dir) = &self.config.state_dir else { return Ok(None) };
+        let lock = dir.root().lock("report.lock")?;
+        let lock =
+            lock.ok_or_else(|| Error::InvalidState("another process is making the report of the day".to_owned()))?;
+        Ok(Some(lock))
+    }
+
+    fn refuse_second_report(&self, day: i64) -> Result<(), Error> {
+        let Some(last) = self.last_report()? else { return Ok(()) };
+        if last.day < day || last.day > day + 2 {
+            return Ok(());
+        }
+        let midnight = UNIX_EPOCH + Duration::from_secs(u64::try_from((last.day + 1) * schedule::DAY).unwrap_or(0));
+        let what = match last.delivered_at {
+            Some(at) => format!(
+                "was delivered at {}",
+                rfc3339(UNIX_EPOCH + Duration::from_secs(u64::try_from(at).unwrap_or(0)))
+            ),
+            None => "is already stored for delivery".to_owned(),
+        };
+        Err(Error::InvalidState(format!(
+            "the report of this UTC day {what}; the next is due after {}",
+            rfc3339(midnight)
+        )))
+    }
+
+    /// The last report of this cluster, by any process on the state directory.
+    fn last_report(&self) -> Result<Option<LastReport>, Error> {
+        let mut memory = lock(&self.report_memory);
+        if let Some(dir) = &self.config.state_dir {
+            *memory = ReportMemory::load(dir)?.0;
+        }
+        Ok(memory.last.get(&HEXLOWER.encode(&self.config.cluster)).cloned())
+    }
+
+    /// Remembers a report; one of an earlier day, delivered late, takes nothing from a later one.
+    pub(super) fn note_report(&self, last: LastReport) {
+        self.change_last_report(|known| known.is_none_or(|known| known.day <= last.day).then_some(last));
+    }
+
+    /// The report of this day was refused: another may be sent.
+    pub(super) fn forget_report(&self, day: i64) {
+        let before = LastReport { day: day - 1, delivered_at: None };
+        self.change_last_report(|known| known.is_some_and(|known| known.day == day).then_some(before));
+    }
+
+    fn change_last_report(&self, change: impl FnOnce(Option<&LastReport>) -> Option<LastReport>) {
+        let cluster = HEXLOWER.encode(&self.config.cluster);
+        let mut memory = lock(&self.report_memory);
+        let Some(last) = change(memory.last.get(&cluster)) else { return };
+        memory.last.insert(cluster, last);
+        let stored = self.config.state_dir.as_ref().map_or(Ok(()), |dir| memory.store(dir));
+        drop(memory);
+        if let Err(error) = stored {
+            self.log(priority::WARNING, &format!("the day of the report is not remembered: {error}"));
+        }
+    }
+
+    fn sent_folder(&self) -> Option<Folder> {
+        self.config.state_dir.as_ref().map(|dir| dir.folder("sent"))
+    }
+
+    /// The administrator finds the last 7 plaintexts.
+    fn keep_last_sent(&self) -> Result<(), Error> {
+        let Some(folder) = self.sent_folder() else { return Ok(()) };
+        let entries = folder.entries()?;
+        for entry in entries.iter().take(entries.len().saturating_sub(spool::REPORTS.items)) {
+            folder.remove(&entry.name)?;
+        }
+        Ok(())
+    }
+
+    /// Lets the host fill the report of the day and delivers it.
+    pub fn make_scheduled_report(&self) {
+        let Some(callbacks) = self.callbacks() else { return };
+        let Some(on_report) = &callbacks.on_report else { return };
+        let outcome = self.make_report(
+            |report| {
+                in_callback(|| on_report(report));
+                Ok(())
+            },
+            self.config.timeout,
+        );
+        match outcome {
+            Ok(()) | Err(Error::Disabled(_)) => {}
+            Err(error) => {
+                self.slow_down(|pacing| &mut pacing.reports, 0);
+                self.log(priority::INFO, &format!("daily report: {error}"));
+            }
+        }
+    }
+
+    /// When the daily report is due; none while there is nobody to fill it or to take it.
+    pub fn report_due(&self) -> Option<i64> {
+        let has_filler = self.callbacks().is_some_and(|callbacks| callbacks.on_report.is_some());
+        let has_all = has_filler && self.config.report_url.is_some();
+        if !has_all || !self.switches.is_on(Switch::DailyReport) {
+            return None;
+        }
+        let last = self.last_report().ok().flatten().map(|last| last.day);
+        // One draw a process and a day: the due time must not move while it is waited for.
+        let random = u64::from(self.pid).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 7;
+        let due = schedule::next_report(self.now(), self.started_at, self.config.slot, last, random);
+        Some(due.max(lock(&self.pacing).reports.not_before))
+    }
+}
+
+/// The report in the making, inside the report callback.
+pub struct Report<'a> {
+    document: Document<Sealing<'a>>,
+}
+
+impl Report<'_> {
+    /// Sets the cluster fields from one JSON object.
+    pub fn set_cluster_json(&mut self, json: &[u8]) -> Result<(), Error> {
+        self.document.set_cluster(input::read_object(json)?)
+    }
+
+    /// Adds one node or volume from one JSON object.
+    pub fn add_json(&mut self, level: Level, json: &[u8]) -> Result<(), Error> {
+        self.document.add(level, input::read_object(json)?)
+    }
+}
+
+impl Records for Report<'_> {
+    fn set_cluster(&mut self, fields: Map<String, Value>) -> Result<(), Error> {
+        self.document.set_cluster(fields)
+    }
+
+    fn add(&mut self, level: Level, record: Map<String, Value>) -> Result<(), Error> {
+        self.document.add(level, record)
+    }
+}
+
+/// Where a report's plaintext goes: into the administrator's copy and, compressed and sealed, into the spool.
+struct Sealing<'a> {
+    audit: Option<NewFile>,
+    gzip: GzEncoder<Sealer<Draft<'a>>>,
+}
+
+impl Write for Sealing<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if let Some(audit) = &mut self.audit {
+            audit.write_all(bytes)?;
+        }
+        self.gzip.write_all(bytes)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

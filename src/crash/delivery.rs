@@ -1,0 +1,91 @@
+//! Storing and sending one crash event: the monitor and the worker do it alike.
+
+use std::io::Write;
+use std::time::{Duration, SystemTime};
+
+use data_encoding::HEXLOWER;
+use serde_json::Value;
+
+use super::sentry::{self, Dsn};
+use crate::error::Error;
+use crate::spool::{Claim, Spool};
+use crate::switches::Permit;
+use crate::transport::https::{Content, Https, Request, rfc3339};
+
+/// What became of a crash report.
+pub enum Sent {
+    /// The server has it.
+    Delivered,
+    /// It will never be sent; why.
+    Dropped(String),
+    /// It stays stored.
+    Later {
+        /// What the server asked to wait.
+        at_least: Duration,
+        /// Why.
+        why: String,
+    },
+}
+
+/// A new random event id: a version 4 UUID without dashes.
+pub fn new_event_id() -> Result<String, Error> {
+    let mut id = [0; 16];
+    getrandom::fill(&mut id).map_err(|error| Error::Internal(format!("no randomness for an event id: {error}")))?;
+    id[6] = id[6] & 0x0f | 0x40;
+    id[8] = id[8] & 0x3f | 0x80;
+    Ok(HEXLOWER.encode(&id))
+}
+
+/// Makes a crash event durable and claims it. Also how many older ones had to go.
+pub fn store_event<'a>(spool: &'a Spool, event_id: &str, event: &Value) -> Result<(Claim<'a>, usize), Error> {
+    let mut draft = spool.create()?;
+    draft
+        .write_all(event.to_string().as_bytes())
+        .map_err(|error| Error::Io(format!("storing a crash report: {error}")))?;
+    draft.commit(&format!("{event_id}.json"))
+}
+
+/// Posts a stored crash event; the monitor and the worker do it alike.
+pub fn send_event(
+    https: &dyn Https,
+    permit: Permit,
+    dsn: &Dsn,
+    mut claim: Claim<'_>,
+    now: SystemTime,
+    timeout: Duration,
+) -> Result<Sent, Error> {
+    let Ok(envelope) = sentry::envelope(&claim.bytes()?, &rfc3339(now)) else {
+        let why = format!("the stored crash report {} is damaged and set aside", claim.name());
+        claim.set_aside()?;
+        return Ok(Sent::Dropped(why));
+    };
+    let url = dsn.endpoint().to_string();
+    let request = Request {
+        method: "POST",
+        url: &url,
+        headers: &[("Content-Type", "application/x-sentry-envelope"), ("X-Sentry-Auth", &dsn.auth())],
+        content: Content::Bytes(&envelope),
+        timeout,
+    };
+    let answer = match https.send(permit, &request) {
+        Ok(answer) => answer,
+        Err(error @ Error::Disabled(_)) => return Err(error),
+        Err(error) => return Ok(Sent::Later { at_least: Duration::ZERO, why: error.to_string() }),
+    };
+    match sentry::outcome(&answer) {
+        sentry::Outcome::Delivered => {
+            claim.remove()?;
+            Ok(Sent::Delivered)
+        }
+        sentry::Outcome::Rejected => {
+            claim.remove()?;
+            Ok(Sent::Dropped(format!(
+                "{url} refused the crash report for good (HTTP {}); it is dropped",
+                answer.status
+            )))
+        }
+        sentry::Outcome::Later(at_least) => {
+            Ok(Sent::Later { at_least, why: format!("{url} answered HTTP {}", answer.status) })
+        }
+    }
+}
