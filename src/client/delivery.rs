@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use super::{Core, Pace, Pacing, lock, priority};
+use super::{Core, lock, priority};
 use crate::crash::delivery::{Sent, send_event};
 use crate::error::Error;
 use crate::memory::LastReport;
@@ -12,75 +12,103 @@ use crate::spool::{Claim, Spool};
 use crate::switches::Switch;
 use crate::transport::https::Request;
 
+/// What can wait for delivery.
+#[derive(Clone, Copy)]
+pub(super) enum Queue {
+    Crashes,
+    Reports,
+}
+
+/// When a queue is tried again.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Pace {
+    failures: u32,
+    pub(super) not_before: i64,
+}
+
+/// The shortest pause between two tries of one queue, in seconds.
+const SHORTEST_PAUSE: i64 = 60;
+
 impl Core {
     /// Delivers what is stored, oldest first, until the deadline. [`Error::Queued`] when something is left.
     pub(super) fn deliver_stored(&self, deadline: Instant) -> Result<(), Error> {
-        self.deliver(deadline, true, true)
-    }
-
-    fn deliver(&self, deadline: Instant, crashes: bool, reports: bool) -> Result<(), Error> {
-        let mut failure = None;
-        for entry in self.stored(&self.crashes, crashes && self.config.sentry_dsn.is_some())? {
-            if let Some(claim) = self.crashes.claim(&entry)?
-                && let Err(error) = self.deliver_crash(claim, deadline)
-            {
-                failure = Some(error);
-                break;
+        // Both are tried, whatever becomes of the first.
+        let outcomes = [Queue::Crashes, Queue::Reports].map(|queue| self.deliver_queue(queue, deadline));
+        for outcome in outcomes {
+            match outcome {
+                Ok(()) => {}
+                Err(error @ (Error::Disabled(_) | Error::Queued(_))) => return Err(error),
+                Err(error) => return Err(Error::Queued(format!("something is still stored: {error}"))),
             }
         }
-        for entry in self.stored(&self.reports, reports && self.config.report_url.is_some())? {
-            if let Some(claim) = self.reports.claim(&entry)?
-                && let Err(error) = self.deliver_report(claim, deadline)
-                && !matches!(error, Error::Refused(_))
-            {
-                failure = Some(error);
-                break;
+        Ok(())
+    }
+
+    fn deliver_queue(&self, queue: Queue, deadline: Instant) -> Result<(), Error> {
+        for name in self.waiting(queue)? {
+            let Some(claim) = self.spool(queue).claim(&name)? else { continue };
+            match queue {
+                Queue::Crashes => self.deliver_crash(claim, deadline)?,
+                Queue::Reports => match self.deliver_report(claim, deadline) {
+                    // Dropped and logged; the next one may fare better.
+                    Ok(()) | Err(Error::Refused(_)) => {}
+                    Err(error) => return Err(error),
+                },
             }
         }
-        match failure {
-            None => Ok(()),
-            Some(error @ (Error::Disabled(_) | Error::Queued(_))) => Err(error),
-            Some(error) => Err(Error::Queued(format!("something is still stored: {error}"))),
+        Ok(())
+    }
+
+    fn spool(&self, queue: Queue) -> &Spool {
+        match queue {
+            Queue::Crashes => &self.crashes,
+            Queue::Reports => &self.reports,
         }
     }
 
-    fn stored(&self, spool: &Spool, has_receiver: bool) -> Result<Vec<String>, Error> {
-        if !has_receiver {
+    /// The names of what waits, oldest first; nothing while there is nobody to take it, or leave to send it.
+    fn waiting(&self, queue: Queue) -> Result<Vec<String>, Error> {
+        let (has_receiver, switch) = match queue {
+            Queue::Crashes => (self.config.sentry_dsn.is_some(), Switch::CrashReports),
+            Queue::Reports => (self.config.report_url.is_some(), Switch::DailyReport),
+        };
+        if !has_receiver || !self.switches.is_on(switch) {
             return Ok(Vec::new());
         }
-        Ok(spool.entries()?.into_iter().map(|entry| entry.name).collect())
+        Ok(self.spool(queue).entries()?.into_iter().map(|entry| entry.name).collect())
     }
 
     /// When something stored is to be tried; none when nothing is stored.
     pub fn delivery_due(&self) -> Option<i64> {
-        let pacing = lock(&self.pacing);
-        let due = |spool: &Spool, has_receiver: bool, switch: Switch, pace: Pace| {
-            let is_waiting =
-                self.switches.is_on(switch) && self.stored(spool, has_receiver).is_ok_and(|names| !names.is_empty());
-            is_waiting.then_some(pace.not_before)
-        };
-        let reports = due(&self.reports, self.config.report_url.is_some(), Switch::DailyReport, pacing.reports);
-        let crashes = due(&self.crashes, self.config.sentry_dsn.is_some(), Switch::CrashReports, pacing.crashes);
-        reports.into_iter().chain(crashes).min()
+        let queues = [Queue::Crashes, Queue::Reports].into_iter();
+        let waiting = queues.filter(|queue| self.waiting(*queue).is_ok_and(|names| !names.is_empty()));
+        waiting.map(|queue| self.pace(queue).not_before).min()
     }
 
     /// Tries everything stored once, but for what has to wait.
     pub fn deliver_due(&self) {
         let deadline = Instant::now() + self.config.timeout.saturating_mul(4);
-        let now = self.now();
-        let (crashes, reports) = {
-            let pacing = lock(&self.pacing);
-            (pacing.crashes.not_before <= now, pacing.reports.not_before <= now)
-        };
-        if let Err(error) = self.deliver(deadline, crashes, reports) {
-            // Also when the failure came before a server was asked: nothing is retried without a pause.
-            let mut pacing = lock(&self.pacing);
-            let soonest = self.now() + 60;
-            pacing.reports.not_before = pacing.reports.not_before.max(soonest);
-            pacing.crashes.not_before = pacing.crashes.not_before.max(soonest);
-            drop(pacing);
-            self.log(priority::DEBUG, &error.to_string());
+        for queue in [Queue::Crashes, Queue::Reports] {
+            if self.pace(queue).not_before > self.now() {
+                continue;
+            }
+            if let Err(error) = self.deliver_queue(queue, deadline) {
+                self.log(priority::DEBUG, &error.to_string());
+            }
+            // Also where no server was asked, or another process is sending: nothing is retried without a pause.
+            if self.waiting(queue).is_ok_and(|names| !names.is_empty()) {
+                let soonest = self.now() + SHORTEST_PAUSE;
+                self.change_pace(queue, |pace| pace.not_before = pace.not_before.max(soonest));
+            }
         }
+    }
+
+    pub(super) fn pace(&self, queue: Queue) -> Pace {
+        lock(&self.pacing)[queue as usize]
+    }
+
+    fn change_pace(&self, queue: Queue, change: impl FnOnce(&mut Pace)) {
+        change(&mut lock(&self.pacing)[queue as usize]);
     }
 
     pub(super) fn deliver_report(&self, mut claim: Claim<'_>, deadline: Instant) -> Result<(), Error> {
@@ -109,7 +137,7 @@ impl Core {
         match delivery::outcome(&answer) {
             delivery::Outcome::Delivered => {
                 claim.remove()?;
-                lock(&self.pacing).reports = Pace::default();
+                self.change_pace(Queue::Reports, |pace| *pace = Pace::default());
                 self.note_report(LastReport { day, delivered_at: Some(self.now()) });
                 self.log(priority::INFO, &format!("daily report {id} delivered to {url}"));
                 Ok(())
@@ -117,7 +145,7 @@ impl Core {
             delivery::Outcome::Rejected => {
                 claim.remove()?;
                 self.forget_report(day);
-                self.slow_down(|pacing| &mut pacing.reports, 0);
+                self.slow_down(Queue::Reports, 0);
                 let error = Error::Refused(format!(
                     "{url} refused the report for good (HTTP {}); it is dropped",
                     answer.status
@@ -137,16 +165,15 @@ impl Core {
     }
 
     fn queue_report(&self, at_least: i64, why: &str) -> Error {
-        let wait = self.slow_down(|pacing| &mut pacing.reports, at_least);
+        let wait = self.slow_down(Queue::Reports, at_least);
         Error::Queued(format!("the report is stored and tried again in {wait} s: {why}"))
     }
 
-    pub(super) fn slow_down(&self, pace: impl FnOnce(&mut Pacing) -> &mut Pace, at_least: i64) -> i64 {
-        let mut pacing = lock(&self.pacing);
-        let pace = pace(&mut pacing);
-        pace.failures = pace.failures.saturating_add(1);
-        let wait = schedule::delivery_retry(pace.failures, (self.surroundings.random)()).max(at_least);
-        pace.not_before = self.now() + wait;
+    /// Notes a failure of this queue. Returns how many seconds it waits now.
+    pub(super) fn slow_down(&self, queue: Queue, at_least: i64) -> i64 {
+        let failures = self.pace(queue).failures.saturating_add(1);
+        let wait = schedule::delivery_retry(failures, (self.surroundings.random)()).max(at_least);
+        lock(&self.pacing)[queue as usize] = Pace { failures, not_before: self.now() + wait };
         wait
     }
 
@@ -165,7 +192,7 @@ impl Core {
         let now = (self.surroundings.now)();
         match send_event(&*self.surroundings.https, permit, self.dsn()?, claim, now, timeout) {
             Ok(Sent::Delivered) => {
-                lock(&self.pacing).crashes = Pace::default();
+                self.change_pace(Queue::Crashes, |pace| *pace = Pace::default());
                 self.log(priority::INFO, "crash report delivered");
                 Ok(())
             }
@@ -174,7 +201,7 @@ impl Core {
                 Ok(())
             }
             Ok(Sent::Later { at_least, why }) => {
-                let wait = self.slow_down(|pacing| &mut pacing.crashes, i64::try_from(at_least.as_secs()).unwrap_or(0));
+                let wait = self.slow_down(Queue::Crashes, i64::try_from(at_least.as_secs()).unwrap_or(0));
                 Err(Error::Queued(format!("the crash report is stored and tried again in {wait} s: {why}")))
             }
             Err(error @ Error::Disabled(_)) => {

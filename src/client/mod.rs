@@ -147,7 +147,8 @@ pub struct Core {
     crashes: Spool,
     version: Mutex<VersionState>,
     report_memory: Mutex<ReportMemory>,
-    pacing: Mutex<Pacing>,
+    /// By [`delivery::Queue`].
+    pacing: Mutex<[delivery::Pace; 2]>,
     watch: Mutex<Option<Watch>>,
     callbacks: Mutex<Option<Arc<Callbacks>>>,
     is_closing: AtomicBool,
@@ -160,19 +161,6 @@ struct VersionState {
     told: Told,
     answer: Option<Answer>,
     announced: Option<VersionInfo>,
-}
-
-/// When deliveries are tried again.
-#[derive(Default)]
-struct Pacing {
-    reports: Pace,
-    crashes: Pace,
-}
-
-#[derive(Clone, Copy, Default)]
-struct Pace {
-    failures: u32,
-    not_before: i64,
 }
 
 impl Client {

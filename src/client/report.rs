@@ -8,6 +8,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::{Map, Value};
 
+use super::delivery::Queue;
 use super::{Core, in_callback, lock, priority};
 use crate::error::Error;
 use crate::memory::{LastReport, ReportMemory};
@@ -175,7 +176,7 @@ impl Core {
         match outcome {
             Ok(()) | Err(Error::Disabled(_)) => {}
             Err(error) => {
-                self.slow_down(|pacing| &mut pacing.reports, 0);
+                self.slow_down(Queue::Reports, 0);
                 self.log(priority::INFO, &format!("daily report: {error}"));
             }
         }
@@ -192,7 +193,7 @@ impl Core {
         // One draw a process and a day: the due time must not move while it is waited for.
         let random = u64::from(self.pid).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 7;
         let due = schedule::next_report(self.now(), self.started_at, self.config.slot, last, random);
-        Some(due.max(lock(&self.pacing).reports.not_before))
+        Some(due.max(self.pace(Queue::Reports).not_before))
     }
 }
 

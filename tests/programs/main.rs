@@ -7,4 +7,5 @@ mod bad_input;
 mod compile;
 mod crash;
 mod descriptors;
+mod interrupt;
 mod support;

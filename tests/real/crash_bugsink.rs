@@ -7,8 +7,8 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::support::{
-    CLUSTER_ID, NODE_ID, Said, Server, TempDir, VERSION, both, built, compile, files_in, in_venv, program, run, server,
-    source, status, succeed,
+    CLUSTER_ID, NODE_ID, Said, Server, TempDir, VERSION, both, built, compile, expected_ids, files_in, in_venv,
+    program, python, run, server, status, succeed,
 };
 
 /// What Sentry's documentation calls the event, and nothing else.
@@ -72,8 +72,8 @@ assert SNAPPEA["TASK_ALWAYS_EAGER"]
 
     /// What it has digested.
     fn events(&self) -> Vec<Value> {
-        let mut list = program(in_venv("python"));
-        list.arg(source("bugsink_events.py")).arg(self.folder.join("bugsink/db.sqlite3"));
+        let mut list = python("bugsink_events.py");
+        list.arg(self.folder.join("bugsink/db.sqlite3"));
         let lines = String::from_utf8(succeed(&mut list).stdout).unwrap();
         lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
@@ -97,19 +97,6 @@ fn last_line(output: &Output) -> (i32, usize) {
     let words: Vec<&str> = text.lines().last().unwrap().split(' ').collect();
     let ["wait_status", status, "processes", processes] = words.as_slice() else { panic!("{words:?}") };
     (status.parse().unwrap(), processes.parse().unwrap())
-}
-
-/// The ids as Python computes them from the raw ones.
-fn expected_ids() -> (String, String) {
-    let script = "import hashlib, hmac, sys\n\
-                  def mac(key, text): return hmac.new(key, text, hashlib.sha256).digest()\n\
-                  cluster, node = (raw.encode() for raw in sys.argv[1:])\n\
-                  key = mac(mac(bytes(32), cluster), b'ondat-telemetry identity v1' + bytes([1]))\n\
-                  print(mac(key, b'cluster' + bytes(1) + cluster).hex()[:32], mac(key, b'node' + bytes(1) + node).hex()[:32])";
-    let output = succeed(program(in_venv("python")).args(["-c", script, CLUSTER_ID, NODE_ID]));
-    let text = String::from_utf8(output.stdout).unwrap();
-    let (cluster, node) = text.trim().split_once(' ').unwrap();
-    (cluster.to_owned(), node.to_owned())
 }
 
 /// What every event of ours has in common, and that nothing was added to it.
@@ -157,9 +144,10 @@ fn a_segmentation_fault_is_one_valid_event_in_bugsink() {
     assert_eq!(exceptions.len(), 1, "{data}");
     assert_eq!((&exceptions[0]["type"], &exceptions[0]["value"]), (&json!("SIGSEGV"), &json!(description)), "{data}");
     let has_core = if wait_status & 0x80 == 0 { "false" } else { "true" };
-    let (cluster, node) = expected_ids();
+    let ids = expected_ids();
     let tags = json!({
-        "signal": "SIGSEGV", "exit_code": "none", "core_dump": has_core, "cluster_id": cluster, "node_id": node,
+        "signal": "SIGSEGV", "exit_code": "none", "core_dump": has_core,
+        "cluster_id": ids["cluster"], "node_id": ids["node"],
     });
     assert_eq!(data["tags"], tags);
 }
@@ -183,8 +171,10 @@ fn a_child_that_a_parent_reaped_is_one_valid_event_in_bugsink() {
     let exception = json!({ "type": "ExitCode", "value": "controlplane exited with code 3",
         "mechanism": { "type": "exit", "handled": false } });
     assert_eq!(event["data"]["exception"]["values"], json!([exception]));
-    let (cluster, node) = expected_ids();
-    let tags =
-        json!({ "signal": "none", "exit_code": "3", "core_dump": "false", "cluster_id": cluster, "node_id": node });
+    let ids = expected_ids();
+    let tags = json!({
+        "signal": "none", "exit_code": "3", "core_dump": "false",
+        "cluster_id": ids["cluster"], "node_id": ids["node"],
+    });
     assert_eq!(event["data"]["tags"], tags);
 }

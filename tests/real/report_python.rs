@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::support::{
     CLUSTER_ID, Collector, NODE_ID, Said, TempDir, VERSION, both, bytes_of, compile, files_below, files_in, holds,
-    in_venv, ondat, program, run, source, status, stay_within_one_day, succeed,
+    ondat, program, python, run, status, stay_within_one_day, succeed,
 };
 
 /// What a control plane knows and must not tell: in node labels, volume labels and user agents.
@@ -85,8 +85,8 @@ impl Cluster {
     fn opened(&self, collector: &Collector) -> (Vec<u8>, Value) {
         let reports = collector.reports();
         let [report] = reports.as_slice() else { panic!("exactly one report: {reports:?}") };
-        let mut open = program(in_venv("python"));
-        open.arg(source("open_report.py")).arg(report).arg(self.folder.join("keys/report.key"));
+        let mut open = python("open_report.py");
+        open.arg(report).arg(self.folder.join("keys/report.key"));
         let output = succeed(&mut open);
         let facts: Value = serde_json::from_slice(&output.stderr).unwrap();
         let id = report.file_stem().unwrap().to_str().unwrap();
@@ -109,7 +109,9 @@ fn document(volumes: usize) -> Value {
     let node = |id: &str| {
         json!({
             "node_available_bytes": 70_000_000_000_u64,
-            "node_capacity": { "total": 100_000_000_000_u64, "free": 80_000_000_000_u64, "available": 70_000_000_000_u64 },
+            "node_capacity": {
+                "total": 100_000_000_000_u64, "free": 80_000_000_000_u64, "available": 70_000_000_000_u64,
+            },
             "node_crash_files_on_disk": 2,
             "node_created_at_time": "2026-01-31T12:00:00Z",
             "node_etcd_config": { "endpoints": 3, "namespaced": true, "tls": true },

@@ -27,11 +27,6 @@ pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// A file of this folder.
-pub(crate) fn source(name: &str) -> PathBuf {
-    root().join("tests/real").join(name)
-}
-
 fn build_folder() -> PathBuf {
     std::env::var_os("ONDAT_TELEMETRY_BUILD").map_or_else(|| root().join("target/release"), PathBuf::from)
 }
@@ -57,6 +52,19 @@ pub(crate) fn in_venv(name: &str) -> PathBuf {
     let path = root().join("target/venv/bin").join(name);
     assert!(path.exists(), "{} is missing\nrun tools/setup test first", path.display());
     path
+}
+
+/// A Python program of this folder.
+pub(crate) fn python(script: &str) -> Command {
+    let mut command = program(in_venv("python"));
+    // -B: nothing is written beside the sources.
+    command.arg("-B").arg(root().join("tests/real").join(script));
+    command
+}
+
+/// What the raw ids become outside a process, by Python.
+pub(crate) fn expected_ids() -> Value {
+    serde_json::from_slice(&succeed(python("ids.py").args([CLUSTER_ID, NODE_ID])).stdout).unwrap()
 }
 
 /// A folder of our own that is gone when the test is over.
@@ -147,7 +155,7 @@ pub(crate) fn compile(name: &str, folder: &TempDir) -> PathBuf {
     let library = std::fs::canonicalize(library).unwrap();
     let mut compiler = program("gcc");
     compiler.args(["-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-O1", "-I"]).arg(root().join("include"));
-    compiler.arg(source(name)).arg("-o").arg(&program_file).arg("-L").arg(&library);
+    compiler.arg(root().join("tests/real").join(name)).arg("-o").arg(&program_file).arg("-L").arg(&library);
     compiler.arg("-londat_telemetry").arg(format!("-Wl,-rpath,{}", library.display()));
     succeed(&mut compiler);
     program_file

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use serde_json::Value;
 
 use crate::support::{
-    CLUSTER_ID, NODE_ID, Said, Server, TempDir, VERSION, compile, free_port, in_venv, ondat, program, run, server,
-    source, status, succeed, wait_for,
+    CLUSTER_ID, NODE_ID, Said, Server, TempDir, VERSION, compile, expected_ids, free_port, ondat, program, python, run,
+    server, status, succeed, wait_for,
 };
 
 const ZONE: &str = "latest.example.com";
@@ -164,15 +164,15 @@ fn a_signed_answer_of_bind_is_believed_and_the_question_says_who_asks() {
 
     let asked = named.asked();
     assert_eq!(asked.len(), 1, "one check is one TXT query: {asked:?}");
-    let decoder = source("decode_query.py");
-    let mut decode = program(in_venv("python"));
-    decode.arg(decoder).args([asked[0].as_str(), ZONE, CLUSTER_ID, NODE_ID]);
+    let mut decode = python("decode_query.py");
+    decode.args([asked[0].as_str(), ZONE]);
     let read: Value = serde_json::from_slice(&succeed(&mut decode).stdout).unwrap();
+    let ids = expected_ids();
     assert_eq!(read["format"], 1, "{read}");
     assert_eq!(read["check_holds"], true, "{read}");
     assert_eq!(read["version"], VERSION, "{read}");
-    assert_eq!(read["cluster"], read["expected_cluster"], "{read}");
-    assert_eq!(read["node"], read["expected_node"], "{read}");
+    assert_eq!(read["cluster"], ids["cluster"], "{read}");
+    assert_eq!(read["node"], ids["node"], "{read}");
     let day = read["day"].as_u64().unwrap();
     assert!((day_before..=today()).contains(&day), "{read}");
     for raw in [CLUSTER_ID, NODE_ID] {
