@@ -92,8 +92,11 @@ impl Core {
             if self.pace(queue).not_before > self.now() {
                 continue;
             }
-            if let Err(error) = self.deliver_queue(queue, deadline) {
-                self.log(priority::DEBUG, &error.to_string());
+            match self.deliver_queue(queue, deadline) {
+                Ok(()) => {}
+                // Turned off meanwhile: what is stored once it is on again need not wait for what is gone.
+                Err(Error::Disabled(_)) => continue,
+                Err(error) => self.log(priority::DEBUG, &error.to_string()),
             }
             // Also where no server was asked, or another process is sending: nothing is retried without a pause.
             if self.waiting(queue).is_ok_and(|names| !names.is_empty()) {
