@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use data_encoding::BASE64;
 use semver::Version;
 
 use crate::client::{LogFn, ReportFn, VersionFn};
@@ -245,6 +246,12 @@ impl ConfigBuilder {
             let name = format!("ONDAT_TELEMETRY_{}", setting.name().to_ascii_uppercase());
             if let Some(value) = read(self, &name).filter(|value| !value.is_empty()) {
                 self.set(setting, &value);
+            }
+        }
+        if let Some(key) = read(self, "ONDAT_TELEMETRY_IDENTITY_KEY").filter(|value| !value.is_empty()) {
+            let decoded = BASE64.decode(key.as_bytes()).map_err(|_| "not base64".to_owned());
+            if let Some(key) = self.accept("identity_key", decoded) {
+                self.set_identity_key(&key);
             }
         }
         if let Some(milliseconds) = read(self, "ONDAT_TELEMETRY_TIMEOUT_MS").filter(|value| !value.is_empty()) {

@@ -13,21 +13,17 @@ impl Core {
     /// Stores what earlier runs on this state directory left behind.
     pub(super) fn report_leftovers(&self) -> Result<(), Error> {
         let Some(dir) = &self.config.state_dir else { return Ok(()) };
-        for leftover in marker::take_leftovers(dir)? {
+        marker::take_leftovers(dir, |leftover| {
             let record = leftover.record;
-            let ending = record.map_or(Ending::Unknown, |record| Ending::Killed {
-                signal: record.signal,
-                core_dump: CoreDump::Unknown,
-            });
+            let ending = match record {
+                Some(record) => Ending::Killed { signal: record.signal, core_dump: CoreDump::Unknown },
+                None => Ending::Unknown,
+            };
             let class = record.and_then(|record| signals::cause(record.signal, record.code));
             let at = record.map_or_else(|| self.now(), |record| record.at);
-            self.store_crash(
-                &leftover.component,
-                &leftover.version,
-                &Crash { event_id: &new_event_id()?, at, ending, class, text: None },
-            )?;
-        }
-        Ok(())
+            let crash = Crash { event_id: &new_event_id()?, at, ending, class, text: None };
+            self.store_crash(&leftover.component, &leftover.version, &crash)
+        })
     }
 
     pub(super) fn store_crash(&self, component: &str, version: &str, crash: &Crash<'_>) -> Result<(), Error> {

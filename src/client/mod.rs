@@ -300,7 +300,7 @@ impl Client {
     /// The plaintext of that report, byte for byte what would be sealed.
     pub fn preview_report(&self, json: &[u8]) -> Result<Vec<u8>, Error> {
         self.core.may_call()?;
-        let mut document = self.core.document(Vec::new());
+        let mut document = self.core.document(Vec::new(), self.core.now());
         input::read_document(json, &mut document)?;
         document.finish()
     }
@@ -314,7 +314,10 @@ impl Client {
         }
         drop(self.core.switches.permit(Switch::CrashReports)?);
         self.core.dsn()?;
-        self.core.report_leftovers()?;
+        // Old markers that cannot be read are no reason to leave this run unwatched.
+        if let Err(error) = self.core.report_leftovers() {
+            self.core.log(priority::WARNING, &format!("earlier runs are not looked at: {error}"));
+        }
         let dsn = self.core.dsn()?.to_string();
         let (installed, why_no_monitor) = Watch::install(&self.core.config, &self.core.switches, &dsn, flags)?;
         *watch = Some(installed);

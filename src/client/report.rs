@@ -23,8 +23,9 @@ use crate::switches::Switch;
 use crate::transport::https::rfc3339;
 
 impl Core {
-    pub(super) fn document<W: Write>(&self, out: W) -> Document<W> {
-        let day = self.today();
+    /// An empty report of the UTC day of `now`.
+    pub(super) fn document<W: Write>(&self, out: W, now: i64) -> Document<W> {
+        let day = date(now);
         let envelope = Envelope { id: self.config.identity.report_id(&day), day };
         let mut defaults = Map::new();
         let is_off = |switch| Value::Bool(!self.switches.is_on(switch));
@@ -34,10 +35,6 @@ impl Core {
             defaults.insert("k8s_distribution".to_owned(), distribution.as_str().into());
         }
         Document::new(out, &self.config.identity, envelope, defaults)
-    }
-
-    fn today(&self) -> String {
-        rfc3339((self.surroundings.now)())[..10].to_owned()
     }
 
     /// Makes, stores and delivers the report of the day.
@@ -63,27 +60,30 @@ impl Core {
         let keys = self.config.report_keys.as_ref().and_then(|keys| keys.current(now));
         let key =
             keys.ok_or_else(|| Error::InvalidConfig("report_keys: no key is valid now; nothing was sent".to_owned()))?;
-        let id = self.config.identity.report_id(&self.today());
+        let id = self.config.identity.report_id(&date(now));
         let day_number = u16::try_from(day).unwrap_or(0);
         let sealer = Sealer::new(self.reports.create()?, key, id, day_number);
         let audit = self.sent_folder().map(|folder| folder.create()).transpose()?;
         let sealing = Sealing { audit, gzip: GzEncoder::new(sealer, Compression::default()) };
-        let mut report = Report { document: self.document(sealing) };
+        let mut report = Report { document: self.document(sealing, now) };
         fill(&mut report)?;
         let Sealing { audit, gzip } = report.document.finish()?;
         let sealed = gzip
             .finish()
             .and_then(Sealer::finish)
             .map_err(|error| Error::Io(format!("storing the report: {error}")))?;
-        let name = format!("{}-{}", self.today(), HEXLOWER.encode(&id));
+        let name = format!("{}-{}", date(now), HEXLOWER.encode(&id));
         let (claim, dropped) = sealed.commit(&format!("{name}.otr"))?;
         if dropped > 0 {
             self.log(priority::WARNING, &format!("{dropped} undelivered reports were dropped: the spool is full"));
         }
         self.note_report(LastReport { day, delivered_at: None });
         if let Some(audit) = audit {
-            audit.commit(&format!("{name}.jsonl"))?;
-            self.keep_last_sent()?;
+            let kept = audit.commit(&format!("{name}.jsonl")).and_then(|_| self.keep_last_sent());
+            // The report itself is stored by now: it goes its way.
+            if let Err(error) = kept {
+                self.log(priority::WARNING, &format!("the administrator's copy of the report is not kept: {error}"));
+            }
         }
         Ok(claim)
     }
@@ -102,18 +102,12 @@ impl Core {
         if last.day < day || last.day > day + 2 {
             return Ok(());
         }
-        let midnight = UNIX_EPOCH + Duration::from_secs(u64::try_from((last.day + 1) * schedule::DAY).unwrap_or(0));
         let what = match last.delivered_at {
-            Some(at) => format!(
-                "was delivered at {}",
-                rfc3339(UNIX_EPOCH + Duration::from_secs(u64::try_from(at).unwrap_or(0)))
-            ),
+            Some(at) => format!("was delivered at {}", moment(at)),
             None => "is already stored for delivery".to_owned(),
         };
-        Err(Error::InvalidState(format!(
-            "the report of this UTC day {what}; the next is due after {}",
-            rfc3339(midnight)
-        )))
+        let midnight = moment((last.day + 1) * schedule::DAY);
+        Err(Error::InvalidState(format!("the report of this UTC day {what}; the next is due after {midnight}")))
     }
 
     /// The last report of this cluster, by any process on the state directory.
@@ -139,9 +133,13 @@ impl Core {
     fn change_last_report(&self, change: impl FnOnce(Option<&LastReport>) -> Option<LastReport>) {
         let cluster = HEXLOWER.encode(&self.config.cluster);
         let mut memory = lock(&self.report_memory);
+        let dir = self.config.state_dir.as_ref();
+        if let Some(Ok((of_all_processes, _))) = dir.map(ReportMemory::load) {
+            *memory = of_all_processes;
+        }
         let Some(last) = change(memory.last.get(&cluster)) else { return };
         memory.last.insert(cluster, last);
-        let stored = self.config.state_dir.as_ref().map_or(Ok(()), |dir| memory.store(dir));
+        let stored = dir.map_or(Ok(()), |dir| memory.store(dir));
         drop(memory);
         if let Err(error) = stored {
             self.log(priority::WARNING, &format!("the day of the report is not remembered: {error}"));
@@ -242,4 +240,14 @@ impl Write for Sealing<'_> {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// A Unix second in RFC 3339.
+fn moment(unix_seconds: i64) -> String {
+    rfc3339(UNIX_EPOCH + Duration::from_secs(u64::try_from(unix_seconds).unwrap_or(0)))
+}
+
+/// The UTC day of a Unix second, `YYYY-MM-DD`.
+fn date(unix_seconds: i64) -> String {
+    moment(unix_seconds)[..10].to_owned()
 }

@@ -78,26 +78,25 @@ pub fn remove(dir: &StateDir, name: &str) -> Result<(), Error> {
     dir.folder(FOLDER).remove(name)
 }
 
-/// Takes what runs of this boot have left behind. Markers of earlier boots only disappear: a machine that went down is
-/// no crash of ours.
-pub fn take_leftovers(dir: &StateDir) -> Result<Vec<Leftover>, Error> {
+/// Gives `take` what runs of this boot have left behind, one by one, and removes what it has taken. Markers of earlier
+/// boots only disappear: a machine that went down is no crash of ours.
+pub fn take_leftovers(dir: &StateDir, mut take: impl FnMut(Leftover) -> Result<(), Error>) -> Result<(), Error> {
     let folder = dir.folder(FOLDER);
     let boot = boot_id();
-    let mut leftovers = Vec::new();
     for entry in folder.entries()? {
         let Some(file) = folder.open_existing(&entry.name)? else { continue };
-        let lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        // Held until it is removed: two starting processes do not report it twice.
+        let _lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(lock) => lock,
             Err((_, Errno::EWOULDBLOCK)) => continue,
             Err((_, error)) => return Err(Error::Io(format!("run marker {}: {error}", entry.name))),
         };
-        let bytes = folder.read(&entry.name)?;
-        // Removed under its lock: two starting processes do not report it twice.
+        if let Some(leftover) = folder.read(&entry.name)?.and_then(|bytes| parse(&bytes, &boot)) {
+            take(leftover)?;
+        }
         folder.remove(&entry.name)?;
-        drop(lock);
-        leftovers.extend(bytes.and_then(|bytes| parse(&bytes, &boot)));
     }
-    Ok(leftovers)
+    Ok(())
 }
 
 fn parse(bytes: &[u8], boot: &str) -> Option<Leftover> {
