@@ -18,7 +18,7 @@
  *   Callbacks   run without any lock held, must return normally, and may not call what waits (INVALID_STATE).
  *               None runs after ondat_telemetry_close has returned. free_userdata is called exactly once, also
  *               when registering failed.
- *   fork(2)     A forked child's calls fail with INVALID_STATE.
+ *   fork(2)     A forked child's calls fail with INVALID_STATE: daemonize before ondat_telemetry_init.
  *   ABI         Within one SONAME (libondat_telemetry.so.0) symbols, enum values and struct fields are added,
  *               never removed, renumbered or moved. A struct starts with its struct_size; neither side reads
  *               beyond what the other gave.
