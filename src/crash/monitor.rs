@@ -29,8 +29,8 @@ const POLL_WITHOUT_PIDFD: Duration = Duration::from_millis(20);
 /// possible at once.
 pub fn run(socket: OwnedFd, process: Option<OwnedFd>) -> Result<(), Error> {
     let Some(setup) = receive_setup(&socket)? else { return Ok(()) };
-    let born = procfs::stat(setup.pid);
-    let mut host = Host { socket: Some(socket), process, setup, born, is_off: false, records: Vec::new() };
+    let oom_kills = procfs::oom_kills();
+    let mut host = Host { socket: Some(socket), process, setup, oom_kills, is_off: false, records: Vec::new() };
     if !host.outlive() {
         return Ok(());
     }
@@ -52,7 +52,7 @@ struct Host {
     socket: Option<OwnedFd>,
     process: Option<OwnedFd>,
     setup: Setup,
-    born: Option<procfs::Stat>,
+    oom_kills: Option<u64>,
     is_off: bool,
     records: Vec<Record>,
 }
@@ -141,7 +141,7 @@ impl Host {
     /// own. A process that lives on with its stack elsewhere has called exec. (One that has called exec and is already
     /// dead again when this process gets to look cannot be told from a host that died.)
     fn has_become_another_program(&self) -> bool {
-        match (self.born, self.stat()) {
+        match (self.setup.born, self.stat()) {
             (Some(born), Some(now)) => !now.is_exiting && now.start_stack != born.start_stack,
             _ => false,
         }
@@ -150,7 +150,7 @@ impl Host {
     /// The host in /proc, and not another process with its pid.
     fn stat(&self) -> Option<procfs::Stat> {
         let now = procfs::stat(self.setup.pid)?;
-        self.born.is_none_or(|born| born.start_time == now.start_time).then_some(now)
+        self.setup.born.is_none_or(|born| born.start_time == now.start_time).then_some(now)
     }
 
     /// How the host ended: from the zombie, from the kernel after it was reaped, or as the handler saw it coming.
@@ -231,10 +231,19 @@ impl Host {
             event_id,
             at: record.map_or(now, |record| record.at),
             ending,
-            class: record.and_then(|record| signals::cause(record.signal, record.code)),
+            class: match ending {
+                Ending::Killed { signal: libc::SIGKILL, .. } if self.has_met_memory_limit() => Some("memory limit"),
+                _ => record.and_then(|record| signals::cause(record.signal, record.code)),
+            },
             text: None,
         };
         event(&subject, &crash)
+    }
+
+    /// Whether the kernel has killed for the memory limit of the cgroup, which the host and this process share, since
+    /// the host was first watched.
+    fn has_met_memory_limit(&self) -> bool {
+        matches!((self.oom_kills, procfs::oom_kills()), (Some(before), Some(now)) if now > before)
     }
 
     /// The run is over without an ending: its marker must not be taken for one.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::switches::Objection;
+use crate::sys::procfs::Stat;
 use crate::transport::https::HttpsSettings;
 
 /// Bytes of a record.
@@ -93,6 +94,8 @@ impl Record {
 pub struct Setup {
     /// The watched process.
     pub pid: u32,
+    /// What it was then, read by itself: by the time the monitor looks, it may be gone or another program.
+    pub born: Option<Stat>,
     /// The component's name.
     pub component: String,
     /// The product's version, canonical.

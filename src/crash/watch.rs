@@ -15,7 +15,7 @@ use super::record::{Kind, Record, SETUP_BYTES, Setup};
 use crate::config::Config;
 use crate::error::Error;
 use crate::switches::Switches;
-use crate::sys::{altstack, library, pidfd, spawn};
+use crate::sys::{altstack, library, pidfd, procfs, spawn};
 use crate::version::query::canonical;
 
 /// The host contains a Go runtime.
@@ -49,6 +49,7 @@ impl Watch {
             config.state_dir.as_ref().map(|dir| Marker::create(dir, &config.component, &version)).transpose()?;
         let setup = Setup {
             pid: std::process::id(),
+            born: procfs::stat(std::process::id()),
             component: config.component.clone(),
             version,
             cluster_id: HEXLOWER.encode(&config.cluster),

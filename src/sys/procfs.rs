@@ -2,11 +2,13 @@
 
 use std::fs;
 
+use serde::{Deserialize, Serialize};
+
 /// include/linux/sched.h.
 const PF_EXITING: u64 = 0x4;
 
 /// What is read of a process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub struct Stat {
     /// `Z` for a zombie.
     pub state: char,
@@ -37,6 +39,22 @@ fn parse(line: &str) -> Option<Stat> {
         start_time: field(22)?.parse().ok()?,
         start_stack: field(28)?.parse().ok()?,
         exit_code: field(52)?.parse().ok()?,
+    })
+}
+
+/// How many processes the kernel has killed for the memory limit of this process's cgroup: `oom_kill` of memory.events
+/// (cgroup v2) or memory.oom_control (v1). None where neither is there.
+pub fn oom_kills() -> Option<u64> {
+    let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
+    groups.lines().find_map(|group| {
+        let (_, group) = group.split_once(':')?;
+        let counts = match group.split_once(':')? {
+            ("", path) => format!("/sys/fs/cgroup{path}/memory.events"),
+            ("memory", path) => format!("/sys/fs/cgroup/memory{path}/memory.oom_control"),
+            _ => return None,
+        };
+        let counts = fs::read_to_string(counts).ok()?;
+        counts.lines().find_map(|line| line.strip_prefix("oom_kill "))?.parse().ok()
     })
 }
 

@@ -168,6 +168,9 @@ static void end(const char *scenario)
         _exit(7);
     } else if (strcmp(scenario, "exit_0") == 0) {
         exit(0);
+    } else if (strcmp(scenario, "hog") == 0) {
+        for (;;)
+            memset(malloc(1 << 20), 1, 1 << 20);
     } else if (strcmp(scenario, "wait") == 0) {
         for (;;)
             pause();

@@ -23,6 +23,14 @@ fn victim() -> &'static Path {
     program
 }
 
+/// What the victim is confined by.
+#[derive(Clone, Default)]
+struct Limits {
+    /// RLIMIT_CORE, hard and soft.
+    core: u64,
+    cgroup: Option<PathBuf>,
+}
+
 /// A victim that has installed everything and waits for a line.
 struct Victim {
     child: Child,
@@ -32,13 +40,17 @@ struct Victim {
 }
 
 impl Victim {
-    fn start(with: bool, scenario: &str, environment: &[(&str, &str)], cwd: &Path, core_limit: u64) -> Self {
+    fn start(with: bool, scenario: &str, environment: &[(&str, &str)], cwd: &Path, limits: &Limits) -> Self {
         let mut command = Command::new(victim());
         command.args([if with { "with" } else { "without" }, scenario]).current_dir(cwd);
         command.env_clear().envs(environment.iter().copied()).stdin(Stdio::piped()).stdout(Stdio::piped());
-        // SAFETY: between fork and exec only a system call.
+        let Limits { core: core_limit, cgroup } = limits.clone();
+        // SAFETY: between fork and exec of a program without other threads' locks in the way.
         unsafe {
             command.pre_exec(move || {
+                if let Some(cgroup) = &cgroup {
+                    std::fs::write(cgroup.join("cgroup.procs"), "0")?;
+                }
                 let limit = libc::rlimit { rlim_cur: core_limit, rlim_max: core_limit };
                 if libc::setrlimit(libc::RLIMIT_CORE, &raw const limit) != 0 {
                     return Err(std::io::Error::last_os_error());
@@ -99,21 +111,21 @@ struct Outcome {
 }
 
 fn run(scenario: &str) -> Outcome {
-    run_with_core_limit(scenario, 0)
+    run_within(scenario, &Limits::default())
 }
 
-fn run_with_core_limit(scenario: &str, core_limit: u64) -> Outcome {
+fn run_within(scenario: &str, limits: &Limits) -> Outcome {
     let dir = TempDir::new();
     let sink = Sink::start(200);
     let dsn = sink.dsn();
     let (name, state) = state_variable(&dir);
     let environment = [("ONDAT_TELEMETRY_SENTRY_DSN", dsn.as_str()), (name, state.as_str())];
 
-    let mut without = Victim::start(false, scenario, &[], dir.path(), core_limit);
+    let mut without = Victim::start(false, scenario, &[], dir.path(), limits);
     without.go();
     let without = without.end();
 
-    let mut with = Victim::start(true, scenario, &environment, dir.path(), core_limit);
+    let mut with = Victim::start(true, scenario, &environment, dir.path(), limits);
     assert_eq!(with.installed, "installed 0");
     assert!(with.monitor.is_some(), "no monitor was started");
     with.go();
@@ -330,7 +342,7 @@ fn a_program_that_the_host_becomes_is_not_watched() {
     let dsn = sink.dsn();
     let (name, state) = state_variable(&dir);
     let environment = [("ONDAT_TELEMETRY_SENTRY_DSN", dsn.as_str()), (name, state.as_str())];
-    let mut victim = Victim::start(true, "exec", &environment, dir.path(), 0);
+    let mut victim = Victim::start(true, "exec", &environment, dir.path(), &Limits::default());
     victim.go();
     // The monitor goes home because of the exec: the new program still waits for its line.
     victim.monitor.take().unwrap().wait();
@@ -356,7 +368,7 @@ fn a_host_that_closes_all_descriptors_is_still_reported() {
 
 #[test]
 fn a_core_dump_is_reported_as_the_kernel_says() {
-    let outcome = run_with_core_limit("segv", libc::RLIM_INFINITY);
+    let outcome = run_within("segv", &Limits { core: libc::RLIM_INFINITY, cgroup: None });
     let pattern = std::fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap();
     assert_eq!(outcome.without.0 & 0x80, 0x80, "no core was dumped: core_pattern is {pattern}");
     assert_eq!(outcome.with, outcome.without);
@@ -369,7 +381,7 @@ fn ended_by(act: impl Fn(&Victim), sink: &Sink, dir: &TempDir, extra: &[(&str, &
     let dsn = sink.dsn();
     let mut environment = vec![("ONDAT_TELEMETRY_SENTRY_DSN", dsn.as_str())];
     environment.extend_from_slice(extra);
-    let mut victim = Victim::start(true, "wait", &environment, dir.path(), 0);
+    let mut victim = Victim::start(true, "wait", &environment, dir.path(), &Limits::default());
     assert_eq!(victim.installed, "installed 0");
     victim.go();
     act(&victim);
@@ -409,7 +421,8 @@ fn after_close_nothing_is_reported() {
 fn unreported_after_close() -> (i32, String) {
     let (dir, sink) = (TempDir::new(), Sink::start(200));
     let dsn = sink.dsn();
-    let mut victim = Victim::start(true, "close", &[("ONDAT_TELEMETRY_SENTRY_DSN", &dsn)], dir.path(), 0);
+    let mut victim =
+        Victim::start(true, "close", &[("ONDAT_TELEMETRY_SENTRY_DSN", &dsn)], dir.path(), &Limits::default());
     victim.go();
     let ended = victim.end();
     assert_eq!(sink.bodies(), Vec::<String>::new());
@@ -479,7 +492,7 @@ fn a_missing_monitor_is_said_and_the_crash_is_kept() {
         ("ONDAT_TELEMETRY_MONITOR_PATH", "/nonexistent/monitor"),
         (name, state.as_str()),
     ];
-    let mut victim = Victim::start(true, "segv", &environment, dir.path(), 0);
+    let mut victim = Victim::start(true, "segv", &environment, dir.path(), &Limits::default());
     assert!(victim.installed.starts_with("installed 12 "), "{}", victim.installed);
     assert!(victim.installed.contains("/nonexistent/monitor"), "{}", victim.installed);
     victim.go();
@@ -508,4 +521,38 @@ fn the_monitor_has_nothing_of_its_hosts() {
         send(victim.child.id(), libc::SIGTERM);
     };
     ended_by(look, &sink, &dir, &[("SECRET", "hunter2")]);
+}
+
+/// A cgroup with a memory limit, version 1 or 2; removed when dropped.
+struct MemoryLimit(PathBuf);
+
+impl MemoryLimit {
+    fn new() -> Self {
+        for (base, limit) in [("/sys/fs/cgroup/memory", "memory.limit_in_bytes"), ("/sys/fs/cgroup", "memory.max")] {
+            let group = Path::new(base).join(format!("ondat-telemetry-{}", std::process::id()));
+            let made = Self(group.clone());
+            if std::fs::create_dir(&group).is_ok() && std::fs::write(group.join(limit), "64M").is_ok() {
+                return made;
+            }
+        }
+        panic!(
+            "no cgroup with a memory limit can be made: run as root, or leave this test out with --skip memory_limit"
+        );
+    }
+}
+
+impl Drop for MemoryLimit {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir(&self.0);
+    }
+}
+
+#[test]
+fn a_kill_for_the_memory_limit_is_named() {
+    let group = MemoryLimit::new();
+    let outcome = run_within("hog", &Limits { core: 0, cgroup: Some(group.0.clone()) });
+    assert_eq!(outcome.without.0, libc::SIGKILL, "the scenario did not happen");
+    assert_eq!(outcome.with, outcome.without);
+    assert_eq!(outcome.reports.len(), 1);
+    assert_event(&outcome.reports[0], "SIGKILL", "victim killed by SIGKILL (memory limit)", "memory limit", "false");
 }
