@@ -307,6 +307,13 @@ void ondat_telemetry_config_set_version_zone(ondat_telemetry_config *config,
 void ondat_telemetry_config_set_version_key(ondat_telemetry_config *config, const char *keys);
 
 /**
+ * The vendor's X25519 public key, 32 bytes in base64. Once set, version queries are sealed for it: no resolver on the
+ * way can read the ids or tell who asks again. Default: none. Costs a longer name, which the zone must leave room for.
+ */
+void ondat_telemetry_config_set_version_seal_key(ondat_telemetry_config *config,
+                                                 const char *key);
+
+/**
  * DNS servers such as "127.0.0.1:5300,[::1]:53". Default: the system's.
  */
 void ondat_telemetry_config_set_nameservers(ondat_telemetry_config *config,

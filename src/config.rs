@@ -13,14 +13,14 @@ use crate::error::Error;
 use crate::identity::{Identity, Purpose};
 use crate::report::fields::Level as FieldLevel;
 use crate::schedule;
-use crate::seal::KeySet;
+use crate::seal::{KeySet, MessageKey};
 use crate::spec;
 use crate::state::StateDir;
 use crate::switches::{Objection, Switch, objects};
 use crate::transport::https::{Endpoint, HttpsSettings};
 use crate::transport::tls::read_certificates;
 use crate::version::answer::VersionKey;
-use crate::version::query::version_label;
+use crate::version::query::{check_length, version_label};
 
 /// The default bound of one network call.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -42,6 +42,7 @@ pub struct ConfigBuilder {
     objections: Vec<Objection>,
     version_zone: Option<String>,
     version_keys: Vec<VersionKey>,
+    version_seal_key: Option<MessageKey>,
     nameservers: Option<Vec<SocketAddr>>,
     report_url: Option<Endpoint>,
     report_keys: Option<KeySet>,
@@ -83,6 +84,8 @@ pub struct Config {
     pub version_zone: Option<String>,
     /// Keys that sign version answers.
     pub version_keys: Vec<VersionKey>,
+    /// The key that version queries are sealed for; none: they are readable.
+    pub version_seal_key: Option<MessageKey>,
     /// DNS servers; none: the system's.
     pub nameservers: Option<Vec<SocketAddr>>,
     /// The collector.
@@ -141,6 +144,7 @@ impl ConfigBuilder {
             Setting::StateDir => self.state_dir = self.accept(name, path(value)),
             Setting::VersionZone => self.version_zone = self.accept(name, zone(value)),
             Setting::VersionKey => self.version_keys = self.accept(name, version_keys(value)).unwrap_or_default(),
+            Setting::VersionSealKey => self.version_seal_key = self.accept(name, MessageKey::parse(value)),
             Setting::Nameservers => self.nameservers = self.accept(name, nameservers(value)),
             Setting::ReportUrl => self.report_url = self.accept(name, Endpoint::parse(value)),
             Setting::ReportKeys => self.report_keys = self.accept(name, KeySet::parse(value)),
@@ -282,12 +286,17 @@ impl ConfigBuilder {
                 "report_url is set but report_keys is not: a report is never sent unsealed".to_owned(),
             ));
         }
+        let version_label = version_label(&version);
+        if let Some(zone) = &self.version_zone {
+            check_length(&version_label, zone, self.version_seal_key.is_some())
+                .map_err(|why| Error::InvalidConfig(format!("version_zone: {why}")))?;
+        }
         let mut https = self.https.clone();
         https.nameservers.clone_from(&self.nameservers);
         Ok(Config {
             component,
             version_text,
-            version_label: version_label(&version),
+            version_label,
             version,
             cluster: identity.anonymise(Purpose::Cluster, cluster_id),
             node: identity.anonymise(Purpose::Node, node_id),
@@ -298,6 +307,7 @@ impl ConfigBuilder {
             objections: self.objections.clone(),
             version_zone: self.version_zone.clone(),
             version_keys: self.version_keys.clone(),
+            version_seal_key: self.version_seal_key.clone(),
             nameservers: self.nameservers.clone(),
             report_url: self.report_url.clone(),
             report_keys: self.report_keys.clone(),
@@ -331,6 +341,7 @@ pub enum Setting {
     StateDir,
     VersionZone,
     VersionKey,
+    VersionSealKey,
     Nameservers,
     ReportUrl,
     ReportKeys,
@@ -341,7 +352,7 @@ pub enum Setting {
 }
 
 impl Setting {
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 15] = [
         Self::Component,
         Self::Version,
         Self::ClusterId,
@@ -349,6 +360,7 @@ impl Setting {
         Self::StateDir,
         Self::VersionZone,
         Self::VersionKey,
+        Self::VersionSealKey,
         Self::Nameservers,
         Self::ReportUrl,
         Self::ReportKeys,
@@ -368,6 +380,7 @@ impl Setting {
             Self::StateDir => "state_dir",
             Self::VersionZone => "version_zone",
             Self::VersionKey => "version_key",
+            Self::VersionSealKey => "version_seal_key",
             Self::Nameservers => "nameservers",
             Self::ReportUrl => "report_url",
             Self::ReportKeys => "report_keys",
@@ -465,6 +478,7 @@ fn ca_file(text: &str) -> Result<PathBuf, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::seal::{Kem, generate_key};
 
     fn complete() -> ConfigBuilder {
         let mut builder = ConfigBuilder::new();
@@ -498,6 +512,7 @@ mod tests {
             (Setting::Version, "2.8"),
             (Setting::VersionZone, "a..b"),
             (Setting::VersionKey, "AAAA"),
+            (Setting::VersionSealKey, "AAAA"),
             (Setting::Nameservers, "localhost"),
             (Setting::ReportUrl, "http://collector.example.com/"),
             (Setting::ReportUrl, "https://user@host/"),
@@ -524,6 +539,16 @@ mod tests {
         assert_eq!(config.objections[0].source, "environment DISABLE_ERROR_REPORTING");
         assert_eq!(config.objections[3].source, "cluster spec disableTelemetry");
         assert_eq!(config.k8s_distribution.as_deref(), Some("rancher"));
+    }
+
+    #[test]
+    fn a_zone_that_leaves_no_room_for_the_query_is_refused() {
+        let mut builder = complete();
+        builder.set(Setting::VersionZone, &format!("{0}.{0}.example", "z".repeat(45)));
+        assert!(builder.build().is_ok());
+        builder.set(Setting::VersionSealKey, &BASE64.encode(&generate_key(Kem::X25519).1));
+        let error = builder.build().err().unwrap().to_string();
+        assert!(error.starts_with("version_zone: the sealed query's name would have"), "{error}");
     }
 
     #[test]

@@ -10,18 +10,25 @@ use clap::{Subcommand, ValueEnum};
 use data_encoding::{BASE64, HEXLOWER};
 use ed25519_dalek::SigningKey;
 use ondat_telemetry::error::Error;
-use ondat_telemetry::seal::{self, Kem, KeySet};
+use ondat_telemetry::seal::{self, Kem, KeySet, MessageSecret};
 use ondat_telemetry::version::answer;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::Output;
+use crate::settings::read_text;
 
 /// What kind of key.
 #[derive(Subcommand)]
 pub(crate) enum Action {
     /// The Ed25519 key that signs version answers: version.key and version.pub
     Version {
+        /// Where the files go; made with mode 0700 if it is not there
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+    },
+    /// The X25519 key that version queries may be sealed for: version-seal.key and version-seal.pub
+    VersionSeal {
         /// Where the files go; made with mode 0700 if it is not there
         #[arg(long, value_name = "DIR")]
         out: PathBuf,
@@ -81,12 +88,24 @@ pub(crate) struct VersionKeyFile {
     pub(crate) private: String,
 }
 
+/// `version-seal.key`.
+#[derive(Deserialize, Serialize)]
+struct SealKeyFile {
+    /// Of the public half.
+    id: String,
+    /// `X25519`.
+    kem: String,
+    /// 32 bytes in base64.
+    private: String,
+}
+
 const DAY: i64 = 86_400;
 
 /// Makes a key pair and says where its public half is and what to do with it.
 pub(crate) fn run(action: &Action, json: bool) -> Result<Output, Error> {
     match action {
         Action::Version { out } => version_key(out, json),
+        Action::VersionSeal { out } => version_seal_key(out, json),
         Action::Report { out, kem, valid_days } => report_key(out, *kem, i64::from(*valid_days), json),
     }
 }
@@ -111,6 +130,43 @@ fn version_key(out: &Path, json: bool) -> Result<Output, Error> {
         pair.private.display(),
         pair.private.display(),
     )))
+}
+
+fn version_seal_key(out: &Path, json: bool) -> Result<Output, Error> {
+    let (private, public) = seal::generate_key(Kem::X25519);
+    let (id, public) = (HEXLOWER.encode(&seal::key_id(&public)), BASE64.encode(&public));
+    let file =
+        SealKeyFile { id: id.clone(), kem: KemName::X25519.as_str().to_owned(), private: BASE64.encode(&private) };
+    let file = serde_json::to_string(&file).map_err(|error| Error::Internal(format!("version-seal.key: {error}")))?;
+    let pair = Pair { private: out.join("version-seal.key"), public: out.join("version-seal.pub") };
+    pair.write(&file, &public)?;
+    if json {
+        return Ok(pair.json(&id));
+    }
+    Ok(Output::text(format!(
+        "public key   {} (id {id})\nprivate key  {} (mode 0600)\n\
+         hosts        --version-seal-key {public}, ONDAT_TELEMETRY_VERSION_SEAL_KEY or \
+         ondat_telemetry_config_set_version_seal_key\n\
+         query logs   ondat-telemetry decode-query --from-log FILE --key {}\n",
+        pair.public.display(),
+        pair.private.display(),
+        pair.private.display(),
+    )))
+}
+
+/// Reads a `version-seal.key`. The error does not repeat the key.
+pub(crate) fn read_seal_key(path: &Path) -> Result<MessageSecret, Error> {
+    let refused = |why: &str| Error::InvalidArgument(format!("{}: {why}", path.display()));
+    let file: SealKeyFile = serde_json::from_str(&read_text(path, "version seal key")?)
+        .map_err(|_| refused("not a version-seal.key of keygen"))?;
+    if file.kem != KemName::X25519.as_str() {
+        return Err(refused("`kem` is not X25519"));
+    }
+    let secret = MessageSecret::parse(&file.private).map_err(|why| refused(&format!("`private`: {why}")))?;
+    if file.id != HEXLOWER.encode(&seal::key_id(&secret.public())) {
+        return Err(refused("`id` does not belong to `private`: the file is damaged"));
+    }
+    Ok(secret)
 }
 
 fn report_key(out: &Path, kem: KemName, valid_days: i64, json: bool) -> Result<Output, Error> {

@@ -1,7 +1,8 @@
 //! `ondat-telemetry`, the operator's command: asks for the latest version, shows and sends reports, signs the version
-//! zone, makes keys, and says what is on, what is remembered and what is stored.
+//! zone and reads its queries, makes keys, and says what is on, what is remembered and what is stored.
 
 mod check;
+mod decode;
 mod exit;
 mod keygen;
 mod report;
@@ -38,6 +39,8 @@ enum Action {
     Report(report::Action),
     /// Print a signed BIND zone file for a release
     Zone(zone::Arguments),
+    /// Say what the names of version queries tell: day, version and anonymised ids
+    DecodeQuery(decode::Arguments),
     /// Make a key pair; existing files are never overwritten
     #[command(subcommand)]
     Keygen(keygen::Action),
@@ -86,7 +89,7 @@ fn main() -> ExitCode {
             complain(&format!("warning: {warning}"));
         }
     }
-    let outcome = outcome.and_then(|output| print(&output.bytes).map(|()| output.code));
+    let outcome = outcome.and_then(|output| print(&output.bytes).map(|_| output.code));
     ExitCode::from(outcome.unwrap_or_else(|error| {
         complain(&error.to_string());
         exit::of_error(&error)
@@ -100,6 +103,7 @@ fn run(command: &Command, warnings: &Warnings) -> Result<Output, Error> {
         Action::CheckVersion => check::run(settings()?.complete()?, json),
         Action::Report(action) => report::run(action, settings()?, json),
         Action::Zone(arguments) => zone::run(arguments),
+        Action::DecodeQuery(arguments) => decode::run(arguments, settings()?.config.version_zone.as_deref(), json),
         Action::Keygen(action) => keygen::run(action, json),
         Action::Status => status::run(&settings()?, json),
     }
@@ -117,16 +121,19 @@ fn refuse(error: &clap::Error) -> ExitCode {
     ExitCode::from(if error.use_stderr() { 2 } else { 0 })
 }
 
-fn print(bytes: &[u8]) -> Result<(), Error> {
+/// Prints. False where nobody reads any more.
+pub(crate) fn print(bytes: &[u8]) -> Result<bool, Error> {
     let mut out = io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {
+        Ok(()) => Ok(true),
         // A reader that has seen enough, such as `head`.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        result => result.map_err(|error| Error::Internal(format!("standard output: {error}"))),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Error::Internal(format!("standard output: {error}"))),
     }
 }
 
-fn complain(line: &str) {
+/// Says a line on the standard error.
+pub(crate) fn complain(line: &str) {
     // Nobody is left to be told that the standard error is closed.
     let _ = writeln!(io::stderr(), "ondat-telemetry: {line}");
 }

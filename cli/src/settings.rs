@@ -40,6 +40,9 @@ pub(crate) struct Options {
     /// The public keys that sign version answers, comma separated [env: ONDAT_TELEMETRY_VERSION_KEY]
     #[arg(long, global = true, value_name = "BASE64")]
     version_key: Option<String>,
+    /// The vendor's public key to seal version queries for [env: ONDAT_TELEMETRY_VERSION_SEAL_KEY]
+    #[arg(long, global = true, value_name = "BASE64")]
+    version_seal_key: Option<String>,
     /// DNS servers instead of the system's [env: ONDAT_TELEMETRY_NAMESERVERS]
     #[arg(long, global = true, value_name = "ADDRESS,...")]
     nameservers: Option<String>,
@@ -98,6 +101,7 @@ impl Settings {
             (Setting::StateDir, &options.state_dir),
             (Setting::VersionZone, &options.version_zone),
             (Setting::VersionKey, &options.version_key),
+            (Setting::VersionSealKey, &options.version_seal_key),
             (Setting::Nameservers, &options.nameservers),
             (Setting::ReportUrl, &options.report_url),
             (Setting::CaFile, &options.ca_file),

@@ -318,7 +318,7 @@ fn moment(unix: i64) -> String {
 }
 
 /// The date of a UTC day, in days since 1970-01-01.
-fn date(day: i64) -> String {
+pub(crate) fn date(day: i64) -> String {
     moment(day.saturating_mul(schedule::DAY)).split('T').next().unwrap_or_default().to_owned()
 }
 

@@ -9,6 +9,9 @@ use crate::sealed;
 const GENERATION: &str = "o1";
 const BLOB_BYTES: usize = 39;
 const BLOB_FORMAT: u8 = 1;
+/// Format, encapsulated key, ciphertext and tag.
+const SEALED_BYTES: usize = 88;
+const SEALED_FORMAT: u8 = 2;
 /// The bytes the check value covers.
 const CHECKED_BYTES: usize = 35;
 const CHECK_INFO: &[u8] = b"ondat-telemetry o1";
@@ -20,6 +23,14 @@ const VERSION_HASH_MARK: char = 'x';
 pub(crate) struct VersionQuery {
     /// SemVer, or `sha256:` and the first 20 bytes of the hash of one that was too long.
     pub(crate) version: String,
+    /// What else it says; none where that is sealed, which this process has no key for.
+    #[serde(flatten)]
+    pub(crate) asker: Option<Asker>,
+}
+
+/// Who asked, and when.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Asker {
     /// The anonymised cluster id.
     pub(crate) cluster: String,
     /// The anonymised node id.
@@ -31,26 +42,32 @@ pub(crate) struct VersionQuery {
 /// Reads a query's name. The error says why it is none of ours: a scanner, a resolver's probe, damage.
 pub(crate) fn decode(name: &str, zone: Option<&str>) -> Result<VersionQuery, String> {
     let name = name.trim_end_matches('.').to_ascii_lowercase();
-    let mut labels = name.splitn(4, '.');
-    let (Some(blob), Some(version), Some(GENERATION), Some(rest)) =
-        (labels.next(), labels.next(), labels.next(), labels.next())
-    else {
-        return Err("it is not of the form <blob>.<ver>.o1.<zone>".to_owned());
-    };
-    if let Some(zone) = zone.filter(|zone| !zone.trim_end_matches('.').eq_ignore_ascii_case(rest)) {
+    let labels: Vec<&str> = name.split('.').collect();
+    let place = [2, 4].into_iter().find(|at| labels.get(*at) == Some(&GENERATION));
+    let place = place.ok_or("it is not of the form <blob>.<ver>.o1.<zone>")?;
+    let rest = labels[place + 1..].join(".");
+    if let Some(zone) = zone.filter(|zone| !zone.trim_end_matches('.').eq_ignore_ascii_case(&rest)) {
         return Err(format!("it is not in the zone {}", zone.trim_end_matches('.')));
     }
-    let blob = BASE32_DNSSEC.decode(blob.as_bytes()).map_err(|_| "its first label is not base32hex")?;
-    let blob: [u8; BLOB_BYTES] = blob.try_into().map_err(|_| format!("its first label is not {BLOB_BYTES} bytes"))?;
-    if blob[0] != BLOB_FORMAT {
-        return Err(format!("its format {} is not known", blob[0]));
-    }
+    let (blob, version) = (labels[..place - 1].concat(), labels[place - 1]);
+    let blob = BASE32_DNSSEC.decode(blob.as_bytes()).map_err(|_| "its blob is not base32hex")?;
+    let asker = match (blob.first().copied().unwrap_or_default(), blob.len()) {
+        (BLOB_FORMAT, BLOB_BYTES) => Some(asker(&blob, version)?),
+        (SEALED_FORMAT, SEALED_BYTES) => None,
+        (format @ (BLOB_FORMAT | SEALED_FORMAT), length) => {
+            return Err(format!("its blob of format {format} has {length} bytes"));
+        }
+        (format, _) => return Err(format!("its format {format} is not known")),
+    };
+    Ok(VersionQuery { version: decode_version(version)?, asker })
+}
+
+fn asker(blob: &[u8], version: &str) -> Result<Asker, String> {
     let check = Sha256::new().chain_update(CHECK_INFO).chain_update(&blob[..CHECKED_BYTES]).chain_update(version);
     if check.finalize()[..4] != blob[CHECKED_BYTES..] {
         return Err("its check value is wrong".to_owned());
     }
-    Ok(VersionQuery {
-        version: decode_version(version)?,
+    Ok(Asker {
         cluster: HEXLOWER.encode(&blob[1..17]),
         node: HEXLOWER.encode(&blob[17..33]),
         day: sealed::date(u16::from_be_bytes([blob[33], blob[34]])),
@@ -80,9 +97,9 @@ mod tests {
     fn a_name_is_read_whatever_its_case() {
         let query = decode(&format!("{NAME}.latest.example."), Some("latest.example")).unwrap();
         assert_eq!(query.version, "2.8.2");
-        assert_eq!(query.cluster, "11".repeat(16));
-        assert_eq!(query.node, "22".repeat(16));
-        assert_eq!(query.day, "2026-11-24");
+        let asker = query.asker.clone().unwrap();
+        assert_eq!((asker.cluster, asker.node), ("11".repeat(16), "22".repeat(16)));
+        assert_eq!(asker.day, "2026-11-24");
         assert_eq!(decode(&format!("{}.Latest.EXAMPLE", NAME.to_uppercase()), Some("latest.example.")), Ok(query));
     }
 
@@ -95,6 +112,16 @@ mod tests {
         assert!(decode("a.b.o1.latest.example", None).is_err());
         let other_version = NAME.replace(".68n3gbhi.", ".68n3gbhj.");
         assert!(decode(&format!("{other_version}.latest.example"), None).unwrap_err().contains("check value"));
+    }
+
+    #[test]
+    fn of_a_sealed_query_only_the_version_is_seen() {
+        let blob = BASE32_DNSSEC.encode(&[&[2][..], &[7; 87]].concat());
+        let name = format!("{}.{}.{}.68n3gbhi.o1.latest.example", &blob[..63], &blob[63..126], &blob[126..]);
+        let query = decode(&name, Some("latest.example")).unwrap();
+        assert_eq!((query.version.as_str(), query.asker), ("2.8.2", None));
+        let short = BASE32_DNSSEC.encode(&[&[2][..], &[7; 38]].concat());
+        assert!(decode(&format!("{short}.68n3gbhi.o1.latest.example"), None).unwrap_err().contains("39 bytes"));
     }
 
     #[test]

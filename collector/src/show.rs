@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::fault::Fault;
-use crate::query::{self, VersionQuery};
+use crate::query::{self, Asker, VersionQuery};
 use crate::sealed::{HEADER_BYTES, Header};
 use crate::store::{OLD_QUERY_LOG, QUERY_LOG, Shelf, Store};
 use crate::table::{clip, counted, plain_text, printable, size};
@@ -164,9 +164,14 @@ impl Received {
         }
         for item in &ours[older..] {
             if let Item::VersionQuery { time, query } = item {
-                let VersionQuery { version, cluster, node, day } = query;
-                let version = clip(&printable(version), 24);
-                writeln!(out, "  {}  {version:<14}  cluster {cluster}  node {node}  day {day}", printable(time))?;
+                let version = clip(&printable(&query.version), 24);
+                write!(out, "  {}  {version:<14}  ", printable(time))?;
+                match &query.asker {
+                    Some(Asker { cluster, node, day }) => {
+                        writeln!(out, "cluster {cluster}  node {node}  day {day}")?;
+                    }
+                    None => writeln!(out, "sealed: `ondat-telemetry decode-query` opens it")?,
+                }
             }
         }
         if !others.is_empty() {

@@ -31,7 +31,13 @@ impl Core {
             day: u16::try_from(schedule::day(now)).unwrap_or(0),
             version: self.config.version_label.clone(),
         };
-        let texts = self.surroundings.dns.txt(permit, &query.name(zone), timeout)?;
+        let name = match &self.config.version_seal_key {
+            None => query.name(zone),
+            Some(key) => {
+                query.sealed_name(zone, key).map_err(|error| Error::Internal(format!("version query: {error}")))?
+            }
+        };
+        let texts = self.surroundings.dns.txt(permit, &name, timeout)?;
         let newest_issued = lock(&self.version).answer.as_ref().map_or(0, |answer| answer.issued);
         let judge = Judge { now: self.now(), newest_issued, ..self.judge(zone) };
         let (answer, text) = judge.first_acceptable(&texts)?;

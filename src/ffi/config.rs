@@ -106,6 +106,13 @@ pub extern "C" fn ondat_telemetry_config_set_version_key(config: Option<&mut Con
     set_text(config, Setting::VersionKey, keys);
 }
 
+/// The vendor's X25519 public key, 32 bytes in base64. Once set, version queries are sealed for it: no resolver on the
+/// way can read the ids or tell who asks again. Default: none. Costs a longer name, which the zone must leave room for.
+#[unsafe(no_mangle)]
+pub extern "C" fn ondat_telemetry_config_set_version_seal_key(config: Option<&mut ConfigBuilder>, key: *const c_char) {
+    set_text(config, Setting::VersionSealKey, key);
+}
+
 /// DNS servers such as "127.0.0.1:5300,[::1]:53". Default: the system's.
 #[unsafe(no_mangle)]
 pub extern "C" fn ondat_telemetry_config_set_nameservers(

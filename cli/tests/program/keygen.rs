@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use data_encoding::BASE64;
-use ondat_telemetry::seal::KeySet;
+use ondat_telemetry::seal::{KeySet, MessageKey};
 use ondat_telemetry::version::answer::VersionKey;
 use serde_json::Value;
 
@@ -65,4 +65,18 @@ fn a_report_key_is_private_and_its_public_half_is_a_key_set() {
         run(&["keygen", "report", "--out", &out]).with(2);
         assert_eq!(json(&private), key);
     }
+}
+
+#[test]
+fn a_seal_key_for_version_queries_is_private_and_stays() {
+    let place = Place::new("keygen-version-seal");
+    let out = place.at("keys");
+    let (private, public) = (format!("{out}/version-seal.key"), format!("{out}/version-seal.pub"));
+    let ended = run(&["keygen", "version-seal", "--out", &out]).with(0);
+    assert_eq!(mode(&private), 0o600);
+    let secret = json(&private)["private"].as_str().unwrap().to_owned();
+    assert!(!ended.stdout.contains(&secret));
+    MessageKey::parse(&fs::read_to_string(&public).unwrap()).unwrap();
+    run(&["keygen", "version-seal", "--out", &out]).with(2);
+    assert_eq!(json(&private)["private"], secret);
 }

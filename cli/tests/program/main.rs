@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may fail by panicking")]
 
 mod check;
+mod decode;
 mod keygen;
 mod program;
 mod report;
