@@ -13,6 +13,7 @@ use ondat_telemetry::config;
 use ondat_telemetry::error::Error;
 use ondat_telemetry::version::answer::{Answer, Judge, VersionKey, key_id, signed_message};
 use ondat_telemetry::version::query::{canonical, version_label};
+use ondat_telemetry::version::verdict::{Verdict, is_development_build};
 use semver::Version;
 use serde::Deserialize;
 
@@ -23,12 +24,13 @@ use crate::settings::read_text;
 /// What a zone is made from.
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// The release file, TOML: zone, latest, and optionally recommended, required, advisory, expires_days, ns, serial
-    /// and [[override]] tables with version, status and optionally advisory, latest, recommended, required
+    /// The release file, TOML: zone, latest, and optionally recommended, required, advisory, expires_days, ns, serial,
+    /// keys and [[override]] tables with version, status and optionally advisory, latest, recommended, required,
+    /// replayable; docs/version-zone.md has an example
     #[arg(value_name = "RELEASE.toml")]
     release: PathBuf,
-    /// A version.key of `keygen version`; several while a key is being replaced
-    #[arg(long = "key", value_name = "VERSION_KEY_FILE", required = true)]
+    /// A version.key of `keygen version`, besides those that the release file names; several while one is replaced
+    #[arg(long = "key", value_name = "VERSION_KEY_FILE")]
     keys: Vec<PathBuf>,
     /// The moment of issue in Unix seconds, for reproducible output
     #[arg(long, hide = true, value_name = "UNIX")]
@@ -38,6 +40,10 @@ pub(crate) struct Arguments {
 const DAY: i64 = 86_400;
 /// The longest character-string of a TXT record (RFC 1035, 3.3).
 const LONGEST_STRING: usize = 255;
+/// The longest name in a message, in octets (RFC 1035, 2.3.4).
+const LONGEST_NAME: usize = 255;
+/// What passes over UDP without fragments (DNS flag day 2020).
+const UDP_BYTES: usize = 1232;
 
 /// The release file.
 #[derive(Deserialize)]
@@ -53,6 +59,9 @@ struct ReleaseFile {
     #[serde(default = "default_ns")]
     ns: Vec<String>,
     serial: Option<u32>,
+    /// Key files, seen from the release file's folder.
+    #[serde(default)]
+    keys: Vec<PathBuf>,
     #[serde(default, rename = "override")]
     overrides: Vec<OverrideTable>,
 }
@@ -67,6 +76,9 @@ struct OverrideTable {
     latest: Option<String>,
     recommended: Option<String>,
     required: Option<String>,
+    /// Whether the general answer, replayed, may hide this one.
+    #[serde(default)]
+    replayable: bool,
 }
 
 fn default_expires_days() -> u16 {
@@ -85,6 +97,7 @@ struct Release {
     serial: u32,
     issued: i64,
     expires: i64,
+    keys: Vec<PathBuf>,
     statements: Vec<Statement>,
 }
 
@@ -114,13 +127,17 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Output, Error> {
     let path = &arguments.release;
     let text = read_text(path, "release file")?;
     let release = Release::parse(&text, now).map_err(|why| invalid(path, &why))?;
+    let folder = path.parent().unwrap_or(Path::new(""));
     let mut keys: Vec<Signing> = Vec::new();
-    for path in &arguments.keys {
-        let key = Signing::parse(&read_text(path, "version key")?).map_err(|why| invalid(path, &why))?;
+    for path in release.keys.iter().map(|key| folder.join(key)).chain(arguments.keys.iter().cloned()) {
+        let key = Signing::parse(&read_text(&path, "version key")?).map_err(|why| invalid(&path, &why))?;
         if keys.iter().any(|known| known.id == key.id) {
-            return Err(invalid(path, "the same key is given twice"));
+            return Err(invalid(&path, "the same key is given twice"));
         }
         keys.push(key);
+    }
+    if keys.is_empty() {
+        return Err(invalid(path, "nothing to sign with: name a version.key with --key or `keys = [...]`"));
     }
     release.zone_file(&keys).map(Output::text).map_err(|why| invalid(path, &why))
 }
@@ -158,6 +175,7 @@ impl Release {
             serial: file.serial.unwrap_or(now),
             issued,
             expires: issued + i64::from(file.expires_days) * DAY,
+            keys: file.keys,
             statements,
         })
     }
@@ -180,8 +198,12 @@ impl Release {
         }
         for statement in &self.statements {
             let owner = statement.label.as_ref().map_or_else(|| "*.o1".to_owned(), |label| format!("*.{label}.o1"));
+            // Header, question with the longest name, and the EDNS record (RFC 1035, 4.1; RFC 6891, 6.1.1).
+            let mut answer_bytes = 12 + LONGEST_NAME + 4 + 11;
             for key in keys {
                 let text = self.signed(statement, key);
+                // A pointer to the name, type, class, TTL and two lengths come before the text.
+                answer_bytes += 2 + 8 + 2 + 1 + text.len();
                 if text.len() > LONGEST_STRING {
                     return Err(format!(
                         "the answer for {owner} takes {} bytes, a TXT string holds {LONGEST_STRING}: \
@@ -191,6 +213,13 @@ impl Release {
                 }
                 self.judge(statement, key, &text)?;
                 write(format!("{owner} IN TXT \"{text}\""))?;
+            }
+            if answer_bytes > UDP_BYTES {
+                return Err(format!(
+                    "signed with {} keys, an answer for {owner} takes {answer_bytes} bytes, {UDP_BYTES} fit into one \
+                     packet: sign with fewer keys",
+                    keys.len()
+                ));
             }
         }
         Ok(())
@@ -214,16 +243,7 @@ impl Release {
             newest_issued: 0,
         };
         let (answer, _) = judge.first_acceptable(&[text.as_bytes().to_vec()]).map_err(|error| error.to_string())?;
-        let meant = Answer {
-            latest: statement.latest.clone(),
-            recommended: statement.recommended.clone(),
-            required: statement.required.clone(),
-            status: statement.status,
-            advisory: statement.advisory.clone(),
-            issued: self.issued,
-            expires: self.expires,
-            authenticated: true,
-        };
+        let meant = statement.answer(self.issued, self.expires);
         if answer == meant { Ok(()) } else { Err(format!("clients would misread the answer {text:?}")) }
     }
 }
@@ -266,6 +286,9 @@ impl OverrideTable {
             status: Some(self.status),
             advisory: self.advisory.as_deref().map(|id| advisory(&place("advisory"), id)).transpose()?,
         };
+        if is_development_build(&version_here) {
+            return Err(place("a development build is never told anything"));
+        }
         if self.status > 1 && version_here.cmp_precedence(&statement.latest).is_eq() {
             return Err(place("status: it is the latest version itself, there is nothing to upgrade to"));
         }
@@ -275,11 +298,46 @@ impl OverrideTable {
             let bound = if what == "required" { &statement.required } else { &statement.recommended };
             refuse_above((what, bound.as_ref()), ("latest", Some(&statement.latest))).map_err(|why| place(&why))?;
         }
+        if !self.replayable {
+            self.refuse_hidden(&version_here, general, &statement).map_err(|why| place(&why))?;
+        }
         Ok(statement)
+    }
+
+    /// Clients accept the general answer in an override's place: they cannot know that there is one. So whoever can
+    /// answer for the zone may replay it, and must gain nothing by that.
+    fn refuse_hidden(&self, version: &Version, general: &Statement, own: &Statement) -> Result<(), String> {
+        let verdict = |statement: &Statement| Verdict::at(0, version, &statement.answer(0, 1));
+        let (replayed, meant) = (verdict(general), verdict(own));
+        if replayed >= meant {
+            return Ok(());
+        }
+        let bound = if meant == Verdict::UpgradeRequired { "required" } else { "recommended" };
+        Err(format!(
+            "status: whoever replays the general answer hides it, for that one says {:?} and not {:?}: raise \
+             `{bound}` above {version} and give the versions below that are fine an override with status 1, or \
+             accept the risk with `replayable = true`",
+            replayed.as_str(),
+            meant.as_str()
+        ))
     }
 }
 
 impl Statement {
+    /// What a client reads from it.
+    fn answer(&self, issued: i64, expires: i64) -> Answer {
+        Answer {
+            latest: self.latest.clone(),
+            recommended: self.recommended.clone(),
+            required: self.required.clone(),
+            status: self.status,
+            advisory: self.advisory.clone(),
+            issued,
+            expires,
+            authenticated: true,
+        }
+    }
+
     /// The answer's text up to where the key id follows.
     fn text(&self, issued: i64, expires: i64) -> String {
         let mut text = format!("o1 v={} l={}", self.label.as_deref().unwrap_or("*"), self.latest);
@@ -396,7 +454,7 @@ mod tests {
     fn an_override_inherits_bounds_and_has_its_own_advisory() {
         let release = Release::parse(
             "zone = 'z.example'\nlatest = '2.9.0'\nrecommended = '2.8.3'\nadvisory = 'ODT-7'\nserial = 5\n\
-             [[override]]\nversion = '2.8.1'\nstatus = 3\nlatest = '2.8.4'\n",
+             [[override]]\nversion = '2.8.1'\nstatus = 3\nlatest = '2.8.4'\nreplayable = true\n",
             NOW,
         );
         let zone = release.unwrap().zone_file(&[key(1), key(2)]).unwrap();
@@ -427,8 +485,9 @@ mod tests {
             (over("version = '2.8.1'\nstatus = 4"), "override 2.8.1: status"),
             (over("version = '2.9.0'\nstatus = 2"), "override 2.9.0: status: it is the latest version itself"),
             (over("version = '2.8.1'\nstatus = 2\nrequired = '2.9.1'"), "override 2.8.1: required 2.9.1 is above"),
+            (over("version = '2.8.1-dev'\nstatus = 2"), "override 2.8.1-dev: a development build"),
             (
-                over("version = '2.8.1'\nstatus = 2\n[[override]]\nversion = 'v2.8.1+x'\nstatus = 3"),
+                over("version = '2.8.1'\nstatus = 1\n[[override]]\nversion = 'v2.8.1+x'\nstatus = 1"),
                 "override v2.8.1+x: given twice",
             ),
         ] {
@@ -437,12 +496,38 @@ mod tests {
     }
 
     #[test]
+    fn an_override_that_a_replay_would_hide_is_refused() {
+        let parse = |bounds: &str, over: &str| {
+            let text =
+                format!("zone = 'z.example'\nlatest = '2.9.0'\n{bounds}\n[[override]]\nversion = '2.8.1'\n{over}");
+            Release::parse(&text, NOW).map(drop)
+        };
+        let why = parse("recommended = '2.8.2'", "status = 3").unwrap_err();
+        assert!(why.starts_with("override 2.8.1: status: whoever replays the general answer hides it"), "{why}");
+        assert!(why.contains("\"upgrade recommended\" and not \"upgrade required\": raise `required`"), "{why}");
+        assert!(parse("", "status = 2").unwrap_err().contains("raise `recommended` above 2.8.1"));
+        parse("recommended = '2.8.2'", "status = 3\nreplayable = true").unwrap();
+        parse("required = '2.8.2'", "status = 3").unwrap();
+        parse("required = '2.8.2'", "status = 2").unwrap();
+        parse("required = '2.8.2'", "status = 1").unwrap();
+    }
+
+    #[test]
+    fn an_answer_that_needs_tcp_is_refused() {
+        let release = Release::parse("zone = 'z.example'\nlatest = '2.9.0'\n", NOW).unwrap();
+        let keys: Vec<Signing> = (1..=9).map(key).collect();
+        release.zone_file(&keys[..3]).unwrap();
+        let why = release.zone_file(&keys).unwrap_err();
+        assert!(why.starts_with("signed with 9 keys, an answer for *.o1 takes ") && why.contains("1232"), "{why}");
+    }
+
+    #[test]
     fn an_answer_that_fits_no_string_is_refused() {
         let advisory = "A".repeat(64);
         let release = Release::parse(
             &format!(
                 "zone = 'z.example'\nlatest = '2.9.0'\n[[override]]\nversion = '2.8.1-rc.1.of-a-branch-with-a-long-name'\n\
-                 status = 2\nadvisory = '{advisory}'\nlatest = '2.9.0-alpha.beta.gamma.delta'\n"
+                 status = 2\nadvisory = '{advisory}'\nlatest = '2.9.0-alpha.beta.gamma.delta'\nreplayable = true\n"
             ),
             NOW,
         );

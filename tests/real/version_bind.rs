@@ -188,7 +188,7 @@ fn a_signed_answer_of_bind_is_believed_and_the_question_says_who_asks() {
 fn an_override_for_the_running_version_requires_the_upgrade() {
     let vendor = Vendor::new();
     let release = "latest = '2.9.0'\nadvisory = 'ODT-2026-001'\n\
-                   [[override]]\nversion = '2.8.1'\nstatus = 3\nadvisory = 'ODT-2026-007'\n";
+                   [[override]]\nversion = '2.8.1'\nstatus = 3\nadvisory = 'ODT-2026-007'\nreplayable = true\n";
     let named = vendor.serve("key", release, &[]);
     let said = vendor.check(ZONE, named.port, &vendor.public_key("key"));
     assert_eq!(said.number("check_version"), status::OK, "{said:?}");

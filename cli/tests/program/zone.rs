@@ -11,7 +11,7 @@ const ZONE: &str = "latest.example.com";
 const NOW: i64 = 1_800_000_000;
 const RELEASE: &str = "zone = \"latest.example.com\"\nlatest = \"2.9.0\"\nrecommended = \"2.8.3\"\nrequired = \"2.7.0\"\n\
                        expires_days = 10\nns = [\"ns1.example.org.\", \"ns2.example.org.\"]\n\
-                       [[override]]\nversion = \"2.8.1\"\nstatus = 3\nadvisory = \"ODT-1\"\n\
+                       [[override]]\nversion = \"2.8.1\"\nstatus = 3\nadvisory = \"ODT-1\"\nreplayable = true\n\
                        [[override]]\nversion = \"2.6.9\"\nstatus = 1\n";
 
 /// Makes a version key and returns its private file's path and its public half.
@@ -77,6 +77,23 @@ fn bind_and_the_library_read_what_was_meant() {
 }
 
 #[test]
+fn keys_may_stand_in_the_release_file() {
+    let place = Place::new("zone-keys");
+    let (old, _) = version_key(&place, "old");
+    version_key(&place, "new");
+    let now = NOW.to_string();
+    let release = place.with("release.toml", RELEASE);
+    let both = ["zone", &release, "--key", &old, "--key", &place.at("new/version.key"), "--now", &now];
+    let expected = run(&both).with(0).stdout;
+    let named = RELEASE.replacen("[[override]]", "keys = [\"old/version.key\", \"new/version.key\"]\n[[override]]", 1);
+    let named = place.with("named.toml", &named);
+    assert_eq!(run(&["zone", &named, "--now", &now]).with(0).stdout, expected);
+    std::fs::remove_file(place.at("new/version.key")).unwrap();
+    let ended = run(&["zone", &named, "--now", &now]).with(2);
+    assert!(ended.stderr.contains("new/version.key"), "{}", ended.stderr);
+}
+
+#[test]
 fn one_changed_byte_is_refused() {
     let place = Place::new("zone-changed");
     let (key, public) = version_key(&place, "key");
@@ -101,7 +118,29 @@ fn a_mistake_is_one_line_that_names_file_and_field() {
     let ended = run(&["zone", &release, "--key", &key]).with(2);
     assert_eq!((ended.stdout.as_str(), ended.stderr.lines().count()), ("", 1));
     assert!(ended.stderr.starts_with(&format!("ondat-telemetry: {release}: latest: \"2.9\" is not a SemVer version")));
+    let nothing = run(&["zone", &place.with("release.toml", RELEASE)]).with(2);
+    assert!(nothing.stderr.contains("nothing to sign with"), "{}", nothing.stderr);
     let twice = place.with("release.toml", RELEASE);
     let ended = run(&["zone", &twice, "--key", &key, "--key", &key]).with(2);
     assert!(ended.stderr.contains("the same key is given twice"), "{}", ended.stderr);
+}
+
+#[test]
+fn the_example_of_the_documentation_works() {
+    let place = Place::new("zone-example");
+    let (_, public) = version_key(&place, "keys");
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/version-zone.md")).unwrap();
+    let (_, rest) = page.split_once("```toml\n").unwrap();
+    let release = place.with("release.toml", rest.split_once("```").unwrap().0);
+    let zone = run(&["zone", &release, "--now", &NOW.to_string()]).with(0).stdout;
+    let records = records(&place, &zone);
+    assert_eq!(records.len(), 3, "{zone}");
+    for (version, status) in [("2.6.9", Some(1)), ("2.8.1", Some(2)), ("2.8.0", None)] {
+        let label = version_label(&version.parse().unwrap());
+        let own = format!("*.{label}.o1.{ZONE}.");
+        let general = format!("*.o1.{ZONE}.");
+        let owner = if status.is_some() { own } else { general };
+        let (_, text) = records.iter().find(|(name, _)| *name == owner).unwrap();
+        assert_eq!(judged(text, &public, &label).unwrap().status, status, "{version}");
+    }
 }
