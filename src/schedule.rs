@@ -1,6 +1,9 @@
 //! When the next thing is due: pure functions of the time, what is remembered, and chance. Times are Unix seconds.
 
+use serde::{Deserialize, Serialize};
+
 use crate::identity::Identity;
+use crate::sys::clock::Moment;
 
 /// A day in seconds.
 pub const DAY: i64 = 86_400;
@@ -29,25 +32,44 @@ pub fn slot(identity: &Identity, node_id: &str) -> i64 {
     i64::try_from(identity.slot_seconds(node_id)).unwrap_or(0)
 }
 
-/// When the first version check of this process is due, given when the next one was due when it was last noted.
-pub fn first_version_check(now: i64, noted: Option<i64>, random: u64) -> i64 {
-    match noted {
-        // Noted too far ahead to be true: the clock was wrong when it was noted.
-        Some(due) if due > now && due <= now + 2 * DAY => due,
-        _ => now + spread(random, START_JITTER),
+/// A wait that began at some moment. Within one boot it is as long as it was meant to be, whatever becomes of the clock.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub struct Timer {
+    /// When it began.
+    pub since: Moment,
+    /// How long it takes, in seconds.
+    pub wait: i64,
+}
+
+impl Timer {
+    /// When it is over, by the clock of `now`.
+    pub fn due(&self, now: &Moment) -> i64 {
+        let elapsed = match (&self.since.boot, &now.boot) {
+            (Some(since), Some(boot)) if since.id == boot.id => boot.seconds.saturating_sub(since.seconds),
+            // Nothing but the clock tells how long the machine was down. If it says that time went backwards, it was
+            // wrong then or is wrong now: waiting on might take for ever.
+            _ if now.unix < self.since.unix => self.wait,
+            _ => now.unix.saturating_sub(self.since.unix),
+        };
+        now.unix.saturating_add(self.wait.saturating_sub(elapsed))
     }
 }
 
-/// When to ask again after an answer: in the node's slot, 12 to 36 hours from now.
-pub fn next_version_check(now: i64, slot: i64) -> i64 {
-    let next = day(now + DAY / 2) * DAY + slot;
-    if next < now + DAY / 2 { next + DAY } else { next }
+/// How long the first version check of a process waits, if none is due later.
+pub fn version_check_at_start(random: u64) -> i64 {
+    spread(random, START_JITTER)
 }
 
-/// When to ask again after this many failures in a row: 1 h doubling to 24 h, up to a quarter more by chance.
-pub fn version_check_retry(now: i64, failures: u32, random: u64) -> i64 {
+/// How long to wait after an answer: until the node's slot, 12 to 36 hours.
+pub fn next_version_check(now: i64, slot: i64) -> i64 {
+    let next = day(now + DAY / 2) * DAY + slot;
+    (if next < now + DAY / 2 { next + DAY } else { next }) - now
+}
+
+/// How long to wait after this many failures in a row: 1 h doubling to 24 h, up to a quarter more by chance.
+pub fn version_check_retry(failures: u32, random: u64) -> i64 {
     let wait = (HOUR << failures.saturating_sub(1).min(5)).min(DAY);
-    now + wait + spread(random, wait / 4)
+    wait + spread(random, wait / 4)
 }
 
 /// When the next daily report is due. `last_day` is the UTC day of the last one.
@@ -75,23 +97,40 @@ pub fn delivery_retry(failures: u32, random: u64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::clock::Uptime;
 
     #[test]
     fn checks_are_half_a_day_apart_at_least_and_in_the_slot() {
         for now in (0..4 * DAY).step_by(977) {
             for slot in [0, 1, 43_200, 86_399] {
-                let next = next_version_check(now, slot);
-                assert!((DAY / 2..=DAY * 3 / 2).contains(&(next - now)), "{now} {slot} {next}");
-                assert_eq!(next.rem_euclid(DAY), slot);
+                let wait = next_version_check(now, slot);
+                assert!((DAY / 2..=DAY * 3 / 2).contains(&wait), "{now} {slot} {wait}");
+                assert_eq!((now + wait).rem_euclid(DAY), slot);
             }
         }
     }
 
+    fn moment(unix: i64, boot: &str, seconds: i64) -> Moment {
+        Moment { unix, boot: Some(Uptime { id: boot.to_owned(), seconds }) }
+    }
+
     #[test]
-    fn a_restart_keeps_the_noted_time_unless_it_cannot_be_true() {
-        assert_eq!(first_version_check(1_000, Some(5_000), 7), 5_000);
-        assert_eq!(first_version_check(1_000, Some(900), 7), 1_007);
-        assert_eq!(first_version_check(1_000, Some(1_000 + 30 * DAY), 7), 1_007);
+    fn within_a_boot_a_wait_is_as_long_as_it_was_meant_to_be() {
+        let timer = Timer { since: moment(1_000_000, "a", 50), wait: 600 };
+        for stepped_to in [1_000_100, 1_000_100 + 9 * DAY, 1_000_100 - 9 * DAY] {
+            assert_eq!(timer.due(&moment(stepped_to, "a", 150)), stepped_to + 500);
+        }
+    }
+
+    #[test]
+    fn over_a_boot_the_clock_counts_unless_it_cannot_be_true() {
+        let timer = Timer { since: moment(1_000_000, "a", 50), wait: 600 };
+        for boot in [Some(Uptime { id: "b".to_owned(), seconds: 7 }), None] {
+            let now = |unix| Moment { unix, boot: boot.clone() };
+            assert_eq!(timer.due(&now(1_000_100)), 1_000_600);
+            assert!(timer.due(&now(1_009_000)) <= 1_009_000, "long over");
+            assert!(timer.due(&now(0)) <= 0, "a clock that was set back over a reboot must not silence it");
+        }
     }
 
     #[test]
@@ -107,8 +146,8 @@ mod tests {
 
     #[test]
     fn failures_back_off_and_stay_bounded() {
-        assert_eq!(version_check_retry(0, 1, 0), HOUR);
-        assert_eq!(version_check_retry(0, 99, 0), DAY);
+        assert_eq!(version_check_retry(1, 0), HOUR);
+        assert_eq!(version_check_retry(99, 0), DAY);
         assert!(delivery_retry(99, u64::MAX) <= 6 * HOUR + 60);
     }
 }

@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use nix::dir::Dir;
 use nix::errno::Errno;
@@ -21,6 +22,8 @@ use crate::error::Error;
 const STATE_FILE_BYTES: u64 = 1 << 20;
 /// Names of files being written; whatever bears one was left by a process that died.
 const TEMPORARY: &str = ".tmp-";
+/// How often a lock that another process holds is tried.
+const LOCK_POLL: Duration = Duration::from_millis(2);
 
 /// The directory that the host set aside for this library.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -186,6 +189,18 @@ impl Folder {
             Ok(lock) => Ok(Some(lock)),
             Err((_, Errno::EWOULDBLOCK)) => Ok(None),
             Err((_, error)) => Err(self.failed(name, &error.into())),
+        }
+    }
+
+    /// The lock of this name, or none while another process has held it for this long.
+    pub fn lock_within(&self, name: &str, patience: Duration) -> Result<Option<Flock<File>>, Error> {
+        let deadline = Instant::now() + patience;
+        loop {
+            // flock(2) has no timeout, and a signal to cut it short would be the host's.
+            match self.lock(name)? {
+                None if Instant::now() < deadline => std::thread::sleep(LOCK_POLL),
+                lock => return Ok(lock),
+            }
         }
     }
 

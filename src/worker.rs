@@ -77,13 +77,12 @@ fn run(core: &Core, waiter: &Waiter) {
 }
 
 /// Does what is due and says when the next thing will be.
-fn work(core: &Core) -> Option<i64> {
+pub fn work(core: &Core) -> Option<i64> {
     core.refresh_switches();
+    core.refresh_version();
     let is_due = |due: Option<i64>| due.is_some_and(|due| due <= core.now());
-    if is_due(core.version_check_due())
-        && let Err(error) = core.check_version(core.config().timeout)
-    {
-        core.log(priority::INFO, &format!("version check: {error}"));
+    if is_due(core.version_check_due()) {
+        core.make_scheduled_version_check();
     }
     if is_due(core.delivery_due()) {
         core.deliver_due();
@@ -91,5 +90,6 @@ fn work(core: &Core) -> Option<i64> {
     if is_due(core.report_due()) {
         core.make_scheduled_report();
     }
-    [core.version_check_due(), core.delivery_due(), core.report_due()].into_iter().flatten().min()
+    let next = [core.version_check_due(), core.version_expiry(), core.delivery_due(), core.report_due()];
+    next.into_iter().flatten().min()
 }

@@ -3,16 +3,18 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
-use data_encoding::{BASE32_DNSSEC, HEXLOWER};
+use data_encoding::HEXLOWER;
 use ondat_telemetry::config::Config;
 use ondat_telemetry::error::Error;
 use ondat_telemetry::memory::{LastReport, ReportMemory, Told, VersionMemory};
 use ondat_telemetry::schedule;
 use ondat_telemetry::state::{Entry, StateDir};
 use ondat_telemetry::switches::{Switch, Switches};
+use ondat_telemetry::sys::clock::{Clock, Moment, SystemClock};
 use ondat_telemetry::version::answer::{Answer, Judge};
+use ondat_telemetry::version::query::version_of;
 use ondat_telemetry::version::verdict::Verdict;
 use semver::Version;
 use serde::de::DeserializeOwned;
@@ -29,8 +31,7 @@ const END_OF_TIME: i64 = 253_402_300_799;
 
 /// Says it all.
 pub(crate) fn run(settings: &Settings, json: bool) -> Result<Output, Error> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let status = Status::read(settings, i64::try_from(now).unwrap_or(0))?;
+    let status = Status::read(settings, SystemClock::new().now())?;
     if json {
         return Ok(Output::json(&status.as_json()));
     }
@@ -42,7 +43,7 @@ pub(crate) fn run(settings: &Settings, json: bool) -> Result<Output, Error> {
 /// What there is to say.
 struct Status<'a> {
     config: &'a Config,
-    now: i64,
+    now: Moment,
     switches: Switches,
     cluster_id: Option<String>,
     node_id: Option<String>,
@@ -56,7 +57,6 @@ type Remembered<T> = Result<T, String>;
 
 /// What one version was told, and what that means today.
 struct ToldVersion {
-    label: String,
     version: Option<Version>,
     told: Told,
     /// The accepted answer; the text says why there is none.
@@ -64,18 +64,19 @@ struct ToldVersion {
 }
 
 impl<'a> Status<'a> {
-    fn read(settings: &'a Settings, now: i64) -> Result<Self, Error> {
+    fn read(settings: &'a Settings, now: Moment) -> Result<Self, Error> {
         let config = &settings.config;
         let dir = config.state_dir.as_ref();
         let told: Remembered<VersionMemory> = remembered(dir, "version.json")?;
         let reports: Remembered<ReportMemory> = remembered(dir, "report.json")?;
         let running = settings.has_version.then_some(&config.version);
         let told = told.map(|memory| {
-            let told = memory.told.into_iter().map(|(label, told)| {
-                let version = running.filter(|_| label == config.version_label).cloned().or_else(|| readable(&label));
-                ToldVersion { answer: judged(config, now, &label, version.as_ref(), &told), label, version, told }
+            let told = memory.told.into_iter().map(|told| {
+                let is_running = told.label == config.version_label;
+                let version = running.filter(|_| is_running).cloned().or_else(|| version_of(&told.label));
+                ToldVersion { answer: judged(config, now.unix, version.as_ref(), &told), version, told }
             });
-            told.filter(|told| running.is_none() || told.label == config.version_label).collect()
+            told.filter(|told| running.is_none() || told.told.label == config.version_label).collect()
         });
         let cluster_id = settings.has_cluster_id.then(|| HEXLOWER.encode(&config.cluster));
         let reports = reports.map(|memory| {
@@ -100,7 +101,7 @@ impl<'a> Status<'a> {
 
     /// Whether reports could be sealed now; none where no key set is configured.
     fn has_valid_key(&self) -> Option<bool> {
-        self.config.report_keys.as_ref().map(|keys| keys.current(self.now).is_some())
+        self.config.report_keys.as_ref().map(|keys| keys.current(self.now.unix).is_some())
     }
 
     fn as_json(&self) -> Value {
@@ -109,7 +110,7 @@ impl<'a> Status<'a> {
             let items: Vec<_> = entries
                 .iter()
                 .map(|entry| {
-                    json!({ "name": entry.name, "bytes": entry.bytes, "age_seconds": self.now - entry.modified })
+                    json!({ "name": entry.name, "bytes": entry.bytes, "age_seconds": self.now.unix - entry.modified })
                 })
                 .collect();
             let path = dir.map(|dir| dir.folder(name).path().display().to_string());
@@ -130,7 +131,7 @@ impl<'a> Status<'a> {
             "version_check": {
                 "zone": self.config.version_zone,
                 "keys": self.config.version_keys.len(),
-                "told": self.told.as_ref().ok().map(|told| told.iter().map(ToldVersion::as_json).collect::<Vec<_>>()),
+                "told": self.told.as_ref().ok().map(|told| told.iter().map(|told| told.as_json(&self.now)).collect::<Vec<_>>()),
                 "problem": self.told.as_ref().err(),
             },
             "daily_report": {
@@ -179,7 +180,7 @@ impl<'a> Status<'a> {
             let bytes: u64 = entries.iter().map(|entry| entry.bytes).sum();
             writeln!(out, "{name}\n  {}: {} items, {bytes} bytes", dir.folder(name).path().display(), entries.len())?;
             for entry in entries {
-                writeln!(out, "  {}  {} bytes, {} old", entry.name, entry.bytes, age(self.now - entry.modified))?;
+                writeln!(out, "  {}  {} bytes, {} old", entry.name, entry.bytes, age(self.now.unix - entry.modified))?;
             }
         }
         Ok(())
@@ -198,7 +199,7 @@ impl<'a> Status<'a> {
                 writeln!(out, "  last check     not known without a state directory")
             }
             Ok(told) if told.is_empty() => writeln!(out, "  last check     none"),
-            Ok(told) => told.iter().try_for_each(|told| told.write_text(out)),
+            Ok(told) => told.iter().try_for_each(|told| told.write_text(&self.now, out)),
         }
     }
 
@@ -229,17 +230,17 @@ impl<'a> Status<'a> {
 
 impl ToldVersion {
     fn name(&self) -> String {
-        self.version.as_ref().map_or_else(|| format!("with label {}", self.label), Version::to_string)
+        self.version.as_ref().map_or_else(|| format!("with label {}", self.told.label), Version::to_string)
     }
 
-    fn as_json(&self) -> Value {
+    fn as_json(&self, now: &Moment) -> Value {
         let answer = self.answer.as_ref().ok();
         json!({
             "version": self.version.as_ref().map(Version::to_string),
-            "label": self.label,
+            "label": self.told.label,
             "zone": self.told.zone,
             "checked_at": (self.told.checked_at > 0).then_some(self.told.checked_at),
-            "next_due": self.told.next_due,
+            "next_due": self.told.next.as_ref().map(|next| next.due(now)),
             "failures": self.told.failures,
             "latest": answer.map(|(answer, _)| answer.latest.to_string()),
             "verdict": answer.map_or(Verdict::Unknown, |(_, verdict)| *verdict),
@@ -249,7 +250,7 @@ impl ToldVersion {
         })
     }
 
-    fn write_text(&self, out: &mut String) -> std::fmt::Result {
+    fn write_text(&self, now: &Moment, out: &mut String) -> std::fmt::Result {
         writeln!(out, "  version {}", self.name())?;
         match &self.answer {
             Ok((answer, verdict)) => {
@@ -273,8 +274,8 @@ impl ToldVersion {
         if self.told.failures > 0 {
             writeln!(out, "    failures     {} since the last accepted answer", self.told.failures)?;
         }
-        match self.told.next_due {
-            Some(due) => writeln!(out, "    next check   {}", moment(due)),
+        match &self.told.next {
+            Some(next) => writeln!(out, "    next check   {}", moment(next.due(now))),
             None => writeln!(out, "    next check   when a daemon starts"),
         }
     }
@@ -286,29 +287,17 @@ fn remembered<T: DeserializeOwned + Default>(dir: Option<&StateDir>, name: &str)
     Ok(serde_json::from_slice(&bytes).map_err(|error| format!("{name} is damaged and counts as empty: {error}")))
 }
 
-/// The version that a label stands for; none where it is only a hash.
-fn readable(label: &str) -> Option<Version> {
-    Version::parse(&String::from_utf8(BASE32_DNSSEC.decode(label.as_bytes()).ok()?).ok()?).ok()
-}
-
 /// The remembered answer by the keys of today, as the library judges it when it starts.
-fn judged(
-    config: &Config,
-    now: i64,
-    label: &str,
-    version: Option<&Version>,
-    told: &Told,
-) -> Result<(Answer, Verdict), String> {
+fn judged(config: &Config, now: i64, version: Option<&Version>, told: &Told) -> Result<(Answer, Verdict), String> {
     if let Some(zone) = config.version_zone.as_ref().filter(|zone| **zone != told.zone && told.answer.is_some()) {
         return Err(format!("the last answer came from the zone {}, now {zone} is configured", told.zone));
     }
     let text = told.answer.as_ref().ok_or("no answer was accepted yet")?;
     let keys = &config.version_keys;
-    let judge = Judge { zone: &told.zone, version_label: label, keys, now: told.checked_at, newest_issued: 0 };
+    let judge = Judge { zone: &told.zone, version_label: &told.label, keys, now: told.checked_at, newest_issued: 0 };
     let accepted = judge.first_acceptable(&[text.clone().into_bytes()]).map_err(|error| error.to_string());
     let (answer, _) = accepted?;
-    let verdict = version.map_or(Verdict::Unknown, |version| Verdict::of(version, &answer));
-    let verdict = if verdict == Verdict::Current && answer.expires <= now { Verdict::Unknown } else { verdict };
+    let verdict = version.map_or(Verdict::Unknown, |version| Verdict::at(now, version, &answer));
     Ok((answer, verdict))
 }
 
@@ -337,12 +326,5 @@ mod tests {
         assert_eq!(date(20_781), "2026-11-24");
         assert_eq!(date(i64::MAX), "9999-12-31");
         assert_eq!(age(-5), "0s");
-    }
-
-    #[test]
-    fn a_label_is_read_back() {
-        let version: Version = "2.8.2-rc.1".parse().unwrap();
-        assert_eq!(readable(&ondat_telemetry::version::query::version_label(&version)), Some(version));
-        assert_eq!(readable("xabc"), None);
     }
 }

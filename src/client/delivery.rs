@@ -7,9 +7,10 @@ use crate::crash::delivery::{Sent, send_event};
 use crate::error::Error;
 use crate::memory::LastReport;
 use crate::report::delivery;
-use crate::schedule;
+use crate::schedule::{self, Timer};
 use crate::spool::{Claim, Spool};
 use crate::switches::Switch;
+use crate::sys::clock::Moment;
 use crate::transport::https::Request;
 
 /// What can wait for delivery.
@@ -20,10 +21,17 @@ pub(super) enum Queue {
 }
 
 /// When a queue is tried again.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Default)]
 pub(super) struct Pace {
     failures: u32,
-    pub(super) not_before: i64,
+    pause: Option<Timer>,
+}
+
+impl Pace {
+    /// Unix seconds; in the past where there is nothing to wait for.
+    fn not_before(&self, now: &Moment) -> i64 {
+        self.pause.as_ref().map_or(i64::MIN, |pause| pause.due(now))
+    }
 }
 
 /// The shortest pause between two tries of one queue, in seconds.
@@ -82,14 +90,14 @@ impl Core {
     pub fn delivery_due(&self) -> Option<i64> {
         let queues = [Queue::Crashes, Queue::Reports].into_iter();
         let waiting = queues.filter(|queue| self.waiting(*queue).is_ok_and(|names| !names.is_empty()));
-        waiting.map(|queue| self.pace(queue).not_before).min()
+        waiting.map(|queue| self.not_before(queue)).min()
     }
 
     /// Tries everything stored once, but for what has to wait.
     pub fn deliver_due(&self) {
         let deadline = Instant::now() + self.config.timeout.saturating_mul(4);
         for queue in [Queue::Crashes, Queue::Reports] {
-            if self.pace(queue).not_before > self.now() {
+            if self.not_before(queue) > self.now() {
                 continue;
             }
             match self.deliver_queue(queue, deadline) {
@@ -100,14 +108,20 @@ impl Core {
             }
             // Also where no server was asked, or another process is sending: nothing is retried without a pause.
             if self.waiting(queue).is_ok_and(|names| !names.is_empty()) {
-                let soonest = self.now() + SHORTEST_PAUSE;
-                self.change_pace(queue, |pace| pace.not_before = pace.not_before.max(soonest));
+                let now = self.moment();
+                self.change_pace(queue, |pace| {
+                    if pace.not_before(&now) < now.unix + SHORTEST_PAUSE {
+                        pace.pause = Some(Timer { since: now, wait: SHORTEST_PAUSE });
+                    }
+                });
             }
         }
     }
 
-    pub(super) fn pace(&self, queue: Queue) -> Pace {
-        lock(&self.pacing)[queue as usize]
+    /// When this queue may be tried again.
+    pub(super) fn not_before(&self, queue: Queue) -> i64 {
+        let now = self.moment();
+        lock(&self.pacing)[queue as usize].not_before(&now)
     }
 
     fn change_pace(&self, queue: Queue, change: impl FnOnce(&mut Pace)) {
@@ -174,9 +188,11 @@ impl Core {
 
     /// Notes a failure of this queue. Returns how many seconds it waits now.
     pub(super) fn slow_down(&self, queue: Queue, at_least: i64) -> i64 {
-        let failures = self.pace(queue).failures.saturating_add(1);
+        let since = self.moment();
+        let mut pacing = lock(&self.pacing);
+        let failures = pacing[queue as usize].failures.saturating_add(1);
         let wait = schedule::delivery_retry(failures, (self.surroundings.random)()).max(at_least);
-        lock(&self.pacing)[queue as usize] = Pace { failures, not_before: self.now() + wait };
+        pacing[queue as usize] = Pace { failures, pause: Some(Timer { since, wait }) };
         wait
     }
 
@@ -192,7 +208,7 @@ impl Core {
     fn deliver_crash(&self, claim: Claim<'_>, deadline: Instant) -> Result<(), Error> {
         let permit = self.switches.permit(Switch::CrashReports)?;
         let timeout = self.time_left(deadline)?;
-        let now = (self.surroundings.now)();
+        let now = UNIX_EPOCH + Duration::from_secs(u64::try_from(self.now()).unwrap_or(0));
         match send_event(&*self.surroundings.https, permit, self.dsn()?, claim, now, timeout) {
             Ok(Sent::Delivered) => {
                 self.change_pace(Queue::Crashes, |pace| *pace = Pace::default());

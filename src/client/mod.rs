@@ -19,16 +19,17 @@ use crate::crash::exit::Ending;
 use crate::crash::sentry;
 use crate::crash::watch::Watch;
 use crate::error::Error;
-use crate::memory::{ReportMemory, Told, VersionMemory};
+use crate::memory::{ReportMemory, VersionMemory};
 use crate::report::input;
+use crate::schedule::{self, Timer};
 use crate::spool::{self, Spool};
 use crate::switches::{Switch, Switches};
+use crate::sys::clock::{Clock, SystemClock};
 use crate::transport::dns::{Dns, ResolverDns};
 use crate::transport::https::{Https, UreqHttps};
-use crate::version::answer::Answer;
 use crate::version::query::canonical;
 use crate::version::verdict::Verdict;
-use crate::worker::Worker;
+use crate::worker::{self, Worker};
 
 pub use report::Report;
 
@@ -75,7 +76,7 @@ pub struct Surroundings {
     /// HTTPS.
     pub https: Box<dyn Https>,
     /// The time.
-    pub now: fn() -> SystemTime,
+    pub clock: Box<dyn Clock>,
     /// 64 random bits.
     pub random: fn() -> u64,
 }
@@ -86,7 +87,7 @@ impl Surroundings {
         Self {
             dns: Box::new(ResolverDns::new(config.nameservers.clone())),
             https: Box::new(UreqHttps::new(config.https.clone())),
-            now: SystemTime::now,
+            clock: Box::new(SystemClock::new()),
             random,
         }
     }
@@ -145,7 +146,9 @@ pub struct Core {
     surroundings: Surroundings,
     reports: Spool,
     crashes: Spool,
-    version: Mutex<VersionState>,
+    version: Mutex<version::Known>,
+    /// Held while what is known about versions is read from disk, changed and written.
+    version_turn: Mutex<()>,
     report_memory: Mutex<ReportMemory>,
     /// By [`delivery::Queue`].
     pacing: Mutex<[delivery::Pace; 2]>,
@@ -154,13 +157,6 @@ pub struct Core {
     is_closing: AtomicBool,
     pid: u32,
     started_at: i64,
-}
-
-#[derive(Default)]
-struct VersionState {
-    told: Told,
-    answer: Option<Answer>,
-    announced: Option<VersionInfo>,
 }
 
 impl Client {
@@ -177,31 +173,35 @@ impl Client {
         let switches = Switches::new(config.host_switches, config.objections.clone(), config.state_dir.clone());
         let mut complaints: Vec<String> =
             switches.complaint().into_iter().map(|why| format!("{why}: everything counts as off")).collect();
-        let mut known = VersionState::default();
+        let mut version_memory = VersionMemory::default();
         let mut report_memory = ReportMemory::default();
         if let Some(dir) = state_dir {
-            let (memory, damaged) = VersionMemory::load(dir)?;
+            let damaged;
+            (version_memory, damaged) = VersionMemory::load(dir)?;
             complaints.extend(damaged);
-            known.told = memory.told.get(&config.version_label).cloned().unwrap_or_default();
-            known.answer = version::remembered_answer(&config, &known.told);
             let damaged;
             (report_memory, damaged) = ReportMemory::load(dir)?;
             complaints.extend(damaged);
         }
-        let now = unix_seconds((surroundings.now)());
+        let started = surroundings.clock.now();
+        let started_at = started.unix;
+        let at_start = Timer { since: started, wait: schedule::version_check_at_start((surroundings.random)()) };
+        let (known, disbelieved) = version::Known::recall(&config, &version_memory, at_start);
+        complaints.extend(disbelieved);
         let core = Core {
             reports: Spool::new(state_dir, "spool/reports", spool::REPORTS),
             crashes: Spool::new(state_dir, "spool/crashes", spool::CRASHES),
             switches,
             surroundings,
             version: Mutex::new(known),
+            version_turn: Mutex::default(),
             report_memory: Mutex::new(report_memory),
             pacing: Mutex::default(),
             watch: Mutex::default(),
             callbacks: Mutex::new(Some(Arc::new(std::mem::take(&mut config.callbacks)))),
             is_closing: AtomicBool::new(false),
             pid: std::process::id(),
-            started_at: now,
+            started_at,
             config,
         };
         if core.config.state_dir.is_none() {
@@ -211,8 +211,7 @@ impl Client {
             core.log(priority::WARNING, &complaint);
         }
         core.purge_what_is_off();
-        let announced = core.version_info();
-        lock(&core.version).announced = Some(announced);
+        core.hold_announced();
         Ok(Self { core: Arc::new(core), worker: Mutex::default() })
     }
 
@@ -225,6 +224,13 @@ impl Client {
         }
         *worker = Some(Worker::start(Arc::clone(&self.core))?);
         Ok(())
+    }
+
+    /// Does what is due, as the schedule's thread does it, and says when the next thing will be, in Unix seconds: for who
+    /// keeps a schedule of his own instead of [`start`](Self::start).
+    pub fn work(&self) -> Result<Option<i64>, Error> {
+        self.core.may_block()?;
+        Ok(worker::work(&self.core))
     }
 
     /// Delivers what is stored for at most this long, stops and lets go of everything. A worker that the network holds
@@ -398,7 +404,7 @@ impl Core {
 
     /// The time in Unix seconds.
     pub fn now(&self) -> i64 {
-        unix_seconds((self.surroundings.now)())
+        self.moment().unix
     }
 
     /// Whether `close` has begun.
@@ -462,10 +468,6 @@ impl Core {
             }
         }
     }
-}
-
-fn unix_seconds(time: SystemTime) -> i64 {
-    i64::try_from(time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()).unwrap_or(i64::MAX)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -191,7 +191,7 @@ impl Core {
         // One draw a process and a day: the due time must not move while it is waited for.
         let random = u64::from(self.pid).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 7;
         let due = schedule::next_report(self.now(), self.started_at, self.config.slot, last, random);
-        Some(due.max(self.pace(Queue::Reports).not_before))
+        Some(due.max(self.not_before(Queue::Reports)))
     }
 }
 

@@ -4,31 +4,167 @@ use std::time::Duration;
 
 use super::{Core, VersionInfo, in_callback, lock, priority};
 use crate::config::Config;
-use crate::error::Error;
+use crate::error::{Error, Status};
 use crate::memory::{Told, VersionMemory};
-use crate::schedule;
-use crate::switches::Switch;
+use crate::schedule::{self, Timer};
+use crate::state::StateDir;
+use crate::switches::{Permit, Switch};
+use crate::sys::clock::Moment;
 use crate::version::answer::{Answer, Judge};
 use crate::version::query::Query;
 use crate::version::verdict::Verdict;
 
+/// What a client knows about versions.
+#[derive(Default)]
+pub(super) struct Known {
+    told: Told,
+    /// The answer in `told`, read and found acceptable.
+    answer: Option<Answer>,
+    /// When the newest answer of the zone to any version was issued: an older one is a replay.
+    newest_issued: i64,
+    announced: Option<VersionInfo>,
+    /// The wait of every process at its start.
+    at_start: Option<Timer>,
+    /// How the last scheduled check failed, until one succeeds.
+    failure: Option<Status>,
+    /// Whether the state directory knows less than `told`.
+    is_unsaved: bool,
+}
+
+impl Known {
+    /// What is remembered, and why it is not believed where it is not.
+    pub(super) fn recall(config: &Config, memory: &VersionMemory, at_start: Timer) -> (Self, Option<String>) {
+        let mut known = Self { at_start: Some(at_start), ..Self::default() };
+        known.told.label.clone_from(&config.version_label);
+        known.told.zone = config.version_zone.clone().unwrap_or_default();
+        let complaint = known.take(config, memory);
+        (known, complaint)
+    }
+
+    /// Takes what this or another process has remembered. The verdict known here is not lost by it.
+    fn take(&mut self, config: &Config, memory: &VersionMemory) -> Option<String> {
+        let zone = config.version_zone.as_deref()?;
+        let mut complaint = None;
+        for told in memory.told.iter().filter(|told| told.zone == zone) {
+            let is_own = told.label == self.told.label;
+            let answer = told.answer.as_ref().map(|text| remembered_answer(config, zone, told, text));
+            if is_own {
+                self.told.next.clone_from(&told.next);
+                self.told.failures = told.failures;
+            }
+            match answer {
+                Some(Ok(answer)) => {
+                    self.newest_issued = self.newest_issued.max(answer.issued);
+                    // Not by the time of the check: clocks are set back, what the vendor issued is not.
+                    if is_own && self.answer.as_ref().is_none_or(|known| known.issued <= answer.issued) {
+                        self.told = told.clone();
+                        self.answer = Some(answer);
+                    }
+                }
+                Some(Err(why)) if is_own && self.answer.is_none() => {
+                    // Asked anew when the process has started, and forgotten with that.
+                    self.told.next = None;
+                    complaint = Some(format!("what is remembered of the version check does not count: {why}"));
+                }
+                _ => {}
+            }
+        }
+        complaint
+    }
+
+    fn info(&self, config: &Config, now: i64) -> VersionInfo {
+        let running = config.version_text.clone();
+        let Some(answer) = &self.answer else { return VersionInfo { running, ..VersionInfo::default() } };
+        VersionInfo {
+            running,
+            latest: Some(answer.latest.to_string()),
+            advisory: answer.advisory.clone(),
+            verdict: Verdict::at(now, &config.version, answer),
+            authenticated: answer.authenticated,
+            checked_at: self.told.checked_at,
+        }
+    }
+}
+
+/// The answer of an earlier run, judged anew by the keys of today at the time when it came.
+fn remembered_answer(config: &Config, zone: &str, told: &Told, text: &str) -> Result<Answer, Error> {
+    let judge =
+        Judge { zone, version_label: &told.label, keys: &config.version_keys, now: told.checked_at, newest_issued: 0 };
+    judge.first_acceptable(&[text.as_bytes().to_vec()]).map(|(answer, _)| answer)
+}
+
+/// What is remembered by all processes, and what is to be said about the file. One that cannot be read counts as empty:
+/// that is said by whoever cannot write it either.
+fn read_memory(dir: &StateDir) -> (VersionMemory, Option<String>) {
+    VersionMemory::load(dir).unwrap_or_default()
+}
+
 impl Core {
-    /// Asks the zone and remembers the answer.
+    /// Asks the zone now and remembers the answer.
     pub fn check_version(&self, timeout: Duration) -> Result<VersionInfo, Error> {
+        let (zone, permit) = self.may_ask()?;
+        self.update_known(|known| self.note_asking(&mut known.told));
+        self.ask(zone, permit, timeout)
+    }
+
+    /// Asks, if it is still due, and says in the log how it went where that has changed.
+    pub fn make_scheduled_version_check(&self) {
+        let asked = self.may_ask().and_then(|(zone, permit)| {
+            let is_ours = self.update_known(|known| {
+                let now = self.moment();
+                // Another process on the state directory may have asked meanwhile.
+                let is_due = known.told.next.as_ref().is_none_or(|next| next.due(&now) <= now.unix);
+                if is_due {
+                    self.note_asking(&mut known.told);
+                }
+                is_due
+            });
+            if is_ours {
+                self.ask(zone, permit, self.config.timeout).map(drop)?
+            };
+            Ok(is_ours)
+        });
+        self.announce_version();
+        if matches!(asked, Ok(false) | Err(Error::Disabled(_))) {
+            return;
+        }
+        let failure = asked.as_ref().err().map(Error::status);
+        let before = std::mem::replace(&mut lock(&self.version).failure, failure);
+        match asked {
+            Err(error) => {
+                let priority = match error {
+                    _ if before == failure => priority::DEBUG,
+                    Error::Untrusted(_) => priority::WARNING,
+                    _ => priority::INFO,
+                };
+                self.log(priority, &format!("version check: {error}; it is tried again, later and later"));
+            }
+            Ok(_) if before.is_some() => self.log(priority::INFO, "version check: answered again"),
+            Ok(_) => {}
+        }
+    }
+
+    fn may_ask(&self) -> Result<(&str, Permit), Error> {
         let zone = self.config.version_zone.as_deref();
         let zone =
             zone.ok_or_else(|| Error::InvalidConfig("version_zone is not set: there is nobody to ask".to_owned()))?;
-        let permit = self.switches.permit(Switch::VersionCheck)?;
-        let now = self.now();
-        self.note_version(now, |told| {
-            // Noted before asking, so that a process that dies while asking does not ask again at once.
-            told.failures += 1;
-            told.next_due = Some(schedule::version_check_retry(now, told.failures, (self.surroundings.random)()));
-        });
+        Ok((zone, self.switches.permit(Switch::VersionCheck)?))
+    }
+
+    /// Noted before asking, so that a process that dies while asking does not ask again at once, and counted as a
+    /// failure until it is none.
+    fn note_asking(&self, told: &mut Told) {
+        told.failures = told.failures.saturating_add(1);
+        let wait = schedule::version_check_retry(told.failures, (self.surroundings.random)());
+        told.next = Some(Timer { since: self.moment(), wait });
+    }
+
+    fn ask(&self, zone: &str, permit: Permit, timeout: Duration) -> Result<VersionInfo, Error> {
+        let asked_at = self.moment();
         let query = Query {
             cluster: self.config.cluster,
             node: self.config.node,
-            day: u16::try_from(schedule::day(now)).unwrap_or(0),
+            day: u16::try_from(schedule::day(asked_at.unix)).unwrap_or(0),
             version: self.config.version_label.clone(),
         };
         let name = match &self.config.version_seal_key {
@@ -38,79 +174,100 @@ impl Core {
             }
         };
         let texts = self.surroundings.dns.txt(permit, &name, timeout)?;
-        let newest_issued = lock(&self.version).answer.as_ref().map_or(0, |answer| answer.issued);
-        let judge = Judge { now: self.now(), newest_issued, ..self.judge(zone) };
+        let judge = Judge {
+            zone,
+            version_label: &self.config.version_label,
+            keys: &self.config.version_keys,
+            now: self.now(),
+            newest_issued: lock(&self.version).newest_issued,
+        };
         let (answer, text) = judge.first_acceptable(&texts)?;
-        lock(&self.version).answer = Some(answer);
-        self.note_version(now, |told| {
-            *told = Told {
-                zone: zone.to_owned(),
-                answer: Some(text),
-                checked_at: now,
-                next_due: Some(schedule::next_version_check(now, self.config.slot)),
-                failures: 0,
-            };
+        self.update_known(|known| {
+            known.told.answer = Some(text);
+            known.told.checked_at = asked_at.unix;
+            known.told.failures = 0;
+            let wait = schedule::next_version_check(asked_at.unix, self.config.slot);
+            known.told.next = Some(Timer { since: asked_at, wait });
+            known.newest_issued = known.newest_issued.max(answer.issued);
+            known.answer = Some(answer);
         });
         self.announce_version();
         Ok(self.version_info())
     }
 
-    fn judge<'a>(&'a self, zone: &'a str) -> Judge<'a> {
-        judge(&self.config, zone)
+    /// Changes what is known, and what is remembered of it. `change` sees what other processes have written.
+    fn update_known<T>(&self, change: impl FnOnce(&mut Known) -> T) -> T {
+        let turn = lock(&self.version_turn);
+        let Some(dir) = &self.config.state_dir else { return change(&mut lock(&self.version)) };
+        let locked = VersionMemory::lock(dir);
+        let (mut memory, damaged) = read_memory(dir);
+        let (outcome, told) = {
+            // Not held while the disk is used: latest_version must not wait for that.
+            let mut known = lock(&self.version);
+            if !known.is_unsaved {
+                known.take(&self.config, &memory);
+            }
+            let outcome = change(&mut known);
+            (outcome, known.told.clone())
+        };
+        memory.remember(told);
+        let stored = memory.store(dir);
+        drop(locked);
+        lock(&self.version).is_unsaved = stored.is_err();
+        drop(turn);
+        if let Some(damaged) = damaged {
+            self.log(priority::WARNING, &damaged);
+        }
+        if let Err(error) = stored {
+            let line = format!("the version check is not remembered, a restart will ask again: {error}");
+            self.log(priority::WARNING, &line);
+        }
+        outcome
     }
 
-    /// Changes what is remembered, in memory and on disk, where other versions' entries stay.
-    fn note_version(&self, now: i64, change: impl FnOnce(&mut Told)) {
-        let mut version = lock(&self.version);
-        change(&mut version.told);
-        let Some(dir) = &self.config.state_dir else { return };
-        let stored = VersionMemory::load(dir).and_then(|(mut memory, _)| {
-            memory.told.insert(self.config.version_label.clone(), version.told.clone());
-            memory.store(dir)
-        });
-        drop(version);
-        if let Err(error) = stored {
-            self.log(priority::WARNING, &format!("the version check of {now} is not remembered: {error}"));
+    /// Follows what other processes on the state directory have learnt, and time, by which an answer expires.
+    pub fn refresh_version(&self) {
+        if let Some(dir) = self.config.state_dir.as_ref().filter(|_| self.config.version_zone.is_some()) {
+            let turn = lock(&self.version_turn);
+            let (memory, damaged) = read_memory(dir);
+            {
+                let mut known = lock(&self.version);
+                if !known.is_unsaved {
+                    known.take(&self.config, &memory);
+                }
+            }
+            drop(turn);
+            if let Some(damaged) = damaged {
+                self.log(priority::WARNING, &damaged);
+            }
         }
+        self.announce_version();
     }
 
     pub(super) fn version_info(&self) -> VersionInfo {
-        let version = lock(&self.version);
-        let running = self.config.version_text.clone();
-        let Some(answer) = &version.answer else { return VersionInfo { running, ..VersionInfo::default() } };
-        let mut verdict = Verdict::of(&self.config.version, answer);
-        if verdict == Verdict::Current && answer.expires <= self.now() {
-            verdict = Verdict::Unknown;
-        }
-        VersionInfo {
-            running,
-            latest: Some(answer.latest.to_string()),
-            advisory: answer.advisory.clone(),
-            verdict,
-            authenticated: answer.authenticated,
-            checked_at: version.told.checked_at,
-        }
+        lock(&self.version).info(&self.config, self.now())
     }
 
+    /// Tells log and callback what has changed, if anything has.
     fn announce_version(&self) {
-        let info = self.version_info();
-        let before = lock(&self.version).announced.replace(info.clone());
-        let is_news = before.is_none_or(|before| (before.verdict, &before.latest) != (info.verdict, &info.latest));
-        if !is_news {
-            self.log(priority::DEBUG, "version check: nothing new");
-            return;
-        }
+        let info = {
+            let mut known = lock(&self.version);
+            let info = known.info(&self.config, self.now());
+            let news = |info: &VersionInfo| (info.verdict, info.latest.clone(), info.advisory.clone());
+            if known.announced.as_ref().is_some_and(|before| news(before) == news(&info)) {
+                return;
+            }
+            known.announced = Some(info.clone());
+            info
+        };
         let advisory = info.advisory.as_deref().map(|advisory| format!(", advisory {advisory}")).unwrap_or_default();
         let latest = info.latest.as_deref().unwrap_or("unknown");
+        let (running, verdict) = (&info.running, info.verdict.as_str());
         let line = match info.verdict {
             Verdict::Unknown | Verdict::Current => {
-                format!("version {} is running, the latest is {latest}: {}", info.running, info.verdict.as_str())
+                format!("version {running} is running, the latest is {latest}: {verdict}{advisory}")
             }
-            _ => format!(
-                "a newer version is available: {latest}, running {}: {}{advisory}",
-                info.running,
-                info.verdict.as_str()
-            ),
+            _ => format!("a newer version is available: {latest}, running {running}: {verdict}{advisory}"),
         };
         self.log(priority::NOTICE, &line);
         let callbacks = self.callbacks();
@@ -119,29 +276,31 @@ impl Core {
         }
     }
 
+    /// What is known now counts as told: only what changes from here on is announced.
+    pub(super) fn hold_announced(&self) {
+        let mut known = lock(&self.version);
+        known.announced = Some(known.info(&self.config, self.now()));
+    }
+
     /// When the version check is due; none while nobody can be asked.
     pub fn version_check_due(&self) -> Option<i64> {
         if self.config.version_zone.is_none() || !self.switches.is_on(Switch::VersionCheck) {
             return None;
         }
-        let mut version = lock(&self.version);
-        let due = version.told.next_due;
-        // The first one of this process is drawn once and kept in memory.
-        let drawn = schedule::first_version_check(self.now(), due, (self.surroundings.random)());
-        let due = due.filter(|due| *due <= drawn).unwrap_or(drawn);
-        version.told.next_due = Some(due);
-        Some(due)
+        let now = self.moment();
+        let known = lock(&self.version);
+        let due = |timer: &Option<Timer>| timer.as_ref().map(|timer| timer.due(&now));
+        due(&known.at_start).max(due(&known.told.next)).or(Some(now.unix))
     }
-}
 
-fn judge<'a>(config: &'a Config, zone: &'a str) -> Judge<'a> {
-    Judge { zone, version_label: &config.version_label, keys: &config.version_keys, now: 0, newest_issued: 0 }
-}
+    /// When the known verdict will change by itself: "current" holds until the answer expires.
+    pub fn version_expiry(&self) -> Option<i64> {
+        let known = lock(&self.version);
+        let is_current = known.announced.as_ref().is_some_and(|info| info.verdict == Verdict::Current);
+        known.answer.as_ref().filter(|_| is_current).map(|answer| answer.expires)
+    }
 
-/// The answer of an earlier run, judged anew by the keys of today at the time when it came.
-pub(super) fn remembered_answer(config: &Config, told: &Told) -> Option<Answer> {
-    let zone = config.version_zone.as_deref().filter(|zone| *zone == told.zone)?;
-    let text = told.answer.as_ref()?.clone().into_bytes();
-    let judge = Judge { now: told.checked_at, ..judge(config, zone) };
-    judge.first_acceptable(&[text]).ok().map(|(answer, _)| answer)
+    pub(super) fn moment(&self) -> Moment {
+        self.surroundings.clock.now()
+    }
 }

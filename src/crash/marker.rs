@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::record::{Kind, RECORD_BYTES, Record};
 use crate::error::Error;
 use crate::state::{Folder, StateDir};
+use crate::sys::clock::boot_id;
 
 const FOLDER: &str = "run";
 
@@ -109,8 +110,4 @@ fn parse(bytes: &[u8], boot: &str) -> Option<Leftover> {
     let mut records = bytes[end + 1..].chunks(RECORD_BYTES).filter_map(Record::from_bytes);
     let record = records.rfind(|record| record.kind == Kind::Crash);
     Some(Leftover { component, version: head.version, record })
-}
-
-fn boot_id() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
 }

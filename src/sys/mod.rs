@@ -1,6 +1,7 @@
 //! System calls, thin: each with its fallback, none with a policy.
 
 pub mod altstack;
+pub mod clock;
 pub mod library;
 pub mod pidfd;
 pub mod procfs;

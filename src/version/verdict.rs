@@ -37,8 +37,17 @@ impl Verdict {
         }
     }
 
+    /// What an answer means at this time, in Unix seconds. That a version is the latest holds until the answer expires;
+    /// that there is a newer one holds for ever.
+    pub fn at(now: i64, running: &Version, answer: &Answer) -> Self {
+        match Self::of(running, answer) {
+            Self::Current if answer.expires <= now => Self::Unknown,
+            verdict => verdict,
+        }
+    }
+
     /// The verdict of an answer on a running version.
-    pub fn of(running: &Version, answer: &Answer) -> Self {
+    fn of(running: &Version, answer: &Answer) -> Self {
         if is_development_build(running) {
             return Self::Unknown;
         }
@@ -68,8 +77,8 @@ pub fn is_development_build(version: &Version) -> bool {
 mod tests {
     use super::*;
 
-    fn verdict(running: &str, recommended: Option<&str>, required: Option<&str>, status: Option<u8>) -> Verdict {
-        let answer = Answer {
+    fn answer(recommended: Option<&str>, required: Option<&str>, status: Option<u8>) -> Answer {
+        Answer {
             latest: "2.9.0".parse().unwrap(),
             recommended: recommended.map(|v| v.parse().unwrap()),
             required: required.map(|v| v.parse().unwrap()),
@@ -78,8 +87,11 @@ mod tests {
             issued: 0,
             expires: 1,
             authenticated: true,
-        };
-        Verdict::of(&running.parse().unwrap(), &answer)
+        }
+    }
+
+    fn verdict(running: &str, recommended: Option<&str>, required: Option<&str>, status: Option<u8>) -> Verdict {
+        Verdict::of(&running.parse().unwrap(), &answer(recommended, required, status))
     }
 
     #[test]
@@ -89,6 +101,15 @@ mod tests {
         assert_eq!(verdict("2.10.0", None, None, None), Verdict::Current);
         assert_eq!(verdict("2.9.0-rc.1", None, None, None), Verdict::Outdated);
         assert_eq!(verdict("2.8.2", None, None, None), Verdict::Outdated);
+    }
+
+    #[test]
+    fn current_holds_until_the_answer_expires() {
+        let answer = answer(Some("2.8.3"), None, None);
+        let at = |now, running: &str| Verdict::at(now, &running.parse().unwrap(), &answer);
+        assert_eq!((at(0, "2.9.0"), at(1, "2.9.0")), (Verdict::Current, Verdict::Unknown));
+        assert_eq!((at(0, "2.8.3"), at(1, "2.8.3")), (Verdict::Outdated, Verdict::Outdated));
+        assert_eq!((at(0, "2.8.2"), at(1, "2.8.2")), (Verdict::UpgradeRecommended, Verdict::UpgradeRecommended));
     }
 
     #[test]

@@ -1,0 +1,541 @@
+//! When a client asks, what it remembers, and what it says about it: with clocks and a DNS of the test's own.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use data_encoding::{BASE64, BASE64URL_NOPAD};
+use ed25519_dalek::{Signer, SigningKey};
+use ondat_telemetry::client::{Client, Surroundings, VersionInfo};
+use ondat_telemetry::config::{ConfigBuilder, Setting};
+use ondat_telemetry::error::Error;
+use ondat_telemetry::switches::Permit;
+use ondat_telemetry::sys::clock::{Clock, Moment, Uptime};
+use ondat_telemetry::transport::dns::Dns;
+use ondat_telemetry::transport::https::{Https, Request, Response};
+use ondat_telemetry::version::answer::{key_id, signed_message};
+use ondat_telemetry::version::verdict::Verdict;
+
+const ZONE: &str = "latest.example.com";
+const HOUR: i64 = 3_600;
+const DAY: i64 = 24 * HOUR;
+/// 2026-11-24T00:00:00Z.
+const START: i64 = 1_795_478_400;
+
+/// The machine: what is true, and what its clock says.
+#[derive(Clone)]
+struct Machine(Arc<Mutex<State>>);
+
+struct State {
+    /// Seconds that have really passed since the test began.
+    elapsed: i64,
+    /// What the clock shows more than that.
+    clock: i64,
+    /// Number and begin of this boot.
+    boot: (u32, i64),
+}
+
+impl Machine {
+    fn new() -> Self {
+        Self(Arc::new(Mutex::new(State { elapsed: 0, clock: START, boot: (1, -1_000) })))
+    }
+
+    fn elapsed(&self) -> i64 {
+        self.0.lock().unwrap().elapsed
+    }
+
+    fn unix(&self) -> i64 {
+        self.now().unix
+    }
+
+    fn pass(&self, seconds: i64) {
+        self.0.lock().unwrap().elapsed += seconds;
+    }
+
+    fn set_clock_by(&self, seconds: i64) {
+        self.0.lock().unwrap().clock += seconds;
+    }
+
+    fn reboot(&self) {
+        let mut state = self.0.lock().unwrap();
+        state.boot = (state.boot.0 + 1, state.elapsed);
+    }
+}
+
+impl Clock for Machine {
+    fn now(&self) -> Moment {
+        let state = self.0.lock().unwrap();
+        let uptime = Uptime { id: format!("boot {}", state.boot.0), seconds: state.elapsed - state.boot.1 };
+        Moment { unix: state.clock + state.elapsed, boot: Some(uptime) }
+    }
+}
+
+/// The version zone. It notes when it was asked.
+#[derive(Clone)]
+struct Zone {
+    machine: Machine,
+    says: Arc<Mutex<Vec<String>>>,
+    asked: Arc<Mutex<Vec<i64>>>,
+}
+
+impl Zone {
+    fn new(machine: &Machine) -> Self {
+        Self { machine: machine.clone(), says: Arc::default(), asked: Arc::default() }
+    }
+
+    /// From now on the zone has this to say about versions, signed now and good for so many days.
+    fn publish(&self, about: &str, days: i64) {
+        let now = self.machine.unix();
+        *self.says.lock().unwrap() = vec![signed(&format!("o1 v=* {about} t={now} e={}", now + days * DAY))];
+    }
+
+    fn be_silent(&self) {
+        self.says.lock().unwrap().clear();
+    }
+
+    /// The seconds, really passed, at which it was asked.
+    fn asked(&self) -> Vec<i64> {
+        self.asked.lock().unwrap().clone()
+    }
+}
+
+impl Dns for Zone {
+    fn txt(&self, _: Permit, name: &str, _: Duration) -> Result<Vec<Vec<u8>>, Error> {
+        assert!(name.ends_with(&format!(".o1.{ZONE}.")), "{name}");
+        self.asked.lock().unwrap().push(self.machine.elapsed());
+        let says = self.says.lock().unwrap().clone();
+        if says.is_empty() {
+            return Err(Error::TimedOut("nobody answers".to_owned()));
+        }
+        Ok(says.into_iter().map(String::into_bytes).collect())
+    }
+}
+
+struct NoHttps;
+
+impl Https for NoHttps {
+    fn send(&self, _: Permit, request: &Request<'_>) -> Result<Response, Error> {
+        panic!("{} was asked: no report and no crash is in these tests", request.url);
+    }
+}
+
+fn key() -> SigningKey {
+    SigningKey::from_bytes(&[7; 32])
+}
+
+fn signed(text: &str) -> String {
+    let covered = format!("{text} k={}", key_id(&key().verifying_key().to_bytes()));
+    let signature = key().sign(&signed_message(ZONE, &covered));
+    format!("{covered} g={}", BASE64URL_NOPAD.encode(&signature.to_bytes()))
+}
+
+/// A folder that is gone when the test is over.
+struct StateDir(PathBuf);
+
+impl StateDir {
+    fn new() -> Self {
+        use std::os::unix::fs::DirBuilderExt;
+        static COUNTER: AtomicU32 = AtomicU32::new(0);
+        let name =
+            format!("ondat-telemetry-version-{}-{}", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(name);
+        std::fs::DirBuilder::new().mode(0o700).create(&path).unwrap();
+        Self(path)
+    }
+
+    fn file(&self) -> PathBuf {
+        self.0.join("version.json")
+    }
+}
+
+impl Drop for StateDir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// What a host was told.
+#[derive(Clone, Default)]
+struct Host {
+    log: Arc<Mutex<Vec<(i32, String)>>>,
+    news: Arc<Mutex<Vec<VersionInfo>>>,
+}
+
+impl Host {
+    /// A process that starts.
+    fn start(&self, machine: &Machine, zone: &Zone, dir: Option<&StateDir>) -> Client {
+        self.start_as("2.8.1", machine, zone, dir, &key())
+    }
+
+    fn start_as(
+        &self,
+        version: &str,
+        machine: &Machine,
+        zone: &Zone,
+        dir: Option<&StateDir>,
+        key: &SigningKey,
+    ) -> Client {
+        let mut builder = ConfigBuilder::new();
+        builder.set(Setting::Component, "test");
+        builder.set(Setting::Version, version);
+        builder.set(Setting::ClusterId, "cluster");
+        builder.set(Setting::NodeId, "node");
+        builder.set(Setting::VersionZone, ZONE);
+        builder.set(Setting::VersionKey, &BASE64.encode(&key.verifying_key().to_bytes()));
+        if let Some(dir) = dir {
+            builder.set(Setting::StateDir, dir.0.to_str().unwrap());
+        }
+        let (log, news) = (Arc::clone(&self.log), Arc::clone(&self.news));
+        builder.set_log(7, Arc::new(move |priority, line| log.lock().unwrap().push((priority, line.to_owned()))));
+        builder.set_on_version(Arc::new(move |info| news.lock().unwrap().push(info.clone())));
+        let surroundings = Surroundings {
+            dns: Box::new(zone.clone()),
+            https: Box::new(NoHttps),
+            clock: Box::new(machine.clone()),
+            random: pseudo_random,
+        };
+        Client::with_surroundings(builder.build().unwrap(), surroundings).unwrap()
+    }
+
+    /// The lines of this priority so far, which are forgotten with that.
+    fn lines(&self, priority: i32) -> Vec<String> {
+        let lines = std::mem::take(&mut *self.log.lock().unwrap());
+        lines.into_iter().filter(|(of, _)| *of == priority).map(|(_, line)| line).collect()
+    }
+
+    fn news(&self) -> Vec<VersionInfo> {
+        std::mem::take(&mut *self.news.lock().unwrap())
+    }
+}
+
+const WARNING: i32 = 4;
+const NOTICE: i32 = 5;
+const INFO: i32 = 6;
+
+/// SplitMix64: the same numbers in every run.
+fn pseudo_random() -> u64 {
+    static STATE: AtomicU64 = AtomicU64::new(1);
+    let mut z = STATE.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed).wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+fn draw(bound: i64) -> i64 {
+    i64::try_from(pseudo_random() % bound.unsigned_abs()).unwrap()
+}
+
+/// Lets the process live for so long, waking it when it wanted to be woken.
+fn live(client: &Client, machine: &Machine, seconds: i64) {
+    let end = machine.elapsed() + seconds;
+    let mut wakes = 0;
+    loop {
+        let next = client.work().unwrap();
+        let left = end - machine.elapsed();
+        let wait = next.map_or(left, |next| next - machine.unix());
+        if wait >= left {
+            machine.pass(left);
+            return;
+        }
+        machine.pass(wait.max(0));
+        wakes += 1;
+        assert!(wakes < 10 + seconds / 600, "it does not come to rest: it wants to be woken in {wait} s");
+    }
+}
+
+fn gaps(asked: &[i64]) -> Vec<i64> {
+    asked.windows(2).map(|pair| pair[1] - pair[0]).collect()
+}
+
+#[test]
+fn it_asks_within_a_minute_and_then_in_its_slot() {
+    let (machine, host) = (Machine::new(), Host::default());
+    let zone = Zone::new(&machine);
+    zone.publish("l=2.8.1", 365);
+    live(&host.start(&machine, &zone, None), &machine, 30 * DAY);
+    let asked = zone.asked();
+    assert!(asked[0] <= 60, "{asked:?}");
+    let gaps = gaps(&asked);
+    assert!((DAY / 2..=DAY * 3 / 2).contains(&gaps[0]), "{asked:?}");
+    assert!(gaps[1..].iter().all(|gap| *gap == DAY), "{asked:?}");
+    assert!((29..=31).contains(&asked.len()), "{asked:?}");
+}
+
+#[test]
+fn a_crash_loop_of_a_hundred_restarts_asks_once() {
+    for answers in [true, false] {
+        let (machine, host, dir) = (Machine::new(), Host::default(), StateDir::new());
+        let zone = Zone::new(&machine);
+        if answers {
+            zone.publish("l=2.9.0", 30);
+        }
+        for _ in 0..100 {
+            live(&host.start(&machine, &zone, Some(&dir)), &machine, 30);
+        }
+        assert_eq!(zone.asked().len(), 1, "answers: {answers}, at {:?}", zone.asked());
+    }
+}
+
+#[test]
+fn processes_on_one_state_directory_ask_once_a_day_and_all_know() {
+    let (machine, dir) = (Machine::new(), StateDir::new());
+    let zone = Zone::new(&machine);
+    zone.publish("l=2.9.0 a=ODT-1", 30);
+    let hosts: Vec<Host> = (0..5).map(|_| Host::default()).collect();
+    let clients: Vec<Client> = hosts.iter().map(|host| host.start(&machine, &zone, Some(&dir))).collect();
+    for _ in 0..3 * DAY / 300 {
+        for client in &clients {
+            client.work().unwrap();
+        }
+        machine.pass(300);
+    }
+    let asked = zone.asked();
+    assert!((3..=4).contains(&asked.len()), "{asked:?}");
+    for (host, client) in hosts.iter().zip(&clients) {
+        assert_eq!(client.latest_version().verdict, Verdict::Outdated);
+        assert_eq!(host.lines(NOTICE).len(), 1, "each process says it once");
+        assert_eq!(host.news().len(), 1);
+    }
+}
+
+#[test]
+fn failures_back_off_to_a_day_and_are_said_once() {
+    let (machine, host) = (Machine::new(), Host::default());
+    let zone = Zone::new(&machine);
+    let client = host.start(&machine, &zone, None);
+    live(&client, &machine, 12 * DAY);
+    let gaps = gaps(&zone.asked());
+    for (gap, hours) in gaps.iter().zip([1, 2, 4, 8, 16, 24, 24]) {
+        assert!((hours * HOUR..=hours * HOUR * 5 / 4).contains(gap), "{gaps:?}");
+    }
+    assert!(gaps.len() >= 12, "{gaps:?}");
+    let lines: Vec<String> = host.lines(INFO).into_iter().filter(|line| line.contains("version check")).collect();
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(lines[0].contains("nobody answers"), "{lines:?}");
+    assert_eq!(host.news(), []);
+
+    zone.publish("l=2.8.1", 30);
+    live(&client, &machine, 2 * DAY);
+    assert_eq!(host.lines(INFO), ["version check: answered again"]);
+    zone.publish("nonsense", 30);
+    live(&client, &machine, 5 * DAY);
+    let lines = host.lines(WARNING);
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(lines[0].contains("not accepted"), "{lines:?}");
+}
+
+#[test]
+fn a_clock_that_is_set_by_days_neither_silences_it_nor_makes_it_ask_twice() {
+    for round in 0..40 {
+        let (machine, host, dir) = (Machine::new(), Host::default(), StateDir::new());
+        let zone = Zone::new(&machine);
+        zone.publish("l=2.8.1", 3_650);
+        let mut history = Vec::new();
+        let mut client = host.start(&machine, &zone, Some(&dir));
+        for _ in 0..60 {
+            let (what, by) = (draw(4), draw(12 * DAY) - 6 * DAY);
+            history.push((what, by));
+            match what {
+                0 => machine.set_clock_by(by),
+                1 => client = host.start(&machine, &zone, Some(&dir)),
+                // The machine sleeps: nothing wakes anybody.
+                2 => machine.pass(by.rem_euclid(2 * HOUR)),
+                _ => {}
+            }
+            // An answer's own time must stay believable whatever the clock says.
+            zone.publish("l=2.8.1", 3_650);
+            live(&client, &machine, draw(20 * HOUR));
+        }
+        let asked = zone.asked();
+        for gap in gaps(&asked) {
+            // A clock set back makes the answer older than one already accepted: refused, and asked for again later.
+            assert!(gap >= HOUR, "round {round}: {gap} s between {asked:?} in {history:?}");
+            assert!(gap <= 2 * DAY, "round {round}: {gap} s between {asked:?} in {history:?}");
+        }
+    }
+}
+
+#[test]
+fn an_accepted_answer_is_not_asked_for_twice_within_half_a_day_whatever_the_clock_does() {
+    let (machine, host, dir) = (Machine::new(), Host::default(), StateDir::new());
+    let zone = Zone::new(&machine);
+    zone.publish("l=2.8.1", 3_650);
+    let mut client = host.start(&machine, &zone, Some(&dir));
+    for step in (1..200).map(|_| draw(6 * DAY)) {
+        // Forwards, and back to where it was: the answer stays good, the clock jumps by days.
+        machine.set_clock_by(step);
+        live(&client, &machine, draw(9 * HOUR));
+        machine.set_clock_by(-step);
+        if step % 3 == 0 {
+            client = host.start(&machine, &zone, Some(&dir));
+        }
+        live(&client, &machine, draw(9 * HOUR));
+    }
+    let gaps = gaps(&zone.asked());
+    assert!(gaps.len() > 40, "{gaps:?}");
+    assert!(gaps.iter().all(|gap| (DAY / 2..=DAY * 3 / 2 + 60).contains(gap)), "{gaps:?}");
+}
+
+#[test]
+fn a_reboot_keeps_the_schedule_and_a_lost_clock_does_not_silence_it() {
+    let (machine, host, dir) = (Machine::new(), Host::default(), StateDir::new());
+    let zone = Zone::new(&machine);
+    zone.publish("l=2.8.1", 3_650);
+    live(&host.start(&machine, &zone, Some(&dir)), &machine, HOUR);
+    for _ in 0..10 {
+        machine.reboot();
+        live(&host.start(&machine, &zone, Some(&dir)), &machine, HOUR);
+    }
+    assert_eq!(zone.asked().len(), 1, "{:?}", zone.asked());
+    // The battery is empty: after the reboot it is years ago.
+    machine.reboot();
+    machine.set_clock_by(-3_000 * DAY);
+    live(&host.start(&machine, &zone, Some(&dir)), &machine, HOUR);
+    assert_eq!(zone.asked().len(), 2, "{:?}", zone.asked());
+}
+
+#[test]
+fn a_known_recommendation_outlives_failure_restart_and_expiry() {
+    let (machine, host, dir) = (Machine::new(), Host::default(), StateDir::new());
+    let zone = Zone::new(&machine);
+    zone.publish("l=2.9.0 r=2.8.2 a=ODT-2026-014", 3);
+    live(&host.start(&machine, &zone, Some(&dir)), &machine, HOUR);
+    assert_eq!(
+        host.lines(NOTICE),
+        ["a newer version is available: 2.9.0, running 2.8.1: upgrade recommended, advisory ODT-2026-014"]
+    );
+    let told = host.news();
+    assert_eq!(told.len(), 1);
+    assert_eq!((told[0].verdict, told[0].authenticated), (Verdict::UpgradeRecommended, true));
+
+    zone.be_silent();
+    let client = host.start(&machine, &zone, Some(&dir));
+    assert_eq!(client.latest_version(), told[0], "right after a restart, without asking");
+    live(&client, &machine, 10 * DAY);
+    assert!(zone.asked().len() > 5, "it did ask: {:?}", zone.asked());
+    assert_eq!(client.latest_version(), told[0]);
+    assert_eq!((host.lines(NOTICE), host.news()), (Vec::new(), Vec::new()));
+}
+
+#[test]
+fn current_decays_when_the_answer_expires() {
+    let (machine, host, dir) = (Machine::new(), Host::default(), StateDir::new());
+    let zone = Zone::new(&machine);
+    zone.publish("l=2.8.1", 3);
+    let client = host.start(&machine, &zone, Some(&dir));
+    live(&client, &machine, HOUR);
+    assert_eq!(host.lines(NOTICE), ["version 2.8.1 is running, the latest is 2.8.1: current"]);
+    zone.be_silent();
+    live(&client, &machine, 2 * DAY);
+    assert_eq!(client.latest_version().verdict, Verdict::Current);
+    live(&client, &machine, DAY);
+    assert_eq!(client.latest_version().verdict, Verdict::Unknown);
+    assert_eq!(host.lines(NOTICE), ["version 2.8.1 is running, the latest is 2.8.1: unknown"]);
+    assert_eq!(host.news().last().map(|info| info.verdict), Some(Verdict::Unknown));
+    assert_eq!(host.start(&machine, &zone, Some(&dir)).latest_version().verdict, Verdict::Unknown);
+}
+
+#[test]
+fn a_change_is_said_once_and_an_advisory_is_a_change() {
+    let (machine, host) = (Machine::new(), Host::default());
+    let zone = Zone::new(&machine);
+    let client = host.start(&machine, &zone, None);
+    let mut lines = Vec::new();
+    for about in
+        ["l=2.8.1", "l=2.9.0", "l=2.9.0", "l=2.9.0 r=2.9.0 a=ODT-1", "l=2.9.0 r=2.9.0 a=ODT-2", "l=2.9.1 m=2.9.0"]
+    {
+        zone.publish(about, 30);
+        live(&client, &machine, 2 * DAY);
+        lines.push(host.lines(NOTICE).join("; "));
+    }
+    assert_eq!(
+        lines,
+        [
+            "version 2.8.1 is running, the latest is 2.8.1: current",
+            "a newer version is available: 2.9.0, running 2.8.1: outdated",
+            "",
+            "a newer version is available: 2.9.0, running 2.8.1: upgrade recommended, advisory ODT-1",
+            "a newer version is available: 2.9.0, running 2.8.1: upgrade recommended, advisory ODT-2",
+            "a newer version is available: 2.9.1, running 2.8.1: upgrade required",
+        ]
+    );
+    assert_eq!(host.news().len(), 5);
+}
+
+#[test]
+fn a_replay_is_refused_by_another_version_on_the_same_node_too() {
+    let (machine, host, dir) = (Machine::new(), Host::default(), StateDir::new());
+    let zone = Zone::new(&machine);
+    zone.publish("l=2.9.0", 30);
+    let old = zone.says.lock().unwrap().clone();
+    machine.pass(DAY);
+    zone.publish("l=2.9.0 m=2.8.5", 30);
+    live(&host.start(&machine, &zone, Some(&dir)), &machine, HOUR);
+    *zone.says.lock().unwrap() = old;
+    let other = host.start_as("2.8.2", &machine, &zone, Some(&dir), &key());
+    let error = other.check_version(Duration::from_secs(1)).err().unwrap();
+    assert!(error.to_string().contains("a replay"), "{error}");
+    assert_eq!(other.latest_version().verdict, Verdict::Unknown);
+}
+
+#[test]
+fn a_damaged_memory_is_moved_aside_and_said_and_a_running_process_keeps_what_it_knows() {
+    let (machine, host, dir) = (Machine::new(), Host::default(), StateDir::new());
+    let zone = Zone::new(&machine);
+    zone.publish("l=2.9.0 m=2.8.2", 30);
+    let client = host.start(&machine, &zone, Some(&dir));
+    live(&client, &machine, HOUR);
+    std::fs::write(dir.file(), "{\"told\": [{").unwrap();
+    live(&client, &machine, 10);
+    assert_eq!(client.latest_version().verdict, Verdict::UpgradeRequired);
+    let warnings = host.lines(WARNING);
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].starts_with("version.json was damaged"), "{warnings:?}");
+    assert_eq!(std::fs::read(dir.0.join("version.json.damaged")).unwrap(), b"{\"told\": [{");
+    live(&client, &machine, 2 * DAY);
+    assert_eq!(host.lines(WARNING), Vec::<String>::new(), "said once");
+
+    // It is written again, and damage that a process finds at its start is said as well.
+    std::fs::write(dir.file(), "\0\0\0").unwrap();
+    let client = host.start(&machine, &zone, Some(&dir));
+    assert_eq!(client.latest_version().verdict, Verdict::Unknown);
+    assert_eq!(host.lines(WARNING).len(), 1);
+    live(&client, &machine, 120);
+    assert_eq!(client.latest_version().verdict, Verdict::UpgradeRequired);
+}
+
+#[test]
+fn an_answer_of_a_key_that_is_gone_does_not_count_and_that_is_said() {
+    let (machine, host, dir) = (Machine::new(), Host::default(), StateDir::new());
+    let zone = Zone::new(&machine);
+    zone.publish("l=2.9.0 m=2.8.2", 30);
+    live(&host.start(&machine, &zone, Some(&dir)), &machine, HOUR);
+    let before = zone.asked().len();
+    host.lines(WARNING);
+    let other_key = SigningKey::from_bytes(&[8; 32]);
+    let client = host.start_as("2.8.1", &machine, &zone, Some(&dir), &other_key);
+    assert_eq!(client.latest_version().verdict, Verdict::Unknown);
+    let warnings = host.lines(WARNING);
+    assert!(warnings.len() == 1 && warnings[0].contains("signed by a key that is not configured"), "{warnings:?}");
+    // It asks at once and not in a day, but once, whatever number of times it is started.
+    for _ in 0..20 {
+        live(&host.start_as("2.8.1", &machine, &zone, Some(&dir), &other_key), &machine, 90);
+    }
+    assert_eq!(zone.asked().len(), before + 1, "{:?}", zone.asked());
+}
+
+#[test]
+fn a_full_disk_does_not_make_it_ask_again_and_again() {
+    let (machine, host, dir) = (Machine::new(), Host::default(), StateDir::new());
+    let zone = Zone::new(&machine);
+    zone.publish("l=2.9.0", 30);
+    let client = host.start(&machine, &zone, Some(&dir));
+    // Nothing can be written where a directory bears the file's name.
+    std::fs::create_dir(dir.file()).unwrap();
+    live(&client, &machine, 3 * DAY);
+    assert!((3..=4).contains(&zone.asked().len()), "{:?}", zone.asked());
+    assert_eq!(client.latest_version().verdict, Verdict::Outdated);
+    let warnings = host.lines(WARNING);
+    assert!(!warnings.is_empty() && warnings.iter().all(|line| line.contains("is not remembered")), "{warnings:?}");
+}
