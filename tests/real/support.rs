@@ -162,7 +162,7 @@ pub(crate) fn compile(name: &str, folder: &TempDir) -> PathBuf {
 }
 
 /// What `probe` printed: "name value" lines.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Said(BTreeMap<String, String>);
 
 impl Said {
