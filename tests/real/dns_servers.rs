@@ -8,6 +8,8 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
+
 use crate::support::{DEADLINE, Server, free_port, server, wait_for};
 
 pub(crate) const ZONE: &str = "latest.example.com";
@@ -67,6 +69,28 @@ impl Authority {
 
     pub(crate) fn stop(self) {
         self.server.stop();
+    }
+
+    /// Lets questions wait.
+    pub(crate) fn pause(&self) {
+        self.server.signal(Signal::SIGSTOP);
+    }
+
+    /// Answers them.
+    pub(crate) fn resume(&self) {
+        self.server.signal(Signal::SIGCONT);
+    }
+
+    /// Whether a question waits, by the kernel's list of sockets.
+    pub(crate) fn has_waiting(&self) -> bool {
+        let sockets = std::fs::read_to_string("/proc/net/udp").unwrap();
+        // Address and port in hexadecimal, the state behind the other address, then the queues for sending:receiving.
+        let ours = format!("0100007F:{:04X}", self.port);
+        let mut queues = sockets.lines().filter_map(|line| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            (words[1] == ours).then(|| words[4].to_owned())
+        });
+        queues.any(|queue| !queue.ends_with(":00000000"))
     }
 
     /// What it was asked until now, by its own log.

@@ -228,6 +228,11 @@ impl Server {
         self.0.try_wait().unwrap()
     }
 
+    pub(crate) fn signal(&self, signal: nix::sys::signal::Signal) {
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(self.0.id()).unwrap());
+        nix::sys::signal::kill(pid, signal).unwrap();
+    }
+
     /// Ends it and waits for its end.
     pub(crate) fn stop(mut self) {
         self.end();

@@ -203,6 +203,27 @@ fn a_server_that_is_gone_is_a_network_failure_within_the_timeout() {
     assert!(took < PROBE_TIME, "{took:?}");
 }
 
+/// Forwarders pass on every question that they get, also a repeated one.
+#[test]
+fn a_slow_answer_is_waited_for_with_one_question() {
+    let vendor = Vendor::new();
+    let named = vendor.serve("key", "latest = '2.9.0'\n", &[]);
+    let public_key = vendor.public_key("key");
+    named.pause();
+    let said = std::thread::scope(|scope| {
+        let check = scope.spawn(|| vendor.check(ZONE, named.port, &public_key));
+        wait_for("a question that waits", || named.has_waiting().then_some(()));
+        // Nothing is to happen now, which cannot be waited for.
+        std::thread::sleep(Duration::from_millis(800));
+        assert!(!check.is_finished(), "a check was over without an answer");
+        named.resume();
+        check.join().unwrap()
+    });
+    assert_eq!((said.number("check_version"), said.text("latest")), (status::OK, "2.9.0"), "{said:?}");
+    let asked = named.asked_txt();
+    assert_eq!(asked.len(), 1, "one check is one TXT query, also when it takes its time: {asked:?}");
+}
+
 /// The way of a question to the authority: none for the direct one.
 const WAYS: [Option<ResolverKind>; 5] = [
     None,
