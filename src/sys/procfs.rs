@@ -24,12 +24,15 @@ pub struct Stat {
 
 /// Reads it; none when the process is gone or /proc is not there.
 pub fn stat(pid: u32) -> Option<Stat> {
-    parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+    parse(&fs::read(format!("/proc/{pid}/stat")).ok()?)
 }
 
-fn parse(line: &str) -> Option<Stat> {
-    // The second field is the program's name in parentheses and may hold anything.
-    let (_, rest) = line.rsplit_once(')')?;
+/// Reads the file's one line.
+pub fn parse(line: &[u8]) -> Option<Stat> {
+    // The second field is the program's name in parentheses and may hold anything, parts of characters too: it is cut
+    // off after 15 bytes.
+    let name_end = line.iter().rposition(|byte| *byte == b')')?;
+    let rest = std::str::from_utf8(&line[name_end + 1..]).ok()?;
     let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
     // Numbered as in proc(5), where the state is field 3.
     let field = |number: usize| fields.get(number - 3).copied();
@@ -63,13 +66,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_with_parentheses_does_not_shift_the_fields() {
+    fn a_name_may_hold_parentheses_and_half_a_character() {
         let numbers: Vec<String> = (4..=52).map(|n| n.to_string()).collect();
-        let line = format!("7 (a) Z (b) Z {}", numbers.join(" "));
-        assert_eq!(
-            parse(&line),
-            Some(Stat { state: 'Z', is_exiting: false, start_time: 22, start_stack: 28, exit_code: 52 })
-        );
+        for name in [&b"a) Z (b"[..], b"datenspeicher-\xc3"] {
+            let line = [b"7 (", name, b") Z ", numbers.join(" ").as_bytes(), b"\n"].concat();
+            assert_eq!(
+                parse(&line),
+                Some(Stat { state: 'Z', is_exiting: false, start_time: 22, start_stack: 28, exit_code: 52 }),
+                "{name:?}"
+            );
+        }
     }
 
     #[test]
