@@ -1,9 +1,12 @@
 //! The Sentry event: exactly the listed keys, made from facts about the ending and nothing of the process's memory.
 
+use std::time::{Duration, UNIX_EPOCH};
+
 use serde_json::{Value, json};
 
 use super::exit::{CoreDump, Ending};
 use super::signals;
+use crate::transport::https::rfc3339;
 
 /// The longest text of a caller in a description, in bytes.
 const TEXT_BYTES: usize = 200;
@@ -96,8 +99,8 @@ fn plain(text: &str) -> String {
 }
 
 fn timestamp(unix_seconds: i64) -> String {
-    let since_epoch = std::time::Duration::from_secs(u64::try_from(unix_seconds).unwrap_or(0));
-    humantime::format_rfc3339_seconds(std::time::UNIX_EPOCH + since_epoch).to_string()
+    let since_epoch = Duration::from_secs(u64::try_from(unix_seconds).unwrap_or(0));
+    rfc3339(UNIX_EPOCH + since_epoch)
 }
 
 #[cfg(test)]
@@ -137,6 +140,13 @@ mod tests {
                     "cluster_id": SUBJECT.cluster_id, "node_id": SUBJECT.node_id},
             })
         );
+    }
+
+    #[test]
+    fn a_time_out_of_a_damaged_record_is_no_obstacle() {
+        let at = |at| event(&SUBJECT, &Crash { at, ..crash(Ending::Exited(3)) })["timestamp"].clone();
+        assert_eq!(at(i64::MAX), "9999-12-31T23:59:59Z");
+        assert_eq!(at(i64::MIN), "1970-01-01T00:00:00Z");
     }
 
     #[test]

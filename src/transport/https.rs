@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 use ureq::http::Uri;
@@ -260,7 +260,9 @@ impl Resolver for NameResolver {
     }
 }
 
-/// `now` in RFC 3339, whole seconds.
-pub fn rfc3339(now: SystemTime) -> String {
-    humantime::format_rfc3339_seconds(now).to_string()
+/// `time` in RFC 3339, whole seconds. A clock or a stored number may say anything: what lies outside the years that can
+/// be written down, 1970 to 9999, becomes the nearest second within.
+pub fn rfc3339(time: SystemTime) -> String {
+    let last = UNIX_EPOCH + Duration::from_secs(253_402_300_799);
+    humantime::format_rfc3339_seconds(time.clamp(UNIX_EPOCH, last)).to_string()
 }
