@@ -2,7 +2,7 @@
 //! roots, bounded in time and size, interrupted when its permit is revoked.
 
 use std::fs::File;
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -31,13 +31,30 @@ pub struct Endpoint {
 impl Endpoint {
     /// Reads a URL. The error says what is wrong with it.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let uri: Uri = text.trim().parse().map_err(|_| "not a URL such as https://host:port/path".to_owned())?;
+        // `Uri` lets other characters through, into the request line.
+        let uri: Option<Uri> = Some(text.trim()).filter(|text| text.is_ascii()).and_then(|text| text.parse().ok());
+        let uri = uri.ok_or("not a URL such as https://host:port/path")?;
         let host = uri.host().filter(|host| !host.is_empty()).ok_or("it has no host")?;
-        if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+        let authority = uri.authority().map_or("", |authority| authority.as_str());
+        if authority.contains('@') {
             return Err("it carries credentials".to_owned());
         }
-        if uri.query().is_some() {
-            return Err("it has a query part".to_owned());
+        let is_host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+            Some(address) => address.parse::<Ipv6Addr>().is_ok(),
+            None => host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_')),
+        };
+        if !is_host {
+            return Err("its host is not a name or an address".to_owned());
+        }
+        // `Uri` takes a port that is no number for none: the request would go to the scheme's own.
+        let is_port = |port: &str| port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|n| n > 0);
+        let after_host = authority.strip_prefix(host).unwrap_or(authority);
+        if !matches!(after_host, "" | ":") && !after_host.strip_prefix(':').is_some_and(is_port) {
+            return Err("its port is not a number from 1 to 65535".to_owned());
+        }
+        // It drops a fragment without a word.
+        if uri.query().is_some() || text.contains('#') {
+            return Err("it has a query part or a fragment".to_owned());
         }
         match uri.scheme_str() {
             Some("https") => {}
