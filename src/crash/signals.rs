@@ -37,7 +37,7 @@ const NAMES: [&str; 31] = [
 
 /// The signal's name; real-time signals have numbers only.
 pub fn name(signal: i32) -> String {
-    let named = usize::try_from(signal - 1).ok().and_then(|at| NAMES.get(at));
+    let named = usize::try_from(signal).ok().and_then(|number| NAMES.get(number.checked_sub(1)?));
     named.map_or_else(|| format!("SIG{signal}"), |name| (*name).to_owned())
 }
 
