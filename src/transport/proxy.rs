@@ -3,6 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use data_encoding::HEXLOWER_PERMISSIVE;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
@@ -108,14 +109,15 @@ fn exempts(item: &str, host: &str, ip: Option<IpAddr>, port: u16) -> bool {
     }
     let (name, item_port) = match split_port(item) {
         Some(("", _)) => return false,
-        Some((name, item_port)) => (name, Some(item_port)),
-        None => (item, None),
+        Some((name, item_port)) => (name, item_port),
+        None => (item, ""),
     };
-    if item_port.is_some_and(|wanted| wanted != port.to_string()) {
+    if !item_port.is_empty() && item_port != port.to_string() {
         return false;
     }
-    if let Some(address) = parse_ip(name) {
-        return ip == Some(address);
+    // With a zone it is no address here, unlike a host.
+    if let Ok(address) = name.parse::<IpAddr>() {
+        return ip == Some(address.to_canonical());
     }
     if name.is_empty() || ip.is_some() {
         return false;
@@ -155,16 +157,18 @@ fn is_loopback(ip: IpAddr) -> bool {
 fn parse_cidr(item: &str) -> Option<(IpAddr, u8)> {
     let (address, bits) = item.split_once('/')?;
     let network: IpAddr = address.parse().ok()?;
-    if bits.is_empty()
-        || bits.len() > 3
-        || !bits.bytes().all(|b| b.is_ascii_digit())
-        || (bits.len() > 1 && bits.starts_with('0'))
-    {
-        return None;
-    }
-    let bits: u8 = bits.parse().ok()?;
     let most = if network.is_ipv4() { 32 } else { 128 };
-    (bits <= most).then_some((network, bits))
+    let bits: u8 = digits(bits)?.parse().ok().filter(|bits| *bits <= most)?;
+    match (network.to_canonical(), bits.checked_sub(96)) {
+        // Of IPv4-mapped addresses: a network of IPv4.
+        (mapped @ IpAddr::V4(_), Some(bits)) if network.is_ipv6() => Some((mapped, bits)),
+        _ => Some((network, bits)),
+    }
+}
+
+/// Digits and nothing else: `parse` would take a sign too.
+fn digits(text: &str) -> Option<&str> {
+    Some(text).filter(|text| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()))
 }
 
 fn in_network(ip: IpAddr, network: IpAddr, bits: u8) -> bool {
@@ -206,13 +210,14 @@ fn usable(value: &str, name: &str) -> Result<Proxy, Error> {
     let (host, port) = match address.rsplit_once(':') {
         Some((host, "")) => (host, default_port),
         Some((host, port)) if !port.contains(']') => {
-            (host, port.parse().map_err(|_| unusable("its port is not a number from 1 to 65535"))?)
+            let number = digits(port).and_then(|port| port.parse().ok());
+            (host, number.ok_or_else(|| unusable("its port is not a number from 1 to 65535"))?)
         }
         _ => (address, default_port),
     };
     let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
     let is_host = match bare {
-        Some(inner) => parse_ip(inner).is_some(),
+        Some(inner) => inner.parse::<Ipv6Addr>().is_ok(),
         None => !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_')),
     };
     if !is_host || port == 0 {
@@ -240,8 +245,8 @@ fn percent_decode(text: &str) -> Option<String> {
             rest = after;
             continue;
         }
-        let digits = std::str::from_utf8(after.get(..2)?).ok()?;
-        bytes.push(u8::from_str_radix(digits, 16).ok()?);
+        let escaped = HEXLOWER_PERMISSIVE.decode(after.get(..2)?).ok()?;
+        bytes.extend_from_slice(&escaped);
         rest = &after[2..];
     }
     String::from_utf8(bytes).ok()
@@ -279,6 +284,15 @@ mod tests {
         assert!(!proxied("2001:db8::1", "[2001:DB8:0::1]", 443));
         assert!(!proxied("[2001:db8::1]:443", "[2001:db8::1]", 443));
         assert!(proxied("10.", "10.1.2.3", 443));
+        assert!(!proxied("example.com:", "example.com", 8443));
+        assert!(!proxied("10.1.2.3:", "10.1.2.3", 8443));
+        assert!(!proxied("10.0.0.0/08", "10.1.2.3", 443));
+        assert!(proxied("10.0.0.0/+8", "10.1.2.3", 443));
+        assert!(!proxied("::ffff:10.0.0.0/104", "10.1.2.3", 443));
+        assert!(proxied("::ffff:10.0.0.0/104", "11.1.2.3", 443));
+        assert!(proxied("::/0", "10.1.2.3", 443));
+        assert!(!proxied("fe80::1", "[fe80::1%eth0]", 443));
+        assert!(proxied("fe80::1%eth0", "[fe80::1%eth0]", 443));
     }
 
     #[test]
@@ -293,6 +307,19 @@ mod tests {
         let settings = ProxySettings { https: "ftp://u:s3cret@p:1".to_owned(), ..Default::default() };
         let error = settings.choose("https", "example.com", None).unwrap_err().to_string();
         assert!(error.contains("HTTPS_PROXY") && !error.contains("s3cret"), "{error}");
+    }
+
+    #[test]
+    fn what_cannot_be_connected_to_is_refused() {
+        for value in [
+            "http://proxy:+80",
+            "http://us%+fer@proxy:80",
+            "http://us%4@proxy:80",
+            "http://[proxy]:80",
+            "http://[fe80::1%25eth0]:80",
+        ] {
+            assert!(usable(value, "x").is_err(), "{value}");
+        }
     }
 
     #[test]
