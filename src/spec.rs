@@ -116,7 +116,8 @@ fn take(spec: &mut ClusterSpec, keys: &[&str], value: &str, is_plain: bool) -> R
         ["spec", "k8sDistro"] if !is_null => spec.k8s_distro = Some(value.to_owned()),
         ["spec", "environment"] if !is_null => return Err("spec.environment is not a mapping".to_owned()),
         ["spec", "environment", key] if !is_null => {
-            if spec.environment.insert((*key).to_owned(), value.to_owned()).is_some() {
+            let before = spec.environment.insert((*key).to_owned(), value.to_owned());
+            if before.is_some() {
                 return Err(format!("spec.environment.{key} stands in two resources"));
             }
         }
