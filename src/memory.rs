@@ -7,8 +7,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-use crate::schedule::Timer;
+use crate::schedule::{Pace, Reported, Timer};
 use crate::state::StateDir;
+use crate::sys::clock::Moment;
 
 /// `version.json`: what each running version was told. Processes of several versions may share a state directory.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
@@ -37,24 +38,56 @@ pub struct Told {
     pub failures: u32,
 }
 
-/// `report.json`: the last report of each cluster.
+/// `report.json`: the last reports of each cluster, and how their delivery goes.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 pub struct ReportMemory {
-    /// By anonymised cluster id.
-    pub last: BTreeMap<String, LastReport>,
+    /// By anonymised cluster id, the oldest first.
+    pub made: BTreeMap<String, Vec<MadeReport>>,
+    /// When the next try may be.
+    pub pace: Pace,
+    /// The last tries, the oldest first.
+    pub tries: Vec<Try>,
 }
 
-/// The last report of a cluster.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
-pub struct LastReport {
+/// A report that was made.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub struct MadeReport {
     /// Its UTC day, in days since 1970-01-01.
     pub day: i64,
+    /// When it was made.
+    pub at: Moment,
     /// When it was delivered, Unix seconds; none while it is only stored.
     pub delivered_at: Option<i64>,
 }
 
+/// A try to deliver a report, for the administrator.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub struct Try {
+    /// When, Unix seconds.
+    pub at: i64,
+    /// The report's id.
+    pub report_id: String,
+    /// Its UTC day.
+    pub day: i64,
+    /// Its sealed size in bytes.
+    pub bytes: u64,
+    /// The collector's URL.
+    pub url: String,
+    /// The proxy, without credentials.
+    pub proxy: Option<String>,
+    /// What became of it, in one line.
+    pub result: String,
+}
+
+/// The most reports of a cluster, and the most tries, that are remembered.
+const MADE: usize = 7;
+const TRIES: usize = 50;
+/// The most clusters: a state directory serves one, and another one after an identity was reset.
+const CLUSTERS: usize = 8;
+
 const VERSION_FILE: &str = "version.json";
 const REPORT_FILE: &str = "report.json";
+const NOTICE_FILE: &str = "notice.json";
 /// What reading and writing a file of a few kilobytes takes, fsync(2) on a busy disk included.
 const PATIENCE: Duration = Duration::from_millis(200);
 
@@ -102,6 +135,66 @@ impl ReportMemory {
     pub fn store(&self, dir: &StateDir) -> Result<(), Error> {
         store(dir, REPORT_FILE, self)
     }
+
+    /// As [`VersionMemory::lock`].
+    pub fn lock(dir: &StateDir) -> Result<Option<impl Drop + use<>>, Error> {
+        dir.root().lock_within("report-memory.lock", PATIENCE)
+    }
+
+    /// The reports of this cluster, the oldest first.
+    pub fn of(&self, cluster: &str) -> &[MadeReport] {
+        self.made.get(cluster).map_or(&[], Vec::as_slice)
+    }
+
+    /// What the schedule has to know of them.
+    pub fn reported(&self, cluster: &str) -> Reported {
+        let made = self.of(cluster);
+        Reported { days: made.iter().map(|made| made.day).collect(), last: made.last().map(|made| made.at.clone()) }
+    }
+
+    /// A report was made; one of the same day goes.
+    pub fn note_made(&mut self, cluster: &str, report: MadeReport) {
+        if self.made.len() >= CLUSTERS && !self.made.contains_key(cluster) {
+            let last = |made: &Vec<MadeReport>| made.last().map_or(i64::MIN, |made| made.at.unix);
+            let oldest = self.made.iter().min_by_key(|(_, made)| last(made)).map(|(cluster, _)| cluster.clone());
+            self.made.remove(&oldest.unwrap_or_default());
+        }
+        let made = self.made.entry(cluster.to_owned()).or_default();
+        made.retain(|known| known.day != report.day);
+        made.push(report);
+        let surplus = made.len().saturating_sub(MADE);
+        made.drain(..surplus);
+    }
+
+    /// The report of this day was delivered.
+    pub fn note_delivered(&mut self, cluster: &str, day: i64, at: i64) {
+        let made = self.made.get_mut(cluster).into_iter().flatten();
+        made.filter(|made| made.day == day).for_each(|made| made.delivered_at = Some(at));
+        self.pace = Pace::default();
+    }
+
+    /// The report of this day was refused: another may be made.
+    pub fn forget(&mut self, cluster: &str, day: i64) {
+        if let Some(made) = self.made.get_mut(cluster) {
+            made.retain(|made| made.day != day);
+        }
+    }
+
+    /// A try was made.
+    pub fn note_try(&mut self, try_: Try) {
+        let surplus = (self.tries.len() + 1).saturating_sub(TRIES);
+        self.tries.drain(..surplus);
+        self.tries.push(try_);
+    }
+}
+
+/// Whether the administrator's notice was given in this state directory; notes that it is now.
+pub fn note_notice(dir: &StateDir, now: i64) -> Result<bool, Error> {
+    if dir.root().read(NOTICE_FILE)?.is_some() {
+        return Ok(true);
+    }
+    dir.root().write(NOTICE_FILE, format!("{{\"given_at\":{now}}}").as_bytes())?;
+    Ok(false)
 }
 
 fn load<T: DeserializeOwned + Default>(dir: &StateDir, name: &str) -> Result<(T, Option<String>), Error> {

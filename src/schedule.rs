@@ -16,6 +16,14 @@ const REPORT_START_DELAY: i64 = 300;
 const REPORT_JITTER: i64 = 300;
 /// Reports that are overdue when processes start are spread over this.
 const OVERDUE_SPREAD: i64 = HOUR;
+/// Two reports of one boot are at least this far apart, whatever the clock says of the day.
+const REPORT_FLOOR: i64 = 20 * HOUR;
+/// And at most this far.
+const LONGEST_REPORT_GAP: i64 = 48 * HOUR;
+/// The most tries of one kind of delivery in 24 hours.
+const TRIES_A_DAY: usize = 12;
+/// What a clock that is only being corrected may differ from the boot's in a day.
+const CLOCK_DRIFT: u64 = 60;
 
 /// A number from 0 to below `bound`, from 64 random bits.
 fn spread(random: u64, bound: i64) -> i64 {
@@ -42,15 +50,10 @@ pub struct Timer {
 }
 
 impl Timer {
-    /// When it is over, by the clock of `now`.
+    /// When it is over, by the clock of `now`. Where nobody knows how much of it has passed, it is: waiting on might take
+    /// for ever.
     pub fn due(&self, now: &Moment) -> i64 {
-        let elapsed = match (&self.since.boot, &now.boot) {
-            (Some(since), Some(boot)) if since.id == boot.id => boot.seconds.saturating_sub(since.seconds),
-            // Nothing but the clock tells how long the machine was down. If it says that time went backwards, it was
-            // wrong then or is wrong now: waiting on might take for ever.
-            _ if now.unix < self.since.unix => self.wait,
-            _ => now.unix.saturating_sub(self.since.unix),
-        };
+        let elapsed = now.seconds_since(&self.since).unwrap_or(self.wait);
         now.unix.saturating_add(self.wait.saturating_sub(elapsed))
     }
 }
@@ -72,24 +75,109 @@ pub fn version_check_retry(failures: u32, random: u64) -> i64 {
     wait + spread(random, wait / 4)
 }
 
-/// When the next daily report is due. `last_day` is the UTC day of the last one.
-pub fn next_report(now: i64, started: i64, slot: i64, last_day: Option<i64>, random: u64) -> i64 {
-    let today = day(now);
-    let jitter = spread(random, 2 * REPORT_JITTER) - REPORT_JITTER;
-    if last_day.is_some_and(|last| last >= today && last <= today + 2) {
-        return ((today + 1) * DAY + slot + jitter).max((today + 1) * DAY);
-    }
-    let in_slot = (today * DAY + slot + jitter).max(today * DAY);
-    if in_slot > started {
-        in_slot.max(started + REPORT_START_DELAY)
+/// The reports of a cluster so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reported {
+    /// The UTC days of the last ones, as the clock had them.
+    pub days: Vec<i64>,
+    /// When the last one was made.
+    pub last: Option<Moment>,
+}
+
+/// When the next daily report is due: in the slot of a UTC day that has none yet, 20 to 48 hours after the last one as
+/// far as this boot knows. A process that starts after its slot of the day makes up for it within the hour.
+///
+/// `started` is when the process started, `chance` one draw of the process: the moment must not move while it is waited
+/// for.
+pub fn next_report(now: &Moment, started: &Moment, slot: i64, reported: &Reported, chance: u64) -> i64 {
+    let today = day(now.unix);
+    let after = |since: &Moment, wait| Timer { since: since.clone(), wait }.due(now);
+    // A clock that was ahead may have used up tomorrow already.
+    let next = (today..).find(|day| !reported.days.contains(day)).unwrap_or(today);
+    let jitter = spread(mixed(chance, next), 2 * REPORT_JITTER) - REPORT_JITTER;
+    let in_slot = (next * DAY + slot + jitter).max(next * DAY);
+    let started_at = after(started, 0);
+    let earliest = started_at + REPORT_START_DELAY;
+    let due = if next > today || in_slot > earliest {
+        in_slot
     } else {
-        started + REPORT_START_DELAY + spread(random, OVERDUE_SPREAD)
+        earliest + spread(mixed(chance, next), OVERDUE_SPREAD)
+    };
+    let last = reported.last.as_ref().filter(|last| last.is_of_boot(now));
+    let latest = last.map_or(i64::MAX, |last| after(last, LONGEST_REPORT_GAP));
+    let floor = last.map_or(i64::MIN, |last| after(last, REPORT_FLOOR));
+    due.min(latest).max(floor).max(earliest)
+}
+
+/// Whether a report may be made today, else from when on. Where the clock has gone as the boot's has since the last
+/// one, the day is believed: two reports two hours apart are of two days then.
+pub fn may_report(now: &Moment, reported: &Reported) -> Result<(), i64> {
+    let today = day(now.unix);
+    let last = reported.last.as_ref().filter(|last| last.is_of_boot(now));
+    let since_last = last.and_then(|last| now.seconds_since(last));
+    // A clock that was days ahead has used up days that come only now: they count again after two days of silence.
+    let is_silent = since_last.is_some_and(|seconds| seconds >= LONGEST_REPORT_GAP);
+    if reported.days.contains(&today) && !is_silent {
+        let next = (today..).find(|day| !reported.days.contains(day)).unwrap_or(today);
+        return Err(next * DAY);
+    }
+    let (Some(last), Some(since_last)) = (last, since_last) else { return Ok(()) };
+    let shown = now.unix.saturating_sub(last.unix);
+    let is_clock_true = shown.abs_diff(since_last) <= CLOCK_DRIFT;
+    if since_last >= REPORT_FLOOR || is_clock_true { Ok(()) } else { Err(now.unix + REPORT_FLOOR - since_last) }
+}
+
+/// Other random bits for each day, the same each time they are asked for (SplitMix64).
+fn mixed(chance: u64, day: i64) -> u64 {
+    let mut z = chance.wrapping_add(day.unsigned_abs().wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// How soon a delivery that failed is tried again.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+pub struct Pace {
+    /// Failures since the last success.
+    pub failures: u32,
+    pause: Option<Timer>,
+    /// The last tries that failed, at most [`TRIES_A_DAY`].
+    tries: Vec<Moment>,
+}
+
+impl Pace {
+    /// When the next try may be, in Unix seconds; in the past where there is nothing to wait for.
+    pub fn not_before(&self, now: &Moment) -> i64 {
+        self.pause.as_ref().map_or(0, |pause| pause.due(now))
+    }
+
+    /// Notes a failure; `at_least` is what the server asked for. Returns the seconds to the next try.
+    pub fn failed(&mut self, now: &Moment, at_least: i64, random: u64) -> i64 {
+        self.failures = self.failures.saturating_add(1);
+        let age = |try_: &Moment| now.seconds_since(try_).unwrap_or(DAY);
+        self.tries.retain(|try_| age(try_) < DAY);
+        self.tries.push(now.clone());
+        if self.tries.len() > TRIES_A_DAY {
+            self.tries.remove(0);
+        }
+        let full = self.tries.first().filter(|_| self.tries.len() == TRIES_A_DAY);
+        let for_the_day = full.map_or(0, |oldest| DAY - age(oldest));
+        let wait = delivery_retry(self.failures, random).max(at_least).max(for_the_day);
+        self.pause = Some(Timer { since: now.clone(), wait });
+        wait
+    }
+
+    /// Lets nobody try again for at least so many seconds.
+    pub fn hold(&mut self, now: &Moment, seconds: i64) {
+        if self.not_before(now) < now.unix + seconds {
+            self.pause = Some(Timer { since: now.clone(), wait: seconds });
+        }
     }
 }
 
 /// How long to wait after this many failed deliveries: full jitter over 1 min doubling to 6 h
 /// (Brooker, "Exponential Backoff and Jitter", 2015), at least a minute.
-pub fn delivery_retry(failures: u32, random: u64) -> i64 {
+fn delivery_retry(failures: u32, random: u64) -> i64 {
     let most = (60_i64 << failures.min(9)).min(6 * HOUR);
     60 + spread(random, most)
 }
@@ -135,13 +223,30 @@ mod tests {
 
     #[test]
     fn a_report_is_due_once_a_day() {
-        let noon = 100 * DAY + DAY / 2;
-        let tomorrow = next_report(noon, noon, 3_600, Some(100), 300);
-        assert_eq!(day(tomorrow), 101);
-        assert!(next_report(noon, noon, 3_600, Some(99), 300) >= noon + 300);
-        assert!(next_report(noon, noon, 3_600, Some(99), u64::MAX) <= noon + 300 + 3_600);
-        // A stored day that the clock contradicts by more than two days does not silence reports for ever.
-        assert_eq!(day(next_report(noon, noon, 80_000, Some(200), 300)), 100);
+        let noon = moment(100 * DAY + DAY / 2, "a", 10 * DAY);
+        let due =
+            |days: &[i64], slot| next_report(&noon, &noon, slot, &Reported { days: days.to_vec(), last: None }, 7);
+        let tomorrow = due(&[100], 3_600);
+        assert!((101 * DAY + 3_300..101 * DAY + 3_900).contains(&tomorrow), "{tomorrow}");
+        let overdue = due(&[99], 3_600) - noon.unix;
+        assert!((300..=3_600).contains(&overdue), "{overdue}");
+        // Days that a clock used up when it was ahead do not silence reports until then.
+        assert_eq!(day(due(&[200], 80_000)), 100);
+        assert_eq!(day(due(&[100, 101], 80_000)), 102);
+    }
+
+    #[test]
+    fn a_second_report_of_a_boot_waits_for_the_floor_unless_the_clock_is_true() {
+        let made = moment(100 * DAY + 23 * HOUR, "a", 10 * DAY);
+        let reported = Reported { days: vec![100], last: Some(made.clone()) };
+        let later = |unix, seconds| moment(made.unix + unix, "a", 10 * DAY + seconds);
+        assert_eq!(may_report(&later(60, 60), &reported), Err(101 * DAY));
+        assert_eq!(may_report(&later(2 * HOUR, 2 * HOUR), &reported), Ok(()), "the next day has begun");
+        let stepped = later(25 * HOUR, HOUR);
+        assert_eq!(may_report(&stepped, &reported), Err(stepped.unix + 19 * HOUR), "somebody has set the clock");
+        assert_eq!(may_report(&later(-50 * HOUR, 21 * HOUR), &reported), Ok(()));
+        let rebooted = moment(made.unix + 2 * HOUR, "b", 5);
+        assert_eq!(may_report(&rebooted, &reported), Ok(()));
     }
 
     #[test]
@@ -149,5 +254,21 @@ mod tests {
         assert_eq!(version_check_retry(1, 0), HOUR);
         assert_eq!(version_check_retry(99, 0), DAY);
         assert!(delivery_retry(99, u64::MAX) <= 6 * HOUR + 60);
+    }
+
+    #[test]
+    fn a_dead_server_is_tried_twelve_times_a_day_at_most() {
+        let (mut pace, mut at, mut tries) = (Pace::default(), 0, Vec::new());
+        while at < 10 * DAY {
+            tries.push(at);
+            // The shortest waits that chance can give.
+            at += pace.failed(&moment(1_000_000 + at, "a", at), 0, 0);
+        }
+        for (first, at) in tries.iter().enumerate() {
+            let within_a_day = tries[first..].iter().filter(|other| **other < at + DAY).count();
+            assert!(within_a_day <= TRIES_A_DAY, "{within_a_day} from {at}");
+        }
+        assert!(tries.len() >= 9 * TRIES_A_DAY, "{}", tries.len());
+        assert_eq!(pace.tries.len(), TRIES_A_DAY);
     }
 }

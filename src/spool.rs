@@ -229,6 +229,17 @@ impl Claim<'_> {
         &self.name
     }
 
+    /// Its size in bytes.
+    pub fn size(&self) -> Result<u64, Error> {
+        match &self.content {
+            ClaimContent::Disk(file) => {
+                let meta = file.metadata().map_err(|error| Error::Io(format!("stored item {}: {error}", self.name)))?;
+                Ok(meta.len())
+            }
+            ClaimContent::Memory(bytes) => Ok(bytes.len() as u64),
+        }
+    }
+
     /// Its bytes, for a request. A file is rewound: an earlier try may have read it.
     pub fn content(&mut self) -> Result<Content<'_>, Error> {
         match &mut self.content {

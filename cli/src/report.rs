@@ -7,11 +7,12 @@ use std::time::Duration;
 use clap::Subcommand;
 use ondat_telemetry::client::Client;
 use ondat_telemetry::error::Error;
+use ondat_telemetry::memory::ReportMemory;
 use ondat_telemetry::switches::Switches;
 use serde_json::json;
 
 use crate::settings::Settings;
-use crate::{Output, exit};
+use crate::{Output, exit, status};
 
 /// What is done with a report document.
 #[derive(Subcommand)]
@@ -26,13 +27,16 @@ pub(crate) enum Action {
         /// The report document, JSON; - reads the standard input
         file: PathBuf,
     },
+    /// Show the last tries to deliver reports: when, what, where to, through which proxy, and what came of it
+    History,
 }
 
-/// Previews or submits.
+/// Previews, submits or looks back.
 pub(crate) fn run(action: &Action, settings: Settings, json: bool) -> Result<Output, Error> {
     match action {
         Action::Preview { file } => preview(file, settings),
         Action::Submit { file } => submit(file, settings, json),
+        Action::History => history(&settings, json),
     }
 }
 
@@ -73,6 +77,43 @@ fn submit(file: &Path, settings: Settings, json: bool) -> Result<Output, Error> 
         }
         Err(error) => Err(error),
     }
+}
+
+fn history(settings: &Settings, json: bool) -> Result<Output, Error> {
+    let dir = settings.config.state_dir.as_ref();
+    let dir = dir.ok_or_else(|| {
+        Error::InvalidConfig("what was tried is remembered in the state directory: set --state-dir".to_owned())
+    })?;
+    let memory: ReportMemory = status::remembered(Some(dir), "report.json")?.map_err(Error::Io)?;
+    if json {
+        let tries = memory.tries.iter().map(|try_| {
+            json!({
+                "at": try_.at,
+                "report_id": try_.report_id,
+                "day": status::date(try_.day),
+                "bytes": try_.bytes,
+                "url": try_.url,
+                "proxy": try_.proxy,
+                "result": try_.result,
+            })
+        });
+        return Ok(Output::json(&json!({ "tries": tries.collect::<Vec<_>>() })));
+    }
+    if memory.tries.is_empty() {
+        return Ok(Output::text("no report was tried yet\n".to_owned()));
+    }
+    let lines = memory.tries.iter().map(|try_| {
+        let proxy = try_.proxy.as_ref().map(|proxy| format!(" through {proxy}")).unwrap_or_default();
+        format!(
+            "{}  report of {}  {} bytes  to {}{proxy}: {}\n",
+            status::moment(try_.at),
+            status::date(try_.day),
+            try_.bytes,
+            try_.url,
+            try_.result
+        )
+    });
+    Ok(Output::text(lines.collect()))
 }
 
 fn read_document(file: &Path) -> Result<Vec<u8>, Error> {

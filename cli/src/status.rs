@@ -8,7 +8,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use data_encoding::HEXLOWER;
 use ondat_telemetry::config::Config;
 use ondat_telemetry::error::Error;
-use ondat_telemetry::memory::{LastReport, ReportMemory, Told, VersionMemory};
+use ondat_telemetry::memory::{MadeReport, ReportMemory, Told, VersionMemory};
 use ondat_telemetry::schedule;
 use ondat_telemetry::state::{Entry, StateDir};
 use ondat_telemetry::switches::{Switch, Switches};
@@ -48,12 +48,13 @@ struct Status<'a> {
     cluster_id: Option<String>,
     node_id: Option<String>,
     told: Remembered<Vec<ToldVersion>>,
-    reports: Remembered<BTreeMap<String, LastReport>>,
+    /// The last report of each cluster.
+    reports: Remembered<BTreeMap<String, MadeReport>>,
     spools: Vec<(&'static str, Vec<Entry>)>,
 }
 
 /// Something in the state directory, or why it cannot be read.
-type Remembered<T> = Result<T, String>;
+pub(crate) type Remembered<T> = Result<T, String>;
 
 /// What one version was told, and what that means today.
 struct ToldVersion {
@@ -81,7 +82,8 @@ impl<'a> Status<'a> {
         let cluster_id = settings.has_cluster_id.then(|| HEXLOWER.encode(&config.cluster));
         let reports = reports.map(|memory| {
             let is_asked_for = |id: &String| cluster_id.as_ref().is_none_or(|cluster_id| cluster_id == id);
-            memory.last.into_iter().filter(|(id, _)| is_asked_for(id)).collect()
+            let last = memory.made.into_iter().filter_map(|(id, mut made)| Some((id, made.pop()?)));
+            last.filter(|(id, _)| is_asked_for(id)).collect()
         });
         let mut spools = Vec::new();
         for name in SPOOLS {
@@ -282,7 +284,10 @@ impl ToldVersion {
 }
 
 /// A state file. A damaged one stays where it is: moving it aside is for those who will write it anew.
-fn remembered<T: DeserializeOwned + Default>(dir: Option<&StateDir>, name: &str) -> Result<Remembered<T>, Error> {
+pub(crate) fn remembered<T: DeserializeOwned + Default>(
+    dir: Option<&StateDir>,
+    name: &str,
+) -> Result<Remembered<T>, Error> {
     let Some(bytes) = dir.map_or(Ok(None), |dir| dir.root().read(name))? else { return Ok(Ok(T::default())) };
     Ok(serde_json::from_slice(&bytes).map_err(|error| format!("{name} is damaged and counts as empty: {error}")))
 }
@@ -301,7 +306,7 @@ fn judged(config: &Config, now: i64, version: Option<&Version>, told: &Told) -> 
     Ok((answer, verdict))
 }
 
-fn moment(unix: i64) -> String {
+pub(crate) fn moment(unix: i64) -> String {
     let seconds = u64::try_from(unix.clamp(0, END_OF_TIME)).unwrap_or(0);
     humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(seconds)).to_string()
 }

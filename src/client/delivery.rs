@@ -5,12 +5,11 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use super::{Core, lock, priority};
 use crate::crash::delivery::{Sent, send_event};
 use crate::error::Error;
-use crate::memory::LastReport;
+use crate::memory::Try;
 use crate::report::delivery;
-use crate::schedule::{self, Timer};
+use crate::schedule::{self, Pace};
 use crate::spool::{Claim, Spool};
 use crate::switches::Switch;
-use crate::sys::clock::Moment;
 use crate::transport::https::Request;
 
 /// What can wait for delivery.
@@ -20,22 +19,10 @@ pub(super) enum Queue {
     Reports,
 }
 
-/// When a queue is tried again.
-#[derive(Clone, Default)]
-pub(super) struct Pace {
-    failures: u32,
-    pause: Option<Timer>,
-}
-
-impl Pace {
-    /// Unix seconds; in the past where there is nothing to wait for.
-    fn not_before(&self, now: &Moment) -> i64 {
-        self.pause.as_ref().map_or(i64::MIN, |pause| pause.due(now))
-    }
-}
-
 /// The shortest pause between two tries of one queue, in seconds.
 const SHORTEST_PAUSE: i64 = 60;
+/// The pause after an answer that is not the collector's, in seconds: boxes on the way seldom go away by themselves.
+const MIDDLEBOX_PAUSE: i64 = 6 * 3_600;
 
 impl Core {
     /// Delivers what is stored, oldest first, until the deadline. [`Error::Queued`] when something is left.
@@ -109,11 +96,7 @@ impl Core {
             // Also where no server was asked, or another process is sending: nothing is retried without a pause.
             if self.waiting(queue).is_ok_and(|names| !names.is_empty()) {
                 let now = self.moment();
-                self.change_pace(queue, |pace| {
-                    if pace.not_before(&now) < now.unix + SHORTEST_PAUSE {
-                        pace.pause = Some(Timer { since: now, wait: SHORTEST_PAUSE });
-                    }
-                });
+                self.change_pace(queue, |pace| pace.hold(&now, SHORTEST_PAUSE));
             }
         }
     }
@@ -121,11 +104,17 @@ impl Core {
     /// When this queue may be tried again.
     pub(super) fn not_before(&self, queue: Queue) -> i64 {
         let now = self.moment();
-        lock(&self.pacing)[queue as usize].not_before(&now)
+        match queue {
+            Queue::Crashes => lock(&self.crash_pace).not_before(&now),
+            Queue::Reports => lock(&self.reports_known).memory.pace.not_before(&now),
+        }
     }
 
     fn change_pace(&self, queue: Queue, change: impl FnOnce(&mut Pace)) {
-        change(&mut lock(&self.pacing)[queue as usize]);
+        match queue {
+            Queue::Crashes => change(&mut lock(&self.crash_pace)),
+            Queue::Reports => self.change_reports(|memory| change(&mut memory.pace)),
+        }
     }
 
     pub(super) fn deliver_report(&self, mut claim: Claim<'_>, deadline: Instant) -> Result<(), Error> {
@@ -135,7 +124,8 @@ impl Core {
             self.log(priority::WARNING, &why);
             return claim.set_aside();
         };
-        let permit = self.switches.permit(Switch::DailyReport)?;
+        let permit = self.permit(Switch::DailyReport)?;
+        let bytes = claim.size()?;
         let request = Request {
             method: "PUT",
             url: &url.join(&format!("v1/reports/{id}")),
@@ -143,56 +133,79 @@ impl Core {
             content: claim.content()?,
             timeout: self.time_left(deadline)?,
         };
+        let proxy = self.config.https.proxy_of(url).map(|proxy| proxy.map(|proxy| proxy.address()));
+        let mut try_ = Try {
+            at: self.now(),
+            report_id: id.clone(),
+            day,
+            bytes,
+            url: url.to_string(),
+            proxy: proxy.unwrap_or_default(),
+            result: String::new(),
+        };
         let answer = match self.surroundings.https.send(permit, &request) {
             Ok(answer) => answer,
             Err(error @ Error::Disabled(_)) => {
                 self.purge_what_is_off();
                 return Err(error);
             }
-            Err(error) => return Err(self.queue_report(0, &error.to_string())),
+            Err(error) => return Err(self.queue_report(try_, 0, &error.to_string())),
         };
-        match delivery::outcome(&answer) {
+        match delivery::outcome(&answer, self.now()) {
             delivery::Outcome::Delivered => {
                 claim.remove()?;
-                self.change_pace(Queue::Reports, |pace| *pace = Pace::default());
-                self.note_report(LastReport { day, delivered_at: Some(self.now()) });
+                try_.result = format!("delivered (HTTP {})", answer.status);
+                self.change_reports(|memory| {
+                    memory.note_delivered(&self.cluster_id(), day, try_.at);
+                    memory.note_try(try_);
+                });
                 self.log(priority::INFO, &format!("daily report {id} delivered to {url}"));
                 Ok(())
             }
             delivery::Outcome::Rejected => {
                 claim.remove()?;
-                self.forget_report(day);
-                self.slow_down(Queue::Reports, 0);
+                try_.result = format!("refused for good (HTTP {})", answer.status);
                 let error = Error::Refused(format!(
                     "{url} refused the report for good (HTTP {}); it is dropped",
                     answer.status
                 ));
+                let (now, random) = (self.moment(), (self.surroundings.random)());
+                self.change_reports(|memory| {
+                    memory.forget(&self.cluster_id(), day);
+                    memory.pace.failed(&now, 0, random);
+                    memory.note_try(try_);
+                });
                 self.log(priority::WARNING, &error.to_string());
                 Err(error)
             }
             delivery::Outcome::Later(wait) => Err(self.queue_report(
+                try_,
                 i64::try_from(wait.as_secs()).unwrap_or(0),
                 &format!("{url} answered HTTP {}", answer.status),
             )),
             delivery::Outcome::Middlebox => {
                 let why = format!("HTTP {} that is not from the collector, for {url}", answer.status);
-                Err(self.queue_report(6 * 3600, &why))
+                Err(self.queue_report(try_, MIDDLEBOX_PAUSE, &why))
             }
         }
     }
 
-    fn queue_report(&self, at_least: i64, why: &str) -> Error {
-        let wait = self.slow_down(Queue::Reports, at_least);
+    fn queue_report(&self, mut try_: Try, at_least: i64, why: &str) -> Error {
+        try_.result = format!("stored: {why}");
+        let (now, random) = (self.moment(), (self.surroundings.random)());
+        let mut wait = 0;
+        self.change_reports(|memory| {
+            wait = memory.pace.failed(&now, at_least, random);
+            memory.note_try(try_);
+        });
         Error::Queued(format!("the report is stored and tried again in {wait} s: {why}"))
     }
 
     /// Notes a failure of this queue. Returns how many seconds it waits now.
     pub(super) fn slow_down(&self, queue: Queue, at_least: i64) -> i64 {
-        let since = self.moment();
-        let mut pacing = lock(&self.pacing);
-        let failures = pacing[queue as usize].failures.saturating_add(1);
-        let wait = schedule::delivery_retry(failures, (self.surroundings.random)()).max(at_least);
-        pacing[queue as usize] = Pace { failures, pause: Some(Timer { since, wait }) };
+        let (now, random) = (self.moment(), (self.surroundings.random)());
+        let mut wait = 0;
+        self.change_pace(queue, |pace| wait = pace.failed(&now, at_least, random));
         wait
     }
 
@@ -206,12 +219,12 @@ impl Core {
     }
 
     fn deliver_crash(&self, claim: Claim<'_>, deadline: Instant) -> Result<(), Error> {
-        let permit = self.switches.permit(Switch::CrashReports)?;
+        let permit = self.permit(Switch::CrashReports)?;
         let timeout = self.time_left(deadline)?;
         let now = UNIX_EPOCH + Duration::from_secs(u64::try_from(self.now()).unwrap_or(0));
         match send_event(&*self.surroundings.https, permit, self.dsn()?, claim, now, timeout) {
             Ok(Sent::Delivered) => {
-                self.change_pace(Queue::Crashes, |pace| *pace = Pace::default());
+                *lock(&self.crash_pace) = Pace::default();
                 self.log(priority::INFO, "crash report delivered");
                 Ok(())
             }

@@ -19,12 +19,12 @@ use crate::crash::exit::Ending;
 use crate::crash::sentry;
 use crate::crash::watch::Watch;
 use crate::error::Error;
-use crate::memory::{ReportMemory, VersionMemory};
+use crate::memory::{self, ReportMemory, VersionMemory};
 use crate::report::input;
-use crate::schedule::{self, Timer};
+use crate::schedule::{self, Pace, Timer};
 use crate::spool::{self, Spool};
-use crate::switches::{Switch, Switches};
-use crate::sys::clock::{Clock, SystemClock};
+use crate::switches::{Permit, Switch, Switches};
+use crate::sys::clock::{Clock, Moment, SystemClock};
 use crate::transport::dns::{Dns, ResolverDns};
 use crate::transport::https::{Https, UreqHttps};
 use crate::version::query::canonical;
@@ -105,6 +105,12 @@ thread_local! {
     static IN_CALLBACK: Cell<bool> = const { Cell::new(false) };
 }
 
+/// What an administrator is told before anything is sent.
+const NOTICE: &str = "this product tells its vendor about itself: in a daily DNS query anonymised ids and the version \
+                      (DISABLE_VERSION_CHECK=true turns it off), in a daily sealed report 48 fields about cluster, nodes and \
+                      volumes (DISABLE_TELEMETRY=true), and after a crash its signal, exit code and version \
+                      (DISABLE_ERROR_REPORTING=true); `ondat-telemetry status` and `report preview` show what exactly";
+
 /// How often `close` looks whether a callback of another thread has returned.
 const CALLBACK_POLL: Duration = Duration::from_millis(1);
 /// What `close` gives the worker to stop, whatever its timeout: an idle one takes less than a millisecond.
@@ -149,14 +155,19 @@ pub struct Core {
     version: Mutex<version::Known>,
     /// Held while what is known about versions is read from disk, changed and written.
     version_turn: Mutex<()>,
-    report_memory: Mutex<ReportMemory>,
-    /// By [`delivery::Queue`].
-    pacing: Mutex<[delivery::Pace; 2]>,
+    reports_known: Mutex<report::ReportsKnown>,
+    /// How the delivery of crash reports goes; that of daily reports is remembered with them.
+    crash_pace: Mutex<Pace>,
+    /// How making daily reports goes.
+    making_pace: Mutex<Pace>,
     watch: Mutex<Option<Watch>>,
     callbacks: Mutex<Option<Arc<Callbacks>>>,
     is_closing: AtomicBool,
+    is_notice_given: AtomicBool,
     pid: u32,
-    started_at: i64,
+    started: Moment,
+    /// 64 random bits, one draw of this process: what hangs on chance must not move while it is waited for.
+    chance: u64,
 }
 
 impl Client {
@@ -184,8 +195,9 @@ impl Client {
             complaints.extend(damaged);
         }
         let started = surroundings.clock.now();
-        let started_at = started.unix;
-        let at_start = Timer { since: started, wait: schedule::version_check_at_start((surroundings.random)()) };
+        let chance = (surroundings.random)();
+        let at_start =
+            Timer { since: started.clone(), wait: schedule::version_check_at_start((surroundings.random)()) };
         let (known, disbelieved) = version::Known::recall(&config, &version_memory, at_start);
         complaints.extend(disbelieved);
         let core = Core {
@@ -195,13 +207,16 @@ impl Client {
             surroundings,
             version: Mutex::new(known),
             version_turn: Mutex::default(),
-            report_memory: Mutex::new(report_memory),
-            pacing: Mutex::default(),
+            reports_known: Mutex::new(report::ReportsKnown { memory: report_memory, is_unsaved: false }),
+            crash_pace: Mutex::default(),
+            making_pace: Mutex::default(),
             watch: Mutex::default(),
             callbacks: Mutex::new(Some(Arc::new(std::mem::take(&mut config.callbacks)))),
             is_closing: AtomicBool::new(false),
+            is_notice_given: AtomicBool::new(false),
             pid: std::process::id(),
-            started_at,
+            started,
+            chance,
             config,
         };
         if core.config.state_dir.is_none() {
@@ -314,17 +329,16 @@ impl Client {
     /// Installs signal handlers and starts the monitor. `flags` as in the C interface.
     pub fn install_crash_handler(&self, flags: u32) -> Result<(), Error> {
         self.core.may_block()?;
-        let mut watch = lock(&self.core.watch);
-        if watch.is_some() {
-            return Err(Error::InvalidState("the crash handler is already installed".to_owned()));
-        }
-        drop(self.core.switches.permit(Switch::CrashReports)?);
-        self.core.dsn()?;
+        drop(self.core.permit(Switch::CrashReports)?);
+        let dsn = self.core.dsn()?.to_string();
         // Old markers that cannot be read are no reason to leave this run unwatched.
         if let Err(error) = self.core.report_leftovers() {
             self.core.log(priority::WARNING, &format!("earlier runs are not looked at: {error}"));
         }
-        let dsn = self.core.dsn()?.to_string();
+        let mut watch = lock(&self.core.watch);
+        if watch.is_some() {
+            return Err(Error::InvalidState("the crash handler is already installed".to_owned()));
+        }
         let (installed, why_no_monitor) = Watch::install(&self.core.config, &self.core.switches, &dsn, flags)?;
         *watch = Some(installed);
         drop(watch);
@@ -350,7 +364,7 @@ impl Client {
         if !ending.is_crash() {
             return Ok(());
         }
-        drop(self.core.switches.permit(Switch::CrashReports)?);
+        drop(self.core.permit(Switch::CrashReports)?);
         self.core.dsn()?;
         let version = canonical(&self.core.config.version);
         let crash = Crash { event_id: &new_event_id()?, at: self.core.now(), ending, class: None, text: description };
@@ -385,6 +399,29 @@ impl Core {
             && priority <= *most_verbose
         {
             in_callback(|| log(priority, line));
+        }
+    }
+
+    /// Leave to send, from the gate. The administrator is told before the first time.
+    fn permit(&self, switch: Switch) -> Result<Permit, Error> {
+        let permit = self.switches.permit(switch)?;
+        self.give_notice();
+        Ok(permit)
+    }
+
+    /// Says once in a state directory what is sent and how to turn it off.
+    fn give_notice(&self) {
+        // Said to nobody, it would not have been given.
+        let is_heard = self.callbacks().is_some_and(|callbacks| {
+            callbacks.log.as_ref().is_some_and(|(most_verbose, _)| priority::NOTICE <= *most_verbose)
+        });
+        if !is_heard || self.is_notice_given.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        match self.config.state_dir.as_ref().map(|dir| memory::note_notice(dir, self.now())) {
+            Some(Ok(true)) => {}
+            // Where it cannot be noted, it is rather said again.
+            Some(Ok(false) | Err(_)) | None => self.log(priority::NOTICE, NOTICE),
         }
     }
 

@@ -8,18 +8,18 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::{Map, Value};
 
-use super::delivery::Queue;
 use super::{Core, in_callback, lock, priority};
 use crate::error::Error;
-use crate::memory::{LastReport, ReportMemory};
+use crate::memory::{MadeReport, ReportMemory};
 use crate::report::document::{Document, Envelope};
 use crate::report::fields::Level;
 use crate::report::input::{self, Records};
-use crate::schedule;
+use crate::schedule::{self, Pace};
 use crate::seal::Sealer;
 use crate::spool::{self, Claim, Draft};
 use crate::state::{Folder, NewFile};
 use crate::switches::Switch;
+use crate::sys::clock::Moment;
 use crate::transport::https::rfc3339;
 
 impl Core {
@@ -49,14 +49,15 @@ impl Core {
     }
 
     fn store_report(&self, fill: impl FnOnce(&mut Report<'_>) -> Result<(), Error>) -> Result<Claim<'_>, Error> {
-        drop(self.switches.permit(Switch::DailyReport)?);
+        drop(self.permit(Switch::DailyReport)?);
         if self.config.report_url.is_none() {
             return Err(Error::InvalidConfig("report_url is not set: there is nobody to report to".to_owned()));
         }
         let _lock = self.report_lock()?;
-        let now = self.now();
+        let made_at = self.moment();
+        let now = made_at.unix;
         let day = schedule::day(now);
-        self.refuse_second_report(day)?;
+        self.refuse_second_report(&made_at)?;
         let keys = self.config.report_keys.as_ref().and_then(|keys| keys.current(now));
         let key =
             keys.ok_or_else(|| Error::InvalidConfig("report_keys: no key is valid now; nothing was sent".to_owned()))?;
@@ -77,7 +78,8 @@ impl Core {
         if dropped > 0 {
             self.log(priority::WARNING, &format!("{dropped} undelivered reports were dropped: the spool is full"));
         }
-        self.note_report(LastReport { day, delivered_at: None });
+        let made = MadeReport { day, at: made_at, delivered_at: None };
+        self.change_reports(|memory| memory.note_made(&self.cluster_id(), made));
         if let Some(audit) = audit {
             let kept = audit.commit(&format!("{name}.jsonl")).and_then(|_| self.keep_last_sent());
             // The report itself is stored by now: it goes its way.
@@ -97,53 +99,62 @@ impl Core {
         Ok(Some(lock))
     }
 
-    fn refuse_second_report(&self, day: i64) -> Result<(), Error> {
-        let Some(last) = self.last_report()? else { return Ok(()) };
-        if last.day < day || last.day > day + 2 {
-            return Ok(());
-        }
-        let what = match last.delivered_at {
-            Some(at) => format!("was delivered at {}", moment(at)),
-            None => "is already stored for delivery".to_owned(),
+    fn refuse_second_report(&self, now: &Moment) -> Result<(), Error> {
+        let memory = self.report_memory();
+        let Err(from) = schedule::may_report(now, &memory.reported(&self.cluster_id())) else { return Ok(()) };
+        let today = schedule::day(now.unix);
+        let why = match memory.of(&self.cluster_id()).iter().rfind(|made| made.day == today) {
+            Some(MadeReport { delivered_at: Some(at), .. }) => {
+                format!("the report of this UTC day was delivered at {}", moment(*at))
+            }
+            Some(_) => "the report of this UTC day is already stored for delivery".to_owned(),
+            None => "the last report is less than 20 hours old, although the clock says that it is of another day"
+                .to_owned(),
         };
-        let midnight = moment((last.day + 1) * schedule::DAY);
-        Err(Error::InvalidState(format!("the report of this UTC day {what}; the next is due after {midnight}")))
+        Err(Error::InvalidState(format!("{why}; the next may be made from {} on", moment(from))))
     }
 
-    /// The last report of this cluster, by any process on the state directory.
-    fn last_report(&self) -> Result<Option<LastReport>, Error> {
-        let mut memory = lock(&self.report_memory);
-        if let Some(dir) = &self.config.state_dir {
-            *memory = ReportMemory::load(dir)?.0;
-        }
-        Ok(memory.last.get(&HEXLOWER.encode(&self.config.cluster)).cloned())
+    /// What is remembered of reports, by all processes on the state directory.
+    fn report_memory(&self) -> ReportMemory {
+        self.change_reports_if(|memory| (memory.clone(), false))
     }
 
-    /// Remembers a report; one of an earlier day, delivered late, takes nothing from a later one.
-    pub(super) fn note_report(&self, last: LastReport) {
-        self.change_last_report(|known| known.is_none_or(|known| known.day <= last.day).then_some(last));
+    /// Changes what is remembered of reports.
+    pub(super) fn change_reports(&self, change: impl FnOnce(&mut ReportMemory)) {
+        self.change_reports_if(|memory| (change(memory), true));
     }
 
-    /// The report of this day was refused: another may be sent.
-    pub(super) fn forget_report(&self, day: i64) {
-        let before = LastReport { day: day - 1, delivered_at: None };
-        self.change_last_report(|known| known.is_some_and(|known| known.day == day).then_some(before));
-    }
-
-    fn change_last_report(&self, change: impl FnOnce(Option<&LastReport>) -> Option<LastReport>) {
-        let cluster = HEXLOWER.encode(&self.config.cluster);
-        let mut memory = lock(&self.report_memory);
+    /// Looks at what is remembered, and stores it if `change` says so.
+    fn change_reports_if<T>(&self, change: impl FnOnce(&mut ReportMemory) -> (T, bool)) -> T {
+        let mut complaints = Vec::new();
+        let mut known = lock(&self.reports_known);
         let dir = self.config.state_dir.as_ref();
-        if let Some(Ok((of_all_processes, _))) = dir.map(ReportMemory::load) {
-            *memory = of_all_processes;
+        let locked = dir.map(ReportMemory::lock);
+        // What could not be written is known here alone.
+        if let Some(dir) = dir.filter(|_| !known.is_unsaved)
+            && let Ok((of_all_processes, damaged)) = ReportMemory::load(dir)
+        {
+            match damaged {
+                None => known.memory = of_all_processes,
+                Some(damaged) => complaints.push(damaged),
+            }
         }
-        let Some(last) = change(memory.last.get(&cluster)) else { return };
-        memory.last.insert(cluster, last);
-        let stored = dir.map_or(Ok(()), |dir| memory.store(dir));
-        drop(memory);
-        if let Err(error) = stored {
-            self.log(priority::WARNING, &format!("the day of the report is not remembered: {error}"));
+        let (outcome, is_changed) = change(&mut known.memory);
+        if is_changed && let Some(dir) = dir {
+            let stored = known.memory.store(dir);
+            known.is_unsaved = stored.is_err();
+            complaints.extend(stored.err().map(|error| format!("what became of reports is not remembered: {error}")));
         }
+        drop(locked);
+        drop(known);
+        for complaint in complaints {
+            self.log(priority::WARNING, &complaint);
+        }
+        outcome
+    }
+
+    pub(super) fn cluster_id(&self) -> String {
+        HEXLOWER.encode(&self.config.cluster)
     }
 
     fn sent_folder(&self) -> Option<Folder> {
@@ -160,22 +171,22 @@ impl Core {
         Ok(())
     }
 
-    /// Lets the host fill the report of the day and delivers it.
+    /// Lets the host fill the report of the day and stores it. Its delivery has a pace of its own: a collector that is
+    /// down costs no day.
     pub fn make_scheduled_report(&self) {
         let Some(callbacks) = self.callbacks() else { return };
         let Some(on_report) = &callbacks.on_report else { return };
-        let outcome = self.make_report(
-            |report| {
-                in_callback(|| on_report(report));
-                Ok(())
-            },
-            self.config.timeout,
-        );
-        match outcome {
-            Ok(()) | Err(Error::Disabled(_)) => {}
+        let made = self.store_report(|report| {
+            in_callback(|| on_report(report));
+            Ok(())
+        });
+        match made.map(drop) {
+            Ok(()) => *lock(&self.making_pace) = Pace::default(),
+            Err(Error::Disabled(_)) => {}
             Err(error) => {
-                self.slow_down(Queue::Reports, 0);
-                self.log(priority::INFO, &format!("daily report: {error}"));
+                let (now, random) = (self.moment(), (self.surroundings.random)());
+                let wait = lock(&self.making_pace).failed(&now, 0, random);
+                self.log(priority::INFO, &format!("daily report: {error}; tried again in {wait} s"));
             }
         }
     }
@@ -187,12 +198,18 @@ impl Core {
         if !has_all || !self.switches.is_on(Switch::DailyReport) {
             return None;
         }
-        let last = self.last_report().ok().flatten().map(|last| last.day);
-        // One draw a process and a day: the due time must not move while it is waited for.
-        let random = u64::from(self.pid).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 7;
-        let due = schedule::next_report(self.now(), self.started_at, self.config.slot, last, random);
-        Some(due.max(self.not_before(Queue::Reports)))
+        let now = self.moment();
+        let reported = self.report_memory().reported(&self.cluster_id());
+        let due = schedule::next_report(&now, &self.started, self.config.slot, &reported, self.chance);
+        Some(due.max(lock(&self.making_pace).not_before(&now)))
     }
+}
+
+/// What is known of reports, and whether the state directory knows less.
+#[derive(Default)]
+pub(super) struct ReportsKnown {
+    pub(super) memory: ReportMemory,
+    pub(super) is_unsaved: bool,
 }
 
 /// The report in the making, inside the report callback.
@@ -243,7 +260,7 @@ impl Write for Sealing<'_> {
 }
 
 /// A Unix second in RFC 3339.
-fn moment(unix_seconds: i64) -> String {
+pub(super) fn moment(unix_seconds: i64) -> String {
     rfc3339(UNIX_EPOCH + Duration::from_secs(u64::try_from(unix_seconds).unwrap_or(0)))
 }
 

@@ -148,7 +148,7 @@ impl Core {
         let zone = self.config.version_zone.as_deref();
         let zone =
             zone.ok_or_else(|| Error::InvalidConfig("version_zone is not set: there is nobody to ask".to_owned()))?;
-        Ok((zone, self.switches.permit(Switch::VersionCheck)?))
+        Ok((zone, self.permit(Switch::VersionCheck)?))
     }
 
     /// Noted before asking, so that a process that dies while asking does not ask again at once, and counted as a

@@ -1,7 +1,7 @@
 //! Storing and sending one crash event: the monitor and the worker do it alike.
 
 use std::io::Write;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use data_encoding::HEXLOWER;
 use serde_json::Value;
@@ -72,7 +72,8 @@ pub fn send_event(
         Err(error @ Error::Disabled(_)) => return Err(error),
         Err(error) => return Ok(Sent::Later { at_least: Duration::ZERO, why: error.to_string() }),
     };
-    match sentry::outcome(&answer) {
+    let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    match sentry::outcome(&answer, i64::try_from(now).unwrap_or(i64::MAX)) {
         sentry::Outcome::Delivered => {
             claim.remove()?;
             Ok(Sent::Delivered)

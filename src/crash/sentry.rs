@@ -84,14 +84,14 @@ pub enum Outcome {
 /// The pause after a 429 that names none (Sentry's SDK documentation).
 const DEFAULT_RATE_LIMIT: Duration = Duration::from_secs(60);
 
-/// Judges an answer. Only a server that speaks Sentry's language can refuse for good; a proxy's error page cannot.
-pub fn outcome(answer: &Response) -> Outcome {
+/// Judges an answer that came at this time, in Unix seconds. Only a server that speaks Sentry's language can refuse for good; a proxy's error page cannot.
+pub fn outcome(answer: &Response, now: i64) -> Outcome {
     match answer.status {
         200..=299 => Outcome::Delivered,
-        429 => Outcome::Later(retry_after(answer).unwrap_or(DEFAULT_RATE_LIMIT)),
+        429 => Outcome::Later(retry_after(answer, now).unwrap_or(DEFAULT_RATE_LIMIT)),
         413 => Outcome::Rejected,
         400..=499 if has_sentry_body(answer) => Outcome::Rejected,
-        _ => Outcome::Later(retry_after(answer).unwrap_or_default()),
+        _ => Outcome::Later(retry_after(answer, now).unwrap_or_default()),
     }
 }
 
@@ -143,9 +143,9 @@ mod tests {
 
     #[test]
     fn a_proxys_error_page_discards_nothing() {
-        let answer = |status, body: &str| Response { status, headers: Vec::new(), body: body.into() };
-        assert_eq!(outcome(&answer(403, "<html>blocked</html>")), Outcome::Later(Duration::ZERO));
-        assert_eq!(outcome(&answer(403, r#"{"detail":"bad key"}"#)), Outcome::Rejected);
-        assert_eq!(outcome(&answer(429, "")), Outcome::Later(Duration::from_secs(60)));
+        let judged = |status, body: &str| outcome(&Response { status, headers: Vec::new(), body: body.into() }, 0);
+        assert_eq!(judged(403, "<html>blocked</html>"), Outcome::Later(Duration::ZERO));
+        assert_eq!(judged(403, r#"{"detail":"bad key"}"#), Outcome::Rejected);
+        assert_eq!(judged(429, ""), Outcome::Later(Duration::from_secs(60)));
     }
 }

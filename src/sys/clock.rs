@@ -14,6 +14,22 @@ pub struct Moment {
     pub boot: Option<Uptime>,
 }
 
+impl Moment {
+    /// Whether both are known to be of one boot.
+    pub fn is_of_boot(&self, other: &Self) -> bool {
+        matches!((&self.boot, &other.boot), (Some(one), Some(other)) if one.id == other.id)
+    }
+
+    /// Seconds from `earlier` to this: within one boot, whatever became of the clock in between; over a reboot only the
+    /// clock tells. None where that says that time went backwards: it was wrong then, or is wrong now.
+    pub fn seconds_since(&self, earlier: &Self) -> Option<i64> {
+        match (&earlier.boot, &self.boot) {
+            (Some(then), Some(now)) if then.id == now.id => Some(now.seconds.saturating_sub(then.seconds)),
+            _ => Some(self.unix.saturating_sub(earlier.unix)).filter(|seconds| *seconds >= 0),
+        }
+    }
+}
+
 /// How long one boot of the machine lasts already.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub struct Uptime {

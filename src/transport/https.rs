@@ -142,6 +142,14 @@ pub struct HttpsSettings {
     pub nameservers: Option<Vec<SocketAddr>>,
 }
 
+impl HttpsSettings {
+    /// The proxy through which an endpoint is reached; none: directly.
+    pub fn proxy_of(&self, endpoint: &Endpoint) -> Result<Option<Proxy>, Error> {
+        let uri = &endpoint.uri;
+        self.proxy.choose(uri.scheme_str().unwrap_or_default(), uri.host().unwrap_or_default(), uri.port_u16())
+    }
+}
+
 /// HTTPS by ureq and rustls.
 pub struct UreqHttps {
     settings: HttpsSettings,

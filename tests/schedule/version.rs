@@ -1,75 +1,22 @@
-//! When a client asks, what it remembers, and what it says about it: with clocks and a DNS of the test's own.
+//! When a client asks for the latest version, what it remembers, and what it says about it.
 
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use data_encoding::{BASE64, BASE64URL_NOPAD};
 use ed25519_dalek::{Signer, SigningKey};
-use ondat_telemetry::client::{Client, Surroundings, VersionInfo};
+use ondat_telemetry::client::{Client, Surroundings};
 use ondat_telemetry::config::{ConfigBuilder, Setting};
 use ondat_telemetry::error::Error;
 use ondat_telemetry::switches::Permit;
-use ondat_telemetry::sys::clock::{Clock, Moment, Uptime};
 use ondat_telemetry::transport::dns::Dns;
 use ondat_telemetry::transport::https::{Https, Request, Response};
 use ondat_telemetry::version::answer::{key_id, signed_message};
 use ondat_telemetry::version::verdict::Verdict;
 
+use crate::machine::{DAY, HOUR, Host, INFO, Machine, NOTICE, StateDir, WARNING, draw, gaps, live, pseudo_random};
+
 const ZONE: &str = "latest.example.com";
-const HOUR: i64 = 3_600;
-const DAY: i64 = 24 * HOUR;
-/// 2026-11-24T00:00:00Z.
-const START: i64 = 1_795_478_400;
-
-/// The machine: what is true, and what its clock says.
-#[derive(Clone)]
-struct Machine(Arc<Mutex<State>>);
-
-struct State {
-    /// Seconds that have really passed since the test began.
-    elapsed: i64,
-    /// What the clock shows more than that.
-    clock: i64,
-    /// Number and begin of this boot.
-    boot: (u32, i64),
-}
-
-impl Machine {
-    fn new() -> Self {
-        Self(Arc::new(Mutex::new(State { elapsed: 0, clock: START, boot: (1, -1_000) })))
-    }
-
-    fn elapsed(&self) -> i64 {
-        self.0.lock().unwrap().elapsed
-    }
-
-    fn unix(&self) -> i64 {
-        self.now().unix
-    }
-
-    fn pass(&self, seconds: i64) {
-        self.0.lock().unwrap().elapsed += seconds;
-    }
-
-    fn set_clock_by(&self, seconds: i64) {
-        self.0.lock().unwrap().clock += seconds;
-    }
-
-    fn reboot(&self) {
-        let mut state = self.0.lock().unwrap();
-        state.boot = (state.boot.0 + 1, state.elapsed);
-    }
-}
-
-impl Clock for Machine {
-    fn now(&self) -> Moment {
-        let state = self.0.lock().unwrap();
-        let uptime = Uptime { id: format!("boot {}", state.boot.0), seconds: state.elapsed - state.boot.1 };
-        Moment { unix: state.clock + state.elapsed, boot: Some(uptime) }
-    }
-}
 
 /// The version zone. It notes when it was asked.
 #[derive(Clone)]
@@ -130,38 +77,6 @@ fn signed(text: &str) -> String {
     format!("{covered} g={}", BASE64URL_NOPAD.encode(&signature.to_bytes()))
 }
 
-/// A folder that is gone when the test is over.
-struct StateDir(PathBuf);
-
-impl StateDir {
-    fn new() -> Self {
-        use std::os::unix::fs::DirBuilderExt;
-        static COUNTER: AtomicU32 = AtomicU32::new(0);
-        let name =
-            format!("ondat-telemetry-version-{}-{}", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed));
-        let path = std::env::temp_dir().join(name);
-        std::fs::DirBuilder::new().mode(0o700).create(&path).unwrap();
-        Self(path)
-    }
-
-    fn file(&self) -> PathBuf {
-        self.0.join("version.json")
-    }
-}
-
-impl Drop for StateDir {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-/// What a host was told.
-#[derive(Clone, Default)]
-struct Host {
-    log: Arc<Mutex<Vec<(i32, String)>>>,
-    news: Arc<Mutex<Vec<VersionInfo>>>,
-}
-
 impl Host {
     /// A process that starts.
     fn start(&self, machine: &Machine, zone: &Zone, dir: Option<&StateDir>) -> Client {
@@ -186,9 +101,7 @@ impl Host {
         if let Some(dir) = dir {
             builder.set(Setting::StateDir, dir.0.to_str().unwrap());
         }
-        let (log, news) = (Arc::clone(&self.log), Arc::clone(&self.news));
-        builder.set_log(7, Arc::new(move |priority, line| log.lock().unwrap().push((priority, line.to_owned()))));
-        builder.set_on_version(Arc::new(move |info| news.lock().unwrap().push(info.clone())));
+        self.listen(&mut builder);
         let surroundings = Surroundings {
             dns: Box::new(zone.clone()),
             https: Box::new(NoHttps),
@@ -197,55 +110,6 @@ impl Host {
         };
         Client::with_surroundings(builder.build().unwrap(), surroundings).unwrap()
     }
-
-    /// The lines of this priority so far, which are forgotten with that.
-    fn lines(&self, priority: i32) -> Vec<String> {
-        let lines = std::mem::take(&mut *self.log.lock().unwrap());
-        lines.into_iter().filter(|(of, _)| *of == priority).map(|(_, line)| line).collect()
-    }
-
-    fn news(&self) -> Vec<VersionInfo> {
-        std::mem::take(&mut *self.news.lock().unwrap())
-    }
-}
-
-const WARNING: i32 = 4;
-const NOTICE: i32 = 5;
-const INFO: i32 = 6;
-
-/// SplitMix64: the same numbers in every run.
-fn pseudo_random() -> u64 {
-    static STATE: AtomicU64 = AtomicU64::new(1);
-    let mut z = STATE.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed).wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
-}
-
-fn draw(bound: i64) -> i64 {
-    i64::try_from(pseudo_random() % bound.unsigned_abs()).unwrap()
-}
-
-/// Lets the process live for so long, waking it when it wanted to be woken.
-fn live(client: &Client, machine: &Machine, seconds: i64) {
-    let end = machine.elapsed() + seconds;
-    let mut wakes = 0;
-    loop {
-        let next = client.work().unwrap();
-        let left = end - machine.elapsed();
-        let wait = next.map_or(left, |next| next - machine.unix());
-        if wait >= left {
-            machine.pass(left);
-            return;
-        }
-        machine.pass(wait.max(0));
-        wakes += 1;
-        assert!(wakes < 10 + seconds / 600, "it does not come to rest: it wants to be woken in {wait} s");
-    }
-}
-
-fn gaps(asked: &[i64]) -> Vec<i64> {
-    asked.windows(2).map(|pair| pair[1] - pair[0]).collect()
 }
 
 #[test]
@@ -486,18 +350,18 @@ fn a_damaged_memory_is_moved_aside_and_said_and_a_running_process_keeps_what_it_
     zone.publish("l=2.9.0 m=2.8.2", 30);
     let client = host.start(&machine, &zone, Some(&dir));
     live(&client, &machine, HOUR);
-    std::fs::write(dir.file(), "{\"told\": [{").unwrap();
+    std::fs::write(dir.file("version.json"), "{\"told\": [{").unwrap();
     live(&client, &machine, 10);
     assert_eq!(client.latest_version().verdict, Verdict::UpgradeRequired);
     let warnings = host.lines(WARNING);
     assert_eq!(warnings.len(), 1, "{warnings:?}");
     assert!(warnings[0].starts_with("version.json was damaged"), "{warnings:?}");
-    assert_eq!(std::fs::read(dir.0.join("version.json.damaged")).unwrap(), b"{\"told\": [{");
+    assert_eq!(std::fs::read(dir.file("version.json.damaged")).unwrap(), b"{\"told\": [{");
     live(&client, &machine, 2 * DAY);
     assert_eq!(host.lines(WARNING), Vec::<String>::new(), "said once");
 
     // It is written again, and damage that a process finds at its start is said as well.
-    std::fs::write(dir.file(), "\0\0\0").unwrap();
+    std::fs::write(dir.file("version.json"), "\0\0\0").unwrap();
     let client = host.start(&machine, &zone, Some(&dir));
     assert_eq!(client.latest_version().verdict, Verdict::Unknown);
     assert_eq!(host.lines(WARNING).len(), 1);
@@ -532,10 +396,27 @@ fn a_full_disk_does_not_make_it_ask_again_and_again() {
     zone.publish("l=2.9.0", 30);
     let client = host.start(&machine, &zone, Some(&dir));
     // Nothing can be written where a directory bears the file's name.
-    std::fs::create_dir(dir.file()).unwrap();
+    std::fs::create_dir(dir.file("version.json")).unwrap();
     live(&client, &machine, 3 * DAY);
     assert!((3..=4).contains(&zone.asked().len()), "{:?}", zone.asked());
     assert_eq!(client.latest_version().verdict, Verdict::Outdated);
     let warnings = host.lines(WARNING);
     assert!(!warnings.is_empty() && warnings.iter().all(|line| line.contains("is not remembered")), "{warnings:?}");
+}
+
+#[test]
+fn the_administrator_is_told_once_before_anything_is_sent() {
+    let (machine, host, dir) = (Machine::new(), Host::default(), StateDir::new());
+    let zone = Zone::new(&machine);
+    zone.publish("l=2.8.1", 30);
+    let client = host.start(&machine, &zone, Some(&dir));
+    assert_eq!(host.notices(), 0, "nothing is about to be sent");
+    live(&client, &machine, 120);
+    assert_eq!((zone.asked().len(), host.notices()), (1, 1));
+    live(&host.start(&machine, &zone, Some(&dir)), &machine, 3 * DAY);
+    assert!(zone.asked().len() > 1);
+    assert_eq!(host.notices(), 1, "once in a state directory");
+    // Where nothing can be noted, each process says it.
+    live(&host.start(&machine, &zone, None), &machine, 120);
+    assert_eq!(host.notices(), 2);
 }
