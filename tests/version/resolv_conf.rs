@@ -1,0 +1,146 @@
+//! The system's resolvers, each test in a network of its own with its own /etc/resolv.conf.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
+use std::process::Command;
+
+use ondat_telemetry::error::Status;
+
+use crate::programs::{TempDir, succeed};
+use crate::scene::{AMPLE, SHORT, assert_good, assert_one_name, check, client, good};
+use crate::server::{Question, Reply, Server};
+use crate::vendor::{Vendor, ZONE};
+use crate::wire::{NXDOMAIN, answer, with_code};
+
+const FIRST: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 1));
+const SECOND: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
+const FIRST_V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
+
+/// A machine of one thread: nobody else uses its ports, and /etc/resolv.conf is a file of the test.
+struct Machine {
+    _folder: TempDir,
+    resolv_conf: PathBuf,
+}
+
+impl Machine {
+    /// Runs a test in it.
+    fn run(test: fn(&Self)) {
+        let inside = std::thread::spawn(move || test(&Self::new()));
+        inside.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    }
+
+    /// For this thread and the threads and processes that it starts.
+    #[allow(unsafe_code, reason = "there is no safe call that leaves the namespaces of the process")]
+    fn new() -> Self {
+        // SAFETY: a system call on numbers, which changes what this thread alone sees.
+        let left = unsafe { libc::unshare(libc::CLONE_NEWNET | libc::CLONE_NEWNS) };
+        assert_eq!(left, 0, "no namespaces: {}\nrun the tests as root", std::io::Error::last_os_error());
+        let folder = TempDir::new();
+        let resolv_conf = folder.join("resolv.conf");
+        std::fs::write(&resolv_conf, "").unwrap();
+        succeed(Command::new("ip").args(["link", "set", "lo", "up"]));
+        // Without this, the mount would show outside.
+        succeed(Command::new("mount").args(["--make-rprivate", "/"]));
+        succeed(Command::new("mount").arg("--bind").arg(&resolv_conf).arg("/etc/resolv.conf"));
+        Self { _folder: folder, resolv_conf }
+    }
+
+    fn write(&self, text: &str) {
+        std::fs::write(&self.resolv_conf, text).unwrap();
+        assert_eq!(std::fs::read_to_string("/etc/resolv.conf").unwrap(), text);
+    }
+}
+
+fn says_good(vendor: &Vendor) -> impl FnMut(&Question) -> Vec<Reply> + Send + use<> {
+    let text = vendor.recommends("2.9.0");
+    move |question| vec![good(question, &text)]
+}
+
+#[test]
+fn one_name_is_asked_whatever_search_and_ndots_say() {
+    Machine::run(|machine| {
+        let vendor = Vendor::new(1);
+        machine.write(
+            "# a machine of a cluster, and an administrator's mistakes\nnameserver nowhere\nnonsense 7\n\
+             search a.example b.example svc.cluster.local\nnameserver 127.0.0.1\n\
+             options ndots:15 timeout:30 attempts:9 trust-ad unknown:1\n",
+        );
+        // A name that there is not, so that whoever searches goes on to search.
+        let server =
+            Server::start_at(FIRST, |question| vec![Reply::Message(with_code(answer(question, &[]), NXDOMAIN))]);
+        let error = check(&client(&vendor, None), AMPLE).err().unwrap();
+        assert_eq!(error.status(), Status::Untrusted, "{error:?}");
+        let asked = server.asked();
+        assert_eq!(asked.len(), 1, "{asked:?}");
+        assert_one_name(&asked);
+
+        server.set_script(says_good(&vendor));
+        assert_good(&check(&client(&vendor, None), AMPLE).unwrap());
+        assert_one_name(&server.asked());
+        assert!(server.asked()[0].name().ends_with(&format!(".o1.{ZONE}.")));
+    });
+}
+
+#[test]
+fn a_name_server_may_have_an_ipv6_address() {
+    Machine::run(|machine| {
+        let vendor = Vendor::new(1);
+        machine.write("nameserver ::1\n");
+        let server = Server::start_at(FIRST_V6, says_good(&vendor));
+        assert_good(&check(&client(&vendor, None), AMPLE).unwrap());
+        assert_eq!(server.asked().len(), 1);
+    });
+}
+
+#[test]
+fn the_file_is_read_for_every_question() {
+    Machine::run(|machine| {
+        let vendor = Vendor::new(1);
+        let (first, second) =
+            (Server::start_at(FIRST, says_good(&vendor)), Server::start_at(SECOND, says_good(&vendor)));
+        let asked = || (first.asked().len(), second.asked().len());
+        let client = client(&vendor, None);
+        machine.write("nameserver 127.0.0.1\n");
+        check(&client, AMPLE).unwrap();
+        assert_eq!(asked(), (1, 0));
+        machine.write("nameserver 127.0.0.2\n");
+        check(&client, AMPLE).unwrap();
+        assert_eq!(asked(), (1, 1));
+
+        machine.write("search a.example\n");
+        let error = check(&client, AMPLE).err().unwrap();
+        assert_eq!(error.status(), Status::Network, "{error:?}");
+        assert!(error.to_string().contains("resolv.conf"), "{error}");
+        assert_eq!(asked(), (1, 1));
+        machine.write("nameserver 127.0.0.1\n");
+        check(&client, AMPLE).unwrap();
+        assert_eq!(asked(), (2, 1));
+    });
+}
+
+#[test]
+fn edns_is_spoken_where_the_file_says_so() {
+    Machine::run(|machine| {
+        let vendor = Vendor::new(1);
+        let server = Server::start_at(FIRST, says_good(&vendor));
+        for (options, expected) in [("options edns0\n", true), ("", false)] {
+            machine.write(&format!("nameserver 127.0.0.1\n{options}"));
+            assert_good(&check(&client(&vendor, None), AMPLE).unwrap());
+            let asked = server.asked();
+            assert_eq!(asked.last().map(Question::has_edns), Some(expected), "{options:?}");
+        }
+    });
+}
+
+#[test]
+fn nobody_is_asked_who_is_not_in_the_file() {
+    Machine::run(|machine| {
+        let vendor = Vendor::new(1);
+        machine.write("nameserver 127.0.0.1\n");
+        let (first, second) = (Server::start_at(FIRST, |_| Vec::new()), Server::start_at(SECOND, says_good(&vendor)));
+        let error = check(&client(&vendor, None), SHORT).err().unwrap();
+        assert_eq!(error.status(), Status::TimedOut, "{error:?}");
+        assert!(!first.end().is_empty(), "the server of the file was not asked");
+        assert!(second.asked().is_empty(), "{:?}", second.asked());
+    });
+}
