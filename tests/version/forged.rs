@@ -2,8 +2,8 @@
 
 use ondat_telemetry::error::Status;
 
-use crate::scene::{AMPLE, SHORT, Scene, good};
-use crate::server::{Question, Reply};
+use crate::scene::{AMPLE, SHORT, Scene, good, use_tcp};
+use crate::server::{Question, Reply, Transport};
 use crate::vendor::news;
 use crate::wire::{A, CHAOS, IN, TXT, answer, answer_to, name, section, txt, txt_of, with};
 
@@ -49,6 +49,20 @@ fn a_forged_answer_is_ignored_and_the_right_one_taken() {
         let info = scene.check(AMPLE).unwrap_or_else(|why| panic!("{case}: {why:?}"));
         assert_eq!(info.latest.as_deref(), Some("2.9.0"), "{case} was believed");
         assert_eq!(scene.server.asked().len(), 1, "{case}");
+    }
+}
+
+#[test]
+fn a_forged_answer_over_tcp_is_ignored_and_the_right_one_taken() {
+    for (case, forge) in FORGED {
+        let news = news();
+        let scene = Scene::new(move |question, text| match question.transport {
+            Transport::Udp => vec![use_tcp(question)],
+            Transport::Tcp => vec![Reply::Message(forge(question, &news)), good(question, text)],
+        });
+        let info = scene.check(AMPLE).unwrap_or_else(|why| panic!("{case}: {why:?}"));
+        assert_eq!(info.latest.as_deref(), Some("2.9.0"), "{case} was believed");
+        assert_eq!(scene.server.asked().len(), 2, "{case}");
     }
 }
 

@@ -12,6 +12,7 @@ mod refused;
 mod resolv_conf;
 mod scene;
 mod server;
+mod servers;
 mod signature;
 mod vendor;
 mod wire;

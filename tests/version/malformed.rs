@@ -4,7 +4,8 @@ use crate::scene::{AMPLE, NO_ANSWER, Scene, is_not_believed, use_tcp};
 use crate::server::{Question, Reply, Transport};
 use crate::vendor::news;
 use crate::wire::{
-    ANSWERS, ASKED, EDNS, HEADER, QUESTIONS, TXT, answer, name, record, strings, truncated, txt, with, with_additional,
+    ANSWERS, ASKED, CNAME, EDNS, HEADER, QUESTIONS, TXT, answer, name, record, strings, truncated, txt, with,
+    with_additional,
 };
 
 type Malform = fn(&Question, &str) -> Vec<u8>;
@@ -145,11 +146,12 @@ fn an_answer_that_is_truncated_over_tcp_too_is_none() {
 fn more_than_anybody_would_send_is_no_answer() {
     let parking = "v=spf1 -all";
     let long = vec![b'a'; 255];
-    let cases: [(&str, Vec<Vec<u8>>); 4] = [
+    let cases: [(&str, Vec<Vec<u8>>); 5] = [
         ("1000 strings", vec![txt_of_strings(&vec![parking.as_bytes(); 1000])]),
         ("1000 empty strings", vec![txt_of_strings(&vec![&b""[..]; 1000])]),
         ("60 kilobytes of strings", vec![txt_of_strings(&vec![&long[..]; 234])]),
         ("1000 records", vec![txt(parking); 1000]),
+        ("a long chain of aliases", (0..1000).map(alias).collect()),
     ];
     for (case, records) in cases {
         let (_, asked) = Scene::fails(case, AMPLE, &NO_ANSWER, move |question| match question.transport {
@@ -158,4 +160,10 @@ fn more_than_anybody_would_send_is_no_answer() {
         });
         assert!(asked.iter().any(|question| question.transport == Transport::Tcp), "{case}: {asked:?}");
     }
+}
+
+/// One of a chain that leads from the asked name through names of this number.
+fn alias(number: usize) -> Vec<u8> {
+    let owner = if number == 0 { ASKED.to_vec() } else { name(&format!("a{number}.example.com")) };
+    record(&owner, CNAME, &name(&format!("a{}.example.com", number + 1)))
 }

@@ -8,7 +8,9 @@ use ondat_telemetry::version::query::version_label;
 use crate::scene::{AMPLE, SHORT, Scene, check, good};
 use crate::server::{Question, Reply};
 use crate::vendor::{DAY, Vendor, news, now, statement};
-use crate::wire::{FORMERR, NOTAUTH, NOTIMP, NXDOMAIN, REFUSED, SERVFAIL, answer, with_code};
+use crate::wire::{
+    ASKED, CNAME, FORMERR, NOTAUTH, NOTIMP, NXDOMAIN, REFUSED, SERVFAIL, answer, name, record, txt, txt_of, with_code,
+};
 
 #[test]
 fn a_name_that_does_not_exist_has_no_answer() {
@@ -57,6 +59,32 @@ fn turning_off_interrupts_a_question() {
     scene.client.set_switches(0).unwrap();
     let error = asker.join().unwrap().err().unwrap();
     assert_eq!(error.status(), Status::Disabled, "{error:?}");
+}
+
+#[test]
+fn an_alias_is_not_followed() {
+    let news = news();
+    let target = name("parking.example.net");
+    let alone = [record(ASKED, CNAME, &target)];
+    let with_its_target = [record(ASKED, CNAME, &target), txt_of(&target, &news)];
+    for (case, records) in [("an alias", &alone[..]), ("an alias and its target", &with_its_target)] {
+        let (records, news) = (records.to_vec(), news.clone());
+        let (_, asked) = Scene::fails(case, AMPLE, &[Status::Untrusted], move |question| {
+            let is_for_target = question.name().starts_with("parking.");
+            let records = if is_for_target { vec![txt(&news)] } else { records.clone() };
+            vec![Reply::Message(answer(question, &records))]
+        });
+        assert_eq!(asked.len(), 1, "{case}: {asked:?}");
+    }
+}
+
+#[test]
+fn a_record_of_another_name_is_no_answer() {
+    let news = txt_of(&name("another.example.com"), &news());
+    for (case, records) in [("alone", vec![news.clone()]), ("after one of the asked name", vec![txt("v=spf1"), news])] {
+        let says = move |question: &Question| vec![Reply::Message(answer(question, &records))];
+        Scene::fails(case, AMPLE, &[Status::Untrusted], says);
+    }
 }
 
 /// A text and a part of the reason for which it is refused.

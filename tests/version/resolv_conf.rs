@@ -49,6 +49,15 @@ impl Machine {
         std::fs::write(&self.resolv_conf, text).unwrap();
         assert_eq!(std::fs::read_to_string("/etc/resolv.conf").unwrap(), text);
     }
+
+    /// Datagrams that came to a port where nobody listens.
+    fn unheard() -> u64 {
+        let counters = std::fs::read_to_string("/proc/thread-self/net/snmp").unwrap();
+        let mut lines = counters.lines().filter_map(|line| line.strip_prefix("Udp: "));
+        let (names, values) = (lines.next().unwrap(), lines.next().unwrap());
+        let at = names.split(' ').position(|name| name == "NoPorts").unwrap();
+        values.split(' ').nth(at).unwrap().parse().unwrap()
+    }
 }
 
 fn says_good(vendor: &Vendor) -> impl FnMut(&Question) -> Vec<Reply> + Send + use<> {
@@ -129,6 +138,45 @@ fn edns_is_spoken_where_the_file_says_so() {
             let asked = server.asked();
             assert_eq!(asked.last().map(Question::has_edns), Some(expected), "{options:?}");
         }
+    });
+}
+
+#[test]
+fn the_servers_are_asked_in_the_order_of_the_file() {
+    Machine::run(|machine| {
+        let vendor = Vendor::new(1);
+        machine.write("nameserver 127.0.0.1\nnameserver 127.0.0.2\n");
+        let (first, second) =
+            (Server::start_at(FIRST, says_good(&vendor)), Server::start_at(SECOND, says_good(&vendor)));
+        let client = client(&vendor, None);
+        for _ in 0..8 {
+            check(&client, AMPLE).unwrap();
+        }
+        assert_eq!((first.asked().len(), second.asked().len()), (8, 0));
+    });
+}
+
+#[test]
+fn the_second_server_answers_where_nobody_listens_at_the_first() {
+    Machine::run(|machine| {
+        let vendor = Vendor::new(1);
+        machine.write("nameserver 127.0.0.1\nnameserver 127.0.0.2\n");
+        let second = Server::start_at(SECOND, says_good(&vendor));
+        assert_good(&check(&client(&vendor, None), AMPLE).unwrap());
+        assert_one_name(&second.asked());
+        assert!(Machine::unheard() > 0, "the first server was not asked");
+    });
+}
+
+#[test]
+fn the_second_server_answers_where_the_first_is_silent() {
+    Machine::run(|machine| {
+        let vendor = Vendor::new(1);
+        machine.write("nameserver 127.0.0.1\nnameserver 127.0.0.2\n");
+        let (first, second) = (Server::start_at(FIRST, |_| Vec::new()), Server::start_at(SECOND, says_good(&vendor)));
+        assert_good(&check(&client(&vendor, None), AMPLE).unwrap());
+        assert_one_name(&second.asked());
+        assert!(!first.end().is_empty(), "the first server was not asked");
     });
 }
 

@@ -5,6 +5,7 @@ use std::fmt;
 use crate::server::Question;
 
 pub(crate) const A: u16 = 1;
+pub(crate) const CNAME: u16 = 5;
 pub(crate) const TXT: u16 = 16;
 
 pub(crate) const IN: u16 = 1;
