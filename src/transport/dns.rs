@@ -1,17 +1,23 @@
-//! DNS over hickory-resolver: one TXT question for an absolute name, and host names for HTTPS.
+//! DNS: one TXT question for an absolute name, and host names for HTTPS. Messages and the hosts file are hickory's, the
+//! exchange is not: its resolver follows aliases to other names, asks servers in an order of its own, repeats a question
+//! after a third of a second and gives up after the first server's refusal.
 
+use std::fs;
 use std::future::Future;
-use std::net::{IpAddr, SocketAddr};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use hickory_resolver::TokioResolver;
-use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts};
-use hickory_resolver::net::runtime::TokioRuntimeProvider;
-use hickory_resolver::net::{DnsError, NetError};
-use hickory_resolver::proto::rr::{Name, RData};
+use hickory_resolver::Hosts;
+use hickory_resolver::proto::op::{Edns, Message, MessageType, Query, ResponseCode};
+use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
+use nix::net::if_::if_nametoindex;
+use resolv_conf::ScopedIp;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpStream, UdpSocket};
 use tokio::sync::Notify;
 
 use crate::error::Error;
@@ -19,6 +25,14 @@ use crate::switches::Permit;
 
 /// One try of one server.
 const TRY: Duration = Duration::from_secs(2);
+/// How often a silent server is tried.
+const TRIES: usize = 3;
+/// The largest datagram that is asked for: it crosses the Internet in one piece (DNS flag day 2020).
+const LARGEST_DATAGRAM: u16 = 1232;
+/// The port of DNS servers, RFC 1035, 4.2.
+const PORT: u16 = 53;
+/// The place of the system's servers.
+const RESOLV_CONF: &str = "/etc/resolv.conf";
 
 /// Asks DNS. A trait, so that the client's owner decides what is behind it.
 pub trait Dns: Send + Sync {
@@ -26,7 +40,7 @@ pub trait Dns: Send + Sync {
     fn txt(&self, permit: Permit, name: &str, timeout: Duration) -> Result<Vec<Vec<u8>>, Error>;
 }
 
-/// DNS by the system's resolvers, or by those that were configured.
+/// DNS by the system's servers, or by those that were configured.
 pub struct ResolverDns {
     nameservers: Option<Vec<SocketAddr>>,
 }
@@ -45,76 +59,232 @@ impl Dns for ResolverDns {
         let revoked = Arc::clone(&interrupt);
         permit.on_revoke(move || revoked.notify_one());
         run(timeout, &interrupt, async {
-            let resolver = resolver(self.nameservers.as_deref(), ResolveHosts::Never)?;
-            match resolver.txt_lookup(absolute).await {
-                Ok(lookup) => Ok(lookup.answers().iter().filter_map(|record| text(&record.data)).collect()),
-                Err(NetError::Dns(DnsError::NoRecordsFound(_))) => Ok(Vec::new()),
-                Err(error) => Err(failed(&error, "the version zone")),
-            }
+            let system = System::new(self.nameservers.as_deref())?;
+            let question = Query::query(absolute, RecordType::TXT);
+            let answer = system.ask(&question, "the version zone").await?;
+            // Records of other names are not what was asked for, whatever an alias says.
+            let own = answer.answers.iter().filter(|record| record.name == *question.name());
+            Ok(own.filter_map(text).collect())
         })
     }
 }
 
-fn text(data: &RData) -> Option<Vec<u8>> {
-    match data {
+fn text(record: &Record) -> Option<Vec<u8>> {
+    match &record.data {
         RData::TXT(txt) => Some(txt.txt_data.concat()),
         _ => None,
     }
 }
 
-/// The addresses of a host, by /etc/hosts and DNS.
-pub fn addresses(host: &str, nameservers: Option<&[SocketAddr]>, timeout: Duration) -> Result<Vec<IpAddr>, Error> {
-    run(timeout, &Notify::new(), async {
-        let resolver = resolver(nameservers, ResolveHosts::Always)?;
-        let lookup = resolver.lookup_ip(host).await.map_err(|error| failed(&error, host))?;
-        Ok(lookup.iter().collect())
+/// The addresses of a host, by /etc/hosts and DNS, with the search list of /etc/resolv.conf as resolv.conf(5) has it.
+pub fn addresses(
+    host: &str,
+    nameservers: Option<&[SocketAddr]>,
+    interrupt: &Notify,
+    timeout: Duration,
+) -> Result<Vec<IpAddr>, Error> {
+    let no_name = |_| Error::Network(format!("{host} is not a name that DNS can have"));
+    let name = Name::from_ascii(host).map_err(no_name)?;
+    run(timeout, interrupt, async {
+        let hosts = Hosts::from_system().unwrap_or_default();
+        let known = [RecordType::A, RecordType::AAAA]
+            .map(|kind| hosts.lookup_static_host(&Query::query(name.clone(), kind)));
+        let known: Vec<IpAddr> =
+            known.iter().flatten().flat_map(|found| found.answers()).filter_map(address).collect();
+        if !known.is_empty() {
+            return Ok(known);
+        }
+        let system = System::new(nameservers)?;
+        let mut failure = None;
+        for candidate in system.candidates(&name) {
+            let mut found = Vec::new();
+            for kind in [RecordType::A, RecordType::AAAA] {
+                match system.ask(&Query::query(candidate.clone(), kind), host).await {
+                    Ok(answer) => {
+                        // The servers follow aliases: whatever name bears them, these are the addresses.
+                        found.extend(answer.answers.iter().filter_map(address));
+                        if answer.response_code == ResponseCode::NXDomain {
+                            break;
+                        }
+                    }
+                    Err(error) => failure = Some(error),
+                }
+            }
+            if !found.is_empty() {
+                return Ok(found);
+            }
+        }
+        Err(failure.unwrap_or_else(|| Error::Network(format!("{host}: no such name in DNS"))))
     })
 }
 
-fn resolver(nameservers: Option<&[SocketAddr]>, hosts: ResolveHosts) -> Result<TokioResolver, Error> {
-    let unusable = |_: NetError| {
-        Error::Network("/etc/resolv.conf names no usable DNS server; add one, or set nameservers".to_owned())
-    };
-    let mut builder = match nameservers {
-        Some(servers) => {
-            let servers = servers.iter().map(|server| name_server(*server)).collect();
-            let config = ResolverConfig::from_parts(None, Vec::new(), servers);
-            TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
-        }
-        None => TokioResolver::builder_tokio().map_err(unusable)?,
-    };
-    let defaults = ResolverOpts::default();
-    let options = builder.options_mut();
-    options.timeout = TRY;
-    options.attempts = 3;
-    options.cache_size = 0;
-    options.use_hosts_file = hosts;
-    // One server after the other: a check is one question, not a race of two.
-    options.num_concurrent_reqs = 1;
-    options.try_tcp_on_error = defaults.try_tcp_on_error;
-    builder.build().map_err(unusable)
-}
-
-fn name_server(address: SocketAddr) -> NameServerConfig {
-    let (mut udp, mut tcp) = (ConnectionConfig::udp(), ConnectionConfig::tcp());
-    udp.port = address.port();
-    tcp.port = address.port();
-    NameServerConfig::new(address.ip(), true, vec![udp, tcp])
-}
-
-/// Own words: the resolver's would print whole messages, and their code alone is tens of kilobytes.
-fn failed(error: &NetError, what: &str) -> Error {
-    match error {
-        NetError::Timeout => Error::TimedOut(format!("{what}: no DNS server answered")),
-        NetError::Io(error) => Error::Network(format!("{what}: no DNS server can be reached: {error}")),
-        NetError::NoConnections => Error::Network(format!("{what}: no DNS server can be reached")),
-        NetError::Dns(DnsError::ResponseCode(code)) => {
-            Error::Network(format!("{what}: DNS answered {}", code.to_str()))
-        }
-        NetError::Dns(DnsError::NoRecordsFound(_)) => Error::Network(format!("{what}: no such name in DNS")),
-        NetError::Proto(_) => Error::Network(format!("{what}: a DNS answer that cannot be read")),
-        _ => Error::Network(format!("{what}: the DNS question failed")),
+fn address(record: &Record) -> Option<IpAddr> {
+    match &record.data {
+        RData::A(a) => Some(IpAddr::V4(a.0)),
+        RData::AAAA(aaaa) => Some(IpAddr::V6(aaaa.0)),
+        _ => None,
     }
+}
+
+/// Whom to ask, and how.
+struct System {
+    servers: Vec<SocketAddr>,
+    /// Whether EDNS is spoken at first.
+    edns: bool,
+    search: Vec<Name>,
+    dots: usize,
+}
+
+impl System {
+    /// What /etc/resolv.conf says now, but for the servers where others are configured.
+    fn new(configured: Option<&[SocketAddr]>) -> Result<Self, Error> {
+        // Where others are configured, the file may be missing.
+        let text = fs::read(RESOLV_CONF).unwrap_or_default();
+        let (file, _) = resolv_conf::Config::parse_with_errors(&text);
+        let servers: Vec<SocketAddr> = match configured {
+            Some(servers) => servers.to_vec(),
+            None => file.nameservers.iter().filter_map(server).collect(),
+        };
+        if servers.is_empty() {
+            return Err(Error::Network(format!(
+                "{RESOLV_CONF} names no usable DNS server; add one, or set nameservers"
+            )));
+        }
+        let search = file.get_last_search_or_domain().filter_map(|domain| Name::from_ascii(domain).ok());
+        Ok(Self {
+            servers,
+            edns: configured.is_some() || file.edns0,
+            search: search.collect(),
+            dots: usize::try_from(file.ndots).unwrap_or(1),
+        })
+    }
+
+    /// The absolute names that a host name may stand for, in the order in which they are asked, resolv.conf(5).
+    fn candidates(&self, name: &Name) -> Vec<Name> {
+        let mut absolute = name.clone();
+        absolute.set_fqdn(true);
+        if name.is_fqdn() {
+            return vec![absolute];
+        }
+        let searched = self.search.iter().filter_map(|domain| {
+            let mut name = name.clone().append_domain(domain).ok()?;
+            name.set_fqdn(true);
+            Some(name)
+        });
+        let has_dots_enough = usize::from(name.num_labels()) > self.dots;
+        if has_dots_enough {
+            std::iter::once(absolute).chain(searched).collect()
+        } else {
+            searched.chain(std::iter::once(absolute)).collect()
+        }
+    }
+
+    /// The first answer: one server after the other in their order, and the silent ones again. `what` is who is looked
+    /// for, in an error.
+    async fn ask(&self, question: &Query, what: &str) -> Result<Message, Error> {
+        let mut failure = Error::Network(format!("{what}: no DNS server can be reached"));
+        let mut servers = self.servers.clone();
+        for _ in 0..TRIES {
+            let mut silent = Vec::new();
+            for server in servers {
+                match tokio::time::timeout(TRY, self.ask_one(server, question)).await {
+                    Ok(Ok(answer)) => match answer.response_code {
+                        ResponseCode::NoError | ResponseCode::NXDomain => return Ok(answer),
+                        code => failure = Error::Network(format!("{what}: DNS answered {}", code.to_str())),
+                    },
+                    Ok(Err(error)) => {
+                        failure = Error::Network(format!("{what}: no DNS server can be reached: {error}"));
+                    }
+                    Err(_) => {
+                        failure = Error::TimedOut(format!("{what}: no DNS server answered"));
+                        silent.push(server);
+                    }
+                }
+            }
+            servers = silent;
+        }
+        Err(failure)
+    }
+
+    async fn ask_one(&self, server: SocketAddr, question: &Query) -> io::Result<Message> {
+        let answer = exchange(server, question, self.edns).await?;
+        // RFC 6891, 7: a server that does not know EDNS.
+        if self.edns && matches!(answer.response_code, ResponseCode::FormErr | ResponseCode::NotImp) {
+            return exchange(server, question, false).await;
+        }
+        Ok(answer)
+    }
+}
+
+/// A server of resolv.conf. The scope says on which link a link-local address is (RFC 4007, 11), by name or number.
+fn server(address: &ScopedIp) -> Option<SocketAddr> {
+    Some(match address {
+        ScopedIp::V4(ip) => SocketAddr::new((*ip).into(), PORT),
+        ScopedIp::V6(ip, scope) => {
+            let scope = match scope.as_deref() {
+                None => 0,
+                Some(scope) => scope.parse().ok().or_else(|| if_nametoindex(scope).ok())?,
+            };
+            SocketAddrV6::new(*ip, PORT, 0, scope).into()
+        }
+    })
+}
+
+/// One question and its answer: by UDP, and by TCP where that was too small.
+async fn exchange(server: SocketAddr, question: &Query, edns: bool) -> io::Result<Message> {
+    let mut request = Message::query();
+    request.metadata.recursion_desired = true;
+    request.queries.push(question.clone());
+    if edns {
+        request.edns.get_or_insert_with(Edns::new).set_max_payload(LARGEST_DATAGRAM);
+    }
+    let bytes = request.to_vec().map_err(io::Error::other)?;
+    let id = request.metadata.id;
+    let answer = over_udp(server, question, id, &bytes).await?;
+    if !answer.truncation {
+        return Ok(answer);
+    }
+    let answer = over_tcp(server, question, id, &bytes).await?;
+    if answer.truncation {
+        return Err(io::Error::other("an answer that is truncated over TCP"));
+    }
+    Ok(answer)
+}
+
+/// One datagram, and the first one back that answers it.
+async fn over_udp(server: SocketAddr, question: &Query, id: u16, request: &[u8]) -> io::Result<Message> {
+    let any: IpAddr = if server.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let socket = UdpSocket::bind((any, 0)).await?;
+    // Connected, it takes from nobody else, and learns that nobody listens.
+    socket.connect(server).await?;
+    socket.send(request).await?;
+    let mut buffer = vec![0; usize::from(u16::MAX)];
+    loop {
+        let length = socket.recv(&mut buffer).await?;
+        if let Some(answer) = read(question, id, &buffer[..length]) {
+            return Ok(answer);
+        }
+    }
+}
+
+async fn over_tcp(server: SocketAddr, question: &Query, id: u16, request: &[u8]) -> io::Result<Message> {
+    let mut stream = TcpStream::connect(server).await?;
+    let length = u16::try_from(request.len()).unwrap_or(0);
+    stream.write_all(&[&length.to_be_bytes(), request].concat()).await?;
+    loop {
+        let mut buffer = vec![0; usize::from(stream.read_u16().await?)];
+        stream.read_exact(&mut buffer).await?;
+        if let Some(answer) = read(question, id, &buffer) {
+            return Ok(answer);
+        }
+    }
+}
+
+/// An answer to this question; none where it is something else.
+fn read(question: &Query, id: u16, bytes: &[u8]) -> Option<Message> {
+    let message = Message::from_vec(bytes).ok()?;
+    let is_answer = message.metadata.message_type == MessageType::Response && message.metadata.id == id;
+    (is_answer && message.queries == [question.clone()]).then_some(message)
 }
 
 /// Runs to the end, the timeout or the interruption, on a runtime of its own that leaves nothing behind.
@@ -138,4 +308,40 @@ fn run<T>(timeout: Duration, interrupt: &Notify, work: impl Future<Output = Resu
         })
         .await
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn candidates(resolv_conf: &str, host: &str) -> Vec<String> {
+        let (file, _) = resolv_conf::Config::parse_with_errors(resolv_conf.as_bytes());
+        let search = file.get_last_search_or_domain().filter_map(|domain| Name::from_ascii(domain).ok()).collect();
+        let system = System { servers: Vec::new(), edns: false, search, dots: file.ndots as usize };
+        system.candidates(&Name::from_ascii(host).unwrap()).iter().map(Name::to_string).collect()
+    }
+
+    #[test]
+    fn the_search_list_is_that_of_resolv_conf() {
+        let kubernetes = "search ns.svc.cluster.local svc.cluster.local\noptions ndots:5\n";
+        let service = ["c.svc.ns.svc.cluster.local.", "c.svc.svc.cluster.local.", "c.svc."];
+        assert_eq!(candidates(kubernetes, "c.svc"), service);
+        assert_eq!(candidates(kubernetes, "c.svc."), ["c.svc."]);
+        assert_eq!(candidates("search a.example\n", "c.example.com"), ["c.example.com.", "c.example.com.a.example."]);
+        assert_eq!(candidates("domain a.example\n", "c"), ["c.a.example.", "c."]);
+        assert_eq!(candidates("", "c"), ["c."]);
+    }
+
+    #[test]
+    fn a_scope_is_a_link_by_name_or_number() {
+        let server = |line: &str| {
+            let (file, _) = resolv_conf::Config::parse_with_errors(line.as_bytes());
+            file.nameservers.first().and_then(server)
+        };
+        assert_eq!(server("nameserver 192.0.2.1"), Some("192.0.2.1:53".parse().unwrap()));
+        assert_eq!(server("nameserver fe80::1%7"), Some("[fe80::1%7]:53".parse().unwrap()));
+        let loopback = if_nametoindex("lo").unwrap();
+        assert_eq!(server("nameserver fe80::1%lo"), Some(format!("[fe80::1%{loopback}]:53").parse().unwrap()));
+        assert_eq!(server("nameserver fe80::1%no-such-link"), None);
+    }
 }

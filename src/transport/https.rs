@@ -4,9 +4,11 @@
 use std::fs::File;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
 use ureq::http::Uri;
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
@@ -161,7 +163,13 @@ impl UreqHttps {
         Self { settings }
     }
 
-    fn agent(&self, proxy: Option<&Proxy>, is_tls: bool, timeout: Duration) -> Result<ureq::Agent, Error> {
+    fn agent(
+        &self,
+        proxy: Option<&Proxy>,
+        is_tls: bool,
+        interrupt: &Arc<Notify>,
+        timeout: Duration,
+    ) -> Result<ureq::Agent, Error> {
         let mut config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
@@ -177,7 +185,7 @@ impl UreqHttps {
             let tls = tls.map_err(|why| Error::Network(format!("{why}; nothing was sent")))?;
             config = config.tls_config(tls);
         }
-        let resolver = NameResolver { nameservers: self.settings.nameservers.clone() };
+        let resolver = NameResolver { nameservers: self.settings.nameservers.clone(), interrupt: Arc::clone(interrupt) };
         Ok(ureq::Agent::with_parts(config.build(), DefaultConnector::default(), resolver))
     }
 }
@@ -187,9 +195,13 @@ impl Https for UreqHttps {
         let uri: Uri = request.url.parse().map_err(|_| Error::Internal(format!("not a URL: {}", request.url)))?;
         let (scheme, host) = (uri.scheme_str().unwrap_or_default(), uri.host().unwrap_or_default());
         let proxy = self.settings.proxy.choose(scheme, host, uri.port_u16())?;
-        let agent = self.agent(proxy.as_ref(), scheme == "https", request.timeout)?;
+        let interrupt = Arc::new(Notify::new());
+        let agent = self.agent(proxy.as_ref(), scheme == "https", &interrupt, request.timeout)?;
         let interrupted = agent.clone();
-        permit.on_revoke(move || interrupted.shutdown());
+        permit.on_revoke(move || {
+            interrupt.notify_one();
+            interrupted.shutdown();
+        });
 
         let mut builder = ureq::http::Request::builder().method(request.method).uri(request.url);
         for (name, value) in request.headers {
@@ -255,6 +267,7 @@ fn ureq_proxy(proxy: &Proxy) -> Result<ureq::Proxy, Error> {
 #[derive(Debug)]
 struct NameResolver {
     nameservers: Option<Vec<SocketAddr>>,
+    interrupt: Arc<Notify>,
 }
 
 impl Resolver for NameResolver {
@@ -274,7 +287,7 @@ impl Resolver for NameResolver {
         let port = uri.port_u16().unwrap_or(default_port);
         let addresses = match host.parse() {
             Ok(ip) => vec![ip],
-            Err(_) => dns::addresses(host, self.nameservers.as_deref(), *timeout.after)
+            Err(_) => dns::addresses(host, self.nameservers.as_deref(), &self.interrupt, *timeout.after)
                 .map_err(|error| ureq::Error::Io(std::io::Error::other(error.to_string())))?,
         };
         let mut resolved = self.empty();
