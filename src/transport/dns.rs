@@ -87,10 +87,9 @@ pub fn addresses(
     let name = Name::from_ascii(host).map_err(no_name)?;
     run(timeout, interrupt, async {
         let hosts = Hosts::from_system().unwrap_or_default();
-        let known = [RecordType::A, RecordType::AAAA]
-            .map(|kind| hosts.lookup_static_host(&Query::query(name.clone(), kind)));
-        let known: Vec<IpAddr> =
-            known.iter().flatten().flat_map(|found| found.answers()).filter_map(address).collect();
+        let known =
+            [RecordType::A, RecordType::AAAA].map(|kind| hosts.lookup_static_host(&Query::query(name.clone(), kind)));
+        let known: Vec<IpAddr> = known.iter().flatten().flat_map(|found| found.answers()).filter_map(address).collect();
         if !known.is_empty() {
             return Ok(known);
         }

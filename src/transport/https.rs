@@ -185,7 +185,8 @@ impl UreqHttps {
             let tls = tls.map_err(|why| Error::Network(format!("{why}; nothing was sent")))?;
             config = config.tls_config(tls);
         }
-        let resolver = NameResolver { nameservers: self.settings.nameservers.clone(), interrupt: Arc::clone(interrupt) };
+        let resolver =
+            NameResolver { nameservers: self.settings.nameservers.clone(), interrupt: Arc::clone(interrupt) };
         Ok(ureq::Agent::with_parts(config.build(), DefaultConnector::default(), resolver))
     }
 }

@@ -114,6 +114,11 @@ impl Authority {
         asked.filter(|question| question.record_type == "TXT").map(|question| question.name).collect()
     }
 
+    /// The file with its log, as it is.
+    pub(crate) fn log(&self) -> &Path {
+        &self.log
+    }
+
     fn logged(&self) -> Vec<Question> {
         let text = std::fs::read_to_string(&self.log).unwrap_or_default();
         // The last line may be half written.

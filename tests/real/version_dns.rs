@@ -2,9 +2,10 @@
 
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::dns_servers::{
     Authority, AuthorityKind, DNSMASQ_STALE_TTL, Resolver, ResolverKind, UNBOUND_STALE_TTL, ZONE,
@@ -40,6 +41,14 @@ impl Vendor {
 
     fn make_key(&self, name: &str) {
         succeed(ondat(&["keygen", "version", "--out"]).arg(self.folder.join(name)));
+    }
+
+    /// A key that queries are sealed for: its private file, and the public key.
+    fn make_seal_key(&self, name: &str) -> (PathBuf, String) {
+        succeed(ondat(&["keygen", "version-seal", "--out"]).arg(self.folder.join(name)));
+        let file = |name_of_file: &str| self.folder.join(name).join(name_of_file);
+        let public = std::fs::read_to_string(file("version-seal.pub")).unwrap();
+        (file("version-seal.key"), public.trim().to_owned())
     }
 
     fn public_key(&self, name: &str) -> String {
@@ -82,25 +91,34 @@ impl Vendor {
     }
 
     fn check_as(&self, version: &str, node_id: &str, zone: &str, port: u16, public_key: &str) -> Said {
+        Said::of(&run(&mut self.probe_as(version, node_id, zone, port, public_key)))
+    }
+
+    fn check_sealed(&self, version: &str, node_id: &str, port: u16, public_key: &str, seal_key: &str) -> Said {
+        let mut command = self.probe_as(version, node_id, ZONE, port, public_key);
+        Said::of(&run(command.env("ONDAT_TELEMETRY_VERSION_SEAL_KEY", seal_key)))
+    }
+
+    fn probe_as(&self, version: &str, node_id: &str, zone: &str, port: u16, public_key: &str) -> Command {
         let mut command = program(&self.probe);
         command.arg("check");
         command.env("ONDAT_TELEMETRY_VERSION", version);
         command.env("ONDAT_TELEMETRY_CLUSTER_ID", CLUSTER_ID).env("ONDAT_TELEMETRY_NODE_ID", node_id);
         command.env("ONDAT_TELEMETRY_VERSION_ZONE", zone).env("ONDAT_TELEMETRY_VERSION_KEY", public_key);
         command.env("ONDAT_TELEMETRY_NAMESERVERS", format!("127.0.0.1:{port}"));
-        Said::of(&run(&mut command))
+        command
     }
 }
 
 /// The name of a question says who asks, by Python.
-fn assert_says(name: &str, version: &str, node_id: &str, days: RangeInclusive<u64>) {
+fn assert_says(name: &str, version: &str, node_id: &str, days: RangeInclusive<u64>, seal_key: Option<&Path>) {
     let mut decode = python("decode_query.py");
     // Resolvers may change the case of a name, which means nothing in DNS (RFC 4343).
-    decode.args([&name.to_ascii_lowercase(), ZONE]);
+    decode.args([&name.to_ascii_lowercase(), ZONE]).args(seal_key);
     let read: Value = serde_json::from_slice(&succeed(&mut decode).stdout).unwrap();
     let output = succeed(python("ids.py").args([CLUSTER_ID, node_id]));
     let ids: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(read["format"], 1, "{read}");
+    assert_eq!((&read["format"], &read["sealed"]), (&json!(1), &json!(seal_key.is_some())), "{read}");
     assert_eq!(read["check_holds"], true, "{read}");
     assert_eq!(read["version"], version, "{read}");
     assert_eq!(read["cluster"], ids["cluster"], "{read}");
@@ -126,7 +144,7 @@ fn a_signed_answer_of_bind_is_believed_and_the_question_says_who_asks() {
 
     let asked = named.asked_txt();
     assert_eq!(asked.len(), 1, "one check is one TXT query: {asked:?}");
-    assert_says(&asked[0], VERSION, NODE_ID, day_before..=today());
+    assert_says(&asked[0], VERSION, NODE_ID, day_before..=today(), None);
     for raw in [CLUSTER_ID, NODE_ID] {
         assert!(!asked[0].contains(raw), "{asked:?}");
     }
@@ -241,6 +259,7 @@ fn the_same_verdict_by_every_way(kind: AuthorityKind) {
     let authority = vendor.authority(kind, &vendor.sign(&["key", "next"], RELEASE, &[]));
     // Each answer is there once for each key: the client has to find the one that it can believe.
     let public_key = vendor.public_key("next");
+    let (seal_key, public_seal_key) = vendor.make_seal_key("seal");
     let (day_before, mut checks) = (today(), Vec::new());
     for way in WAYS {
         let resolver = way.map(|kind| vendor.resolver(kind, &authority));
@@ -249,21 +268,29 @@ fn the_same_verdict_by_every_way(kind: AuthorityKind) {
             [(VERSION, OUTDATED, "ODT-2026-001"), (OVERRIDDEN_VERSION, UPGRADE_REQUIRED, "ODT-2026-007")]
         {
             let node_id = format!("node behind {way:?}");
-            let said = vendor.check_as(version, &node_id, ZONE, port, &public_key);
-            assert_eq!(said.number("check_version"), status::OK, "{kind:?}, {way:?}: {said:?}");
-            assert_eq!(said.number("verdict"), verdict, "{kind:?}, {way:?}: {said:?}");
-            assert_eq!(said.text("latest"), "2.9.0", "{kind:?}, {way:?}: {said:?}");
-            assert_eq!(said.text("advisory"), advisory, "{kind:?}, {way:?}: {said:?}");
-            assert_eq!(said.number("authenticated"), 1, "{kind:?}, {way:?}: {said:?}");
-            checks.push((way, version, node_id));
+            for is_sealed in [false, true] {
+                let said = if is_sealed {
+                    vendor.check_sealed(version, &node_id, port, &public_key, &public_seal_key)
+                } else {
+                    vendor.check_as(version, &node_id, ZONE, port, &public_key)
+                };
+                let case = format!("{kind:?}, {way:?}, sealed {is_sealed}: {said:?}");
+                assert_eq!(said.number("check_version"), status::OK, "{case}");
+                assert_eq!(said.number("verdict"), verdict, "{case}");
+                assert_eq!(said.text("latest"), "2.9.0", "{case}");
+                assert_eq!(said.text("advisory"), advisory, "{case}");
+                assert_eq!(said.number("authenticated"), 1, "{case}");
+                checks.push((way, version, node_id.clone(), is_sealed));
+            }
         }
     }
 
     let (asked_txt, others): (Vec<_>, Vec<_>) =
         authority.asked().into_iter().partition(|question| question.record_type == "TXT");
     assert_eq!(asked_txt.len(), checks.len(), "{kind:?}: one check is one TXT query: {asked_txt:?}");
-    for (question, (way, version, node_id)) in asked_txt.iter().zip(&checks) {
-        assert_says(&question.name, version, node_id, day_before..=today());
+    for (question, (way, version, node_id, is_sealed)) in asked_txt.iter().zip(&checks) {
+        let seal_key = is_sealed.then_some(seal_key.as_path());
+        assert_says(&question.name, version, node_id, day_before..=today(), seal_key);
         let is_random_case = *way == Some(ResolverKind::UnboundCareful);
         assert!(!is_random_case || has_upper_case(&question.name), "{kind:?}, {way:?}: {question:?}");
     }
@@ -275,6 +302,15 @@ fn the_same_verdict_by_every_way(kind: AuthorityKind) {
         });
         assert!(short.is_some(), "{kind:?}, random case {is_random_case}: {others:?}");
     }
+
+    // The release manager's own reader finds the same in the log as it is.
+    let mut decode = ondat(&["decode-query", "--json", "--from-log"]);
+    let read = succeed(decode.arg(authority.log()).arg("--key").arg(&seal_key));
+    let read: Vec<Value> =
+        String::from_utf8(read.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let read: Vec<_> = read.iter().map(|said| (said["version"].as_str(), said["sealed"].as_bool())).collect();
+    let expected: Vec<_> = checks.iter().map(|(_, version, _, is_sealed)| (Some(*version), Some(*is_sealed))).collect();
+    assert_eq!(read, expected, "{kind:?}");
 }
 
 fn has_upper_case(name: &str) -> bool {
