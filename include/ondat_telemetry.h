@@ -380,7 +380,8 @@ void ondat_telemetry_config_set_log_callback(ondat_telemetry_config *config,
                                              ondat_telemetry_free_fn free_userdata);
 
 /**
- * Called when the verdict or the latest version changes.
+ * Called when the verdict, the latest version or the advisory changes, on the library's thread or within
+ * ondat_telemetry_check_version. "Current" becomes unknown by itself when its answer expires.
  */
 void ondat_telemetry_config_set_version_callback(ondat_telemetry_config *config,
                                                  ondat_telemetry_version_fn callback,

@@ -111,7 +111,7 @@ pub struct Config {
 pub struct Callbacks {
     /// Takes log lines up to this syslog(3) priority.
     pub log: Option<(i32, LogFn)>,
-    /// Told when the verdict or the latest version changes.
+    /// Told when the verdict, the latest version or the advisory changes.
     pub on_version: Option<VersionFn>,
     /// Fills the daily report.
     pub on_report: Option<ReportFn>,

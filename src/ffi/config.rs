@@ -237,7 +237,8 @@ pub extern "C" fn ondat_telemetry_config_set_log_callback(
     });
 }
 
-/// Called when the verdict or the latest version changes.
+/// Called when the verdict, the latest version or the advisory changes, on the library's thread or within
+/// ondat_telemetry_check_version. "Current" becomes unknown by itself when its answer expires.
 #[unsafe(no_mangle)]
 pub extern "C" fn ondat_telemetry_config_set_version_callback(
     config: Option<&mut ConfigBuilder>,
