@@ -3,6 +3,7 @@
 #   make demo      see it work, from nothing to a crash report
 #   make test      everything
 #   make           the library, the monitor, the commands
+#   make fuzz      every parser, for a minute each
 #   make bench     sizes and times
 #   make install   DESTDIR= PREFIX=/usr/local LIBDIR=$(PREFIX)/lib
 #
@@ -24,7 +25,7 @@ CFLAGS = -std=c99 -Wall -Wextra -Wpedantic -Werror -O2 -g
 # What a static link needs besides the archive: tests/c_programs.rs compares it with what rustc says.
 STATIC_LIBS = -lgcc_s -lutil -lrt -lpthread -lm -ldl -lc
 
-.PHONY: all library commands demo test bench install uninstall clean setup
+.PHONY: all library commands demo test fuzz bench install uninstall clean setup
 
 all: library commands
 
@@ -58,6 +59,10 @@ demo: library $(OUT)/dataplane
 
 test:
 	@./tools/test
+
+fuzz:
+	@./tools/setup test
+	@./tools/fuzz
 
 bench: library
 	@./tools/bench

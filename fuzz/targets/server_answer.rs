@@ -1,0 +1,42 @@
+//! What servers answer: two bytes of status, header lines, an empty line, a body.
+#![no_main]
+
+use std::time::Duration;
+
+use libfuzzer_sys::fuzz_target;
+use ondat_telemetry::crash::sentry;
+use ondat_telemetry::report::delivery;
+use ondat_telemetry::transport::https::Response;
+use serde_json::Value;
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+fuzz_target!(|bytes: &[u8]| {
+    let Some((status, rest)) = bytes.split_first_chunk::<2>() else { return };
+    let end = rest.windows(2).position(|two| two == b"\n\n").unwrap_or(rest.len());
+    let Ok(lines) = std::str::from_utf8(&rest[..end]) else { return };
+    let headers = lines.lines().filter_map(|line| line.split_once(": "));
+    let headers = headers.map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned())).collect();
+    let body = rest.get(end + 2..).unwrap_or_default().to_vec();
+    let answer = Response { status: u16::from_be_bytes(*status) % 1000, headers, body };
+
+    match delivery::outcome(&answer) {
+        delivery::Outcome::Delivered => assert!(matches!(answer.status, 200..=208 | 409)),
+        delivery::Outcome::Rejected => assert!(answer.status / 100 == 4 && answer.header(delivery::MARKER).is_some()),
+        delivery::Outcome::Later(wait) => assert!(wait <= DAY),
+        delivery::Outcome::Middlebox => {}
+    }
+    match sentry::outcome(&answer) {
+        sentry::Outcome::Delivered => assert_eq!(answer.status / 100, 2),
+        sentry::Outcome::Rejected => assert!(answer.status / 100 == 4 && answer.status != 429),
+        sentry::Outcome::Later(wait) => assert!(wait <= DAY && answer.status / 100 != 2),
+    }
+    // A stored event is such a body.
+    if let Ok(envelope) = sentry::envelope(&answer.body, "2026-11-24T04:00:00Z") {
+        let mut parts = envelope.splitn(3, |byte| *byte == b'\n');
+        let mut json = || serde_json::from_slice::<Value>(parts.next().unwrap_or_default()).expect("not JSON");
+        let (header, item) = (json(), json());
+        assert!(header["event_id"].is_string() && item["length"] == answer.body.len(), "{header} {item}");
+        assert_eq!(parts.next().and_then(|event| event.strip_suffix(b"\n")), Some(&*answer.body));
+    }
+});
