@@ -1,9 +1,11 @@
 //! What must hold for every version, id, day and zone, and not only for those that somebody thought of.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+use data_encoding::BASE64;
 use ondat_telemetry::config::zone as accepted_zone;
+use ondat_telemetry::seal::{Kem, MessageKey, MessageSecret, generate_key};
 use ondat_telemetry::version::answer::Answer;
-use ondat_telemetry::version::query::{Query, version_label};
+use ondat_telemetry::version::query::{Query, SealedQuery, check_length, version_label};
 use ondat_telemetry::version::verdict::{Verdict, is_development_build};
 use proptest::prelude::*;
 use semver::{BuildMetadata, Prerelease, Version};
@@ -92,10 +94,27 @@ proptest! {
         let name = query.name(&zone);
         prop_assert!(name.len() <= 254, "{} bytes", name.len());
         prop_assert!(name.split('.').all(|label| label.len() <= 63), "{name}");
-        prop_assert_eq!(Query::decode(&name, &zone), Some(query.clone()));
+        prop_assert_eq!(Query::decode(&name, Some(&zone)), Some(query.clone()));
         // Resolvers may change the case of letters, and software leaves the last dot out.
         let changed = in_mixed_case(name.trim_end_matches('.'), &bits);
-        prop_assert_eq!(Query::decode(&changed, &zone), Some(query));
+        prop_assert_eq!(Query::decode(&changed, None), Some(query.clone()));
+        prop_assert_eq!(Query::decode(&changed, Some(&zone)), Some(query));
+    }
+
+    #[test]
+    fn a_sealed_query_reads_back(query in query(), zone in zone(), bits in prop::collection::vec(any::<bool>(), 1..300)) {
+        prop_assume!(check_length(&query.version, &zone, true).is_ok());
+        let (private, public) = generate_key(Kem::X25519);
+        let key = MessageKey::parse(&BASE64.encode(&public)).unwrap();
+        let secret = MessageSecret::parse(&BASE64.encode(&private)).unwrap();
+        let name = query.sealed_name(&zone, &key).unwrap();
+        prop_assert!(name.len() <= 254, "{} bytes", name.len());
+        let changed = in_mixed_case(name.trim_end_matches('.'), &bits);
+        for zone in [None, Some(zone.as_str())] {
+            prop_assert_eq!(Query::decode(&changed, zone), None);
+            let sealed = SealedQuery::decode(&changed, zone);
+            prop_assert_eq!(sealed.and_then(|sealed| sealed.open(&secret)), Some(query.clone()));
+        }
     }
 
     #[test]
@@ -108,7 +127,7 @@ proptest! {
         let name = query.name(&zone);
         let at = place.index(name.len());
         let changed = format!("{}{other}{}", &name[..at], &name[at + 1..]);
-        let read = Query::decode(&changed, &zone);
+        let read = Query::decode(&changed, Some(&zone));
         if changed.eq_ignore_ascii_case(&name) {
             prop_assert_eq!(read, Some(query));
         } else {
@@ -134,7 +153,7 @@ proptest! {
     fn a_higher_version_stands_no_worse((one, two) in two_versions(), answer in answer()) {
         prop_assume!(!is_development_build(&one) && !is_development_build(&two));
         let (lower, higher) = if one.cmp_precedence(&two).is_le() { (one, two) } else { (two, one) };
-        let (of_lower, of_higher) = (Verdict::of(&lower, &answer), Verdict::of(&higher, &answer));
+        let (of_lower, of_higher) = (Verdict::at(0, &lower, &answer), Verdict::at(0, &higher, &answer));
         prop_assert!(of_higher >= Verdict::Current, "{} has no verdict", higher);
         prop_assert!(of_higher <= of_lower, "{lower}: {of_lower:?}, {higher}: {of_higher:?}");
         if lower.cmp_precedence(&higher).is_eq() {

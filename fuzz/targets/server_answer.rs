@@ -20,13 +20,13 @@ fuzz_target!(|bytes: &[u8]| {
     let body = rest.get(end + 2..).unwrap_or_default().to_vec();
     let answer = Response { status: u16::from_be_bytes(*status) % 1000, headers, body };
 
-    match delivery::outcome(&answer) {
+    match delivery::outcome(&answer, 1_800_000_000) {
         delivery::Outcome::Delivered => assert!(matches!(answer.status, 200..=208 | 409)),
         delivery::Outcome::Rejected => assert!(answer.status / 100 == 4 && answer.header(delivery::MARKER).is_some()),
         delivery::Outcome::Later(wait) => assert!(wait <= DAY),
         delivery::Outcome::Middlebox => {}
     }
-    match sentry::outcome(&answer) {
+    match sentry::outcome(&answer, 1_800_000_000) {
         sentry::Outcome::Delivered => assert_eq!(answer.status / 100, 2),
         sentry::Outcome::Rejected => assert!(answer.status / 100 == 4 && answer.status != 429),
         sentry::Outcome::Later(wait) => assert!(wait <= DAY && answer.status / 100 != 2),

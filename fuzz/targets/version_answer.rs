@@ -64,6 +64,6 @@ fuzz_target!(|bytes: &[u8]| {
         }
         let again = without_key.first_acceptable(&[text(&answer).into_bytes()]).expect("its own answer is refused").0;
         assert_eq!(Answer { authenticated: answer.authenticated, ..again }, answer);
-        assert_ne!(Verdict::of(&running, &answer), Verdict::Unknown, "{answer:?}");
+        assert_ne!(Verdict::at(0, &running, &answer), Verdict::Unknown, "{answer:?}");
     }
 });
