@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::crash::limit::CrashLimits;
 use crate::error::Error;
 use crate::schedule::{Pace, Reported, Timer};
 use crate::state::StateDir;
@@ -87,6 +88,7 @@ const CLUSTERS: usize = 8;
 
 const VERSION_FILE: &str = "version.json";
 const REPORT_FILE: &str = "report.json";
+const CRASH_FILE: &str = "crash.json";
 const NOTICE_FILE: &str = "notice.json";
 /// What reading and writing a file of a few kilobytes takes, fsync(2) on a busy disk included.
 const PATIENCE: Duration = Duration::from_millis(200);
@@ -186,6 +188,30 @@ impl ReportMemory {
         self.tries.drain(..surplus);
         self.tries.push(try_);
     }
+}
+
+/// What is remembered of crash reports; nothing where it cannot be read.
+pub fn crash_limits(dir: &StateDir) -> CrashLimits {
+    let bytes = dir.root().read(CRASH_FILE).ok().flatten();
+    bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+}
+
+/// Forgets it: the switch has gone off.
+pub fn forget_crash_limits(dir: &StateDir) -> Result<(), Error> {
+    if dir.root().read(CRASH_FILE)?.is_some() { dir.root().remove(CRASH_FILE) } else { Ok(()) }
+}
+
+/// Changes what is remembered of crash reports, for all processes on the state directory. What cannot be remembered
+/// limits nothing; the text then says why.
+pub fn change_crash_limits<T>(dir: &StateDir, change: impl FnOnce(&mut CrashLimits) -> T) -> (T, Option<String>) {
+    let locked = dir.root().lock_within("crash-memory.lock", PATIENCE);
+    let (mut limits, damaged): (CrashLimits, _) = load(dir, CRASH_FILE).unwrap_or_default();
+    let before = limits.clone();
+    let outcome = change(&mut limits);
+    let stored = if limits == before { Ok(()) } else { store(dir, CRASH_FILE, &limits) };
+    drop(locked);
+    let complaint = stored.err().map(|error| format!("what was sent of crash reports is not remembered: {error}"));
+    (outcome, complaint.or(damaged))
 }
 
 /// Whether the administrator's notice was given in this state directory; notes that it is now.

@@ -114,6 +114,9 @@ impl KeyDocument {
                 Recipient::XWing(Box::new(<XWing as hpke::Kem>::PublicKey::from_bytes(&public).map_err(not_a_key)?))
             }
         };
+        // Points of low order encode well; using one shows what they are (RFC 9180, 7.1.4).
+        Context::new(&recipient, &[])
+            .map_err(|_| "`public` is a weak key, which nothing can be sealed for".to_owned())?;
         Ok(SealKey { id: expected, recipient, not_before: self.not_before, not_after: self.not_after })
     }
 }
@@ -373,5 +376,10 @@ mod tests {
         let wrong_id =
             r#"{"keys":[{"id":"0011223344556677","kem":"X25519","public":"AA==","not_before":0,"not_after":1}]}"#;
         assert!(KeySet::parse(wrong_id).unwrap_err().contains("keys[0]: `id`"));
+        let zeros = [0; 32];
+        let (id, public) = (HEXLOWER.encode(&key_id(&zeros)), BASE64.encode(&zeros));
+        let weak =
+            format!(r#"{{"keys":[{{"id":"{id}","kem":"X25519","public":"{public}","not_before":0,"not_after":1}}]}}"#);
+        assert!(KeySet::parse(&weak).unwrap_err().contains("keys[0]: `public` is a weak key"));
     }
 }

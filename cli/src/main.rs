@@ -2,6 +2,7 @@
 //! zone and reads its queries, makes keys, and says what is on, what is remembered and what is stored.
 
 mod check;
+mod crashes;
 mod decode;
 mod exit;
 mod keygen;
@@ -37,6 +38,9 @@ enum Action {
     /// Look at a report, or send it
     #[command(subcommand, after_help = exit::HELP)]
     Report(report::Action),
+    /// Look at the crash reports that are not delivered yet, send or remove them
+    #[command(subcommand, after_help = exit::HELP)]
+    Crashes(crashes::Action),
     /// Print a signed BIND zone file for a release
     Zone(zone::Arguments),
     /// Say what the names of version queries tell: day, version and anonymised ids
@@ -102,6 +106,7 @@ fn run(command: &Command, warnings: &Warnings) -> Result<Output, Error> {
     match &command.action {
         Action::CheckVersion => check::run(settings()?.complete()?, json),
         Action::Report(action) => report::run(action, settings()?, json),
+        Action::Crashes(action) => crashes::run(action, settings()?, json),
         Action::Zone(arguments) => zone::run(arguments),
         Action::DecodeQuery(arguments) => decode::run(arguments, settings()?.config.version_zone.as_deref(), json),
         Action::Keygen(action) => keygen::run(action, json),

@@ -52,6 +52,9 @@ pub(crate) struct Options {
     /// The public keys to seal reports for [env: ONDAT_TELEMETRY_REPORT_KEYS, the JSON itself]
     #[arg(long, global = true, value_name = "FILE")]
     report_keys: Option<PathBuf>,
+    /// Where crash reports go [env: ONDAT_TELEMETRY_SENTRY_DSN]
+    #[arg(long, global = true, value_name = "DSN")]
+    sentry_dsn: Option<String>,
     /// Roots in PEM, in addition to the system's [env: ONDAT_TELEMETRY_CA_FILE]
     #[arg(long, global = true, value_name = "FILE")]
     ca_file: Option<String>,
@@ -104,6 +107,7 @@ impl Settings {
             (Setting::VersionSealKey, &options.version_seal_key),
             (Setting::Nameservers, &options.nameservers),
             (Setting::ReportUrl, &options.report_url),
+            (Setting::SentryDsn, &options.sentry_dsn),
             (Setting::CaFile, &options.ca_file),
             (Setting::Proxy, &options.proxy),
         ];

@@ -27,7 +27,6 @@ fuzz_target!(|text: &str| {
     }
     let Some(key) = windows[0].0.and_then(|now| keys.current(now)) else { return };
     let mut sealer = Sealer::new(Vec::new(), key, [3; 16], 7);
-    // A key of low order is found out only here.
-    let Ok(sealed) = sealer.write_all(b"report").and_then(|()| sealer.finish()) else { return };
+    let sealed = sealer.write_all(b"report").and_then(|()| sealer.finish()).expect("an accepted key seals nothing");
     assert!(sealed.starts_with(b"OTR1") && sealed.len() > HEADER_BYTES);
 });

@@ -1,13 +1,16 @@
 //! The crash reports that a client makes itself: of children, and of earlier runs.
 
 use data_encoding::HEXLOWER;
+use serde_json::Value;
 
-use super::{Core, priority};
+use super::{Core, lock, priority};
 use crate::crash::delivery::{new_event_id, store_event};
 use crate::crash::event::{Crash, Subject, event};
 use crate::crash::exit::{CoreDump, Ending};
+use crate::crash::limit::CrashLimits;
 use crate::crash::{marker, signals};
 use crate::error::Error;
+use crate::memory;
 
 impl Core {
     /// Stores what earlier runs on this state directory left behind.
@@ -30,7 +33,65 @@ impl Core {
         let cluster_id = HEXLOWER.encode(&self.config.cluster);
         let node_id = HEXLOWER.encode(&self.config.node);
         let subject = Subject { component, version, cluster_id: &cluster_id, node_id: &node_id };
-        let dropped = store_event(&self.crashes, crash.event_id, &event(&subject, crash))?.1;
+        let (event, now) = (event(&subject, crash), self.moment());
+        match self.change_crash_limits(|limits| limits.admit(event, &now)) {
+            Some(event) => self.store_crash_event(&event),
+            // Held back, remembered, and counted by the next one.
+            None => Ok(()),
+        }
+    }
+
+    /// Stores what was held back and may be sent by now.
+    pub(super) fn release_held_crashes(&self) {
+        let now = self.moment();
+        if self.crash_release_due().is_none_or(|due| due > now.unix) {
+            return;
+        }
+        for event in self.change_crash_limits(|limits| limits.release(&now)) {
+            if let Err(error) = self.store_crash_event(&event) {
+                self.log(priority::WARNING, &error.to_string());
+            }
+        }
+    }
+
+    /// When something that is held back may be sent.
+    pub(super) fn crash_release_due(&self) -> Option<i64> {
+        let now = self.moment();
+        self.crash_limits().next_release(&now)
+    }
+
+    /// Until when the server wants no crash reports.
+    pub(super) fn crashes_paused_until(&self) -> i64 {
+        let now = self.moment();
+        self.crash_limits().paused_until(&now)
+    }
+
+    fn crash_limits(&self) -> CrashLimits {
+        match &self.config.state_dir {
+            Some(dir) => memory::crash_limits(dir),
+            None => lock(&self.crash_limits).clone(),
+        }
+    }
+
+    /// Forgets what is held back: the switch has gone off.
+    pub(super) fn forget_held_crashes(&self) -> Result<(), Error> {
+        *lock(&self.crash_limits) = CrashLimits::default();
+        self.config.state_dir.as_ref().map_or(Ok(()), memory::forget_crash_limits)
+    }
+
+    /// Changes what is remembered of crash reports, by all processes on the state directory.
+    pub(super) fn change_crash_limits<T>(&self, change: impl FnOnce(&mut CrashLimits) -> T) -> T {
+        let Some(dir) = &self.config.state_dir else { return change(&mut lock(&self.crash_limits)) };
+        let (outcome, complaint) = memory::change_crash_limits(dir, change);
+        if let Some(complaint) = complaint {
+            self.log(priority::WARNING, &complaint);
+        }
+        outcome
+    }
+
+    fn store_crash_event(&self, event: &Value) -> Result<(), Error> {
+        let event_id = event["event_id"].as_str().unwrap_or_default();
+        let dropped = store_event(&self.crashes, event_id, event)?.1;
         if dropped > 0 {
             self.log(
                 priority::WARNING,

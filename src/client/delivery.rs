@@ -39,8 +39,27 @@ impl Core {
         Ok(())
     }
 
+    /// Delivers what is stored for this switch.
+    pub(super) fn deliver(&self, switch: Switch, deadline: Instant) -> Result<(), Error> {
+        drop(self.permit(switch)?);
+        match switch {
+            Switch::VersionCheck => Ok(()),
+            Switch::DailyReport => self.deliver_queue(Queue::Reports, deadline),
+            Switch::CrashReports => {
+                self.dsn()?;
+                self.deliver_queue(Queue::Crashes, deadline)
+            }
+        }
+    }
+
     fn deliver_queue(&self, queue: Queue, deadline: Instant) -> Result<(), Error> {
         for name in self.waiting(queue)? {
+            if matches!(queue, Queue::Crashes) {
+                let wait = self.crashes_paused_until() - self.now();
+                if wait > 0 {
+                    return Err(Error::Queued(format!("the crash server wants nothing for {wait} s; it is stored")));
+                }
+            }
             let Some(claim) = self.spool(queue).claim(&name)? else { continue };
             match queue {
                 Queue::Crashes => self.deliver_crash(claim, deadline)?,
@@ -75,13 +94,17 @@ impl Core {
 
     /// When something stored is to be tried; none when nothing is stored.
     pub fn delivery_due(&self) -> Option<i64> {
+        let held = (self.config.sentry_dsn.is_some() && self.switches.is_on(Switch::CrashReports))
+            .then(|| self.crash_release_due())
+            .flatten();
         let queues = [Queue::Crashes, Queue::Reports].into_iter();
         let waiting = queues.filter(|queue| self.waiting(*queue).is_ok_and(|names| !names.is_empty()));
-        waiting.map(|queue| self.not_before(queue)).min()
+        waiting.map(|queue| self.not_before(queue)).chain(held).min()
     }
 
     /// Tries everything stored once, but for what has to wait.
     pub fn deliver_due(&self) {
+        self.release_held_crashes();
         let deadline = Instant::now() + self.config.timeout.saturating_mul(4);
         for queue in [Queue::Crashes, Queue::Reports] {
             if self.not_before(queue) > self.now() {
@@ -105,7 +128,10 @@ impl Core {
     pub(super) fn not_before(&self, queue: Queue) -> i64 {
         let now = self.moment();
         match queue {
-            Queue::Crashes => lock(&self.crash_pace).not_before(&now),
+            Queue::Crashes => {
+                let paused_until = self.crashes_paused_until();
+                lock(&self.crash_pace).not_before(&now).max(paused_until)
+            }
             Queue::Reports => lock(&self.reports_known).memory.pace.not_before(&now),
         }
     }
@@ -222,7 +248,12 @@ impl Core {
         let permit = self.permit(Switch::CrashReports)?;
         let timeout = self.time_left(deadline)?;
         let now = UNIX_EPOCH + Duration::from_secs(u64::try_from(self.now()).unwrap_or(0));
-        match send_event(&*self.surroundings.https, permit, self.dsn()?, claim, now, timeout) {
+        let sent = send_event(&*self.surroundings.https, permit, self.dsn()?, claim, now, timeout);
+        if let Ok((_, Some(pause))) = &sent {
+            let (now, seconds) = (self.moment(), i64::try_from(pause.as_secs()).unwrap_or(i64::MAX));
+            self.change_crash_limits(|limits| limits.pause(&now, seconds));
+        }
+        match sent.map(|(sent, _)| sent) {
             Ok(Sent::Delivered) => {
                 *lock(&self.crash_pace) = Pace::default();
                 self.log(priority::INFO, "crash report delivered");

@@ -16,6 +16,7 @@ use crate::config::{self, Callbacks, Config};
 use crate::crash::delivery::new_event_id;
 use crate::crash::event::Crash;
 use crate::crash::exit::Ending;
+use crate::crash::limit::CrashLimits;
 use crate::crash::sentry;
 use crate::crash::watch::Watch;
 use crate::error::Error;
@@ -158,6 +159,8 @@ pub struct Core {
     reports_known: Mutex<report::ReportsKnown>,
     /// How the delivery of crash reports goes; that of daily reports is remembered with them.
     crash_pace: Mutex<Pace>,
+    /// What is remembered of crash reports without a state directory.
+    crash_limits: Mutex<CrashLimits>,
     /// How making daily reports goes.
     making_pace: Mutex<Pace>,
     watch: Mutex<Option<Watch>>,
@@ -209,6 +212,7 @@ impl Client {
             version_turn: Mutex::default(),
             reports_known: Mutex::new(report::ReportsKnown { memory: report_memory, is_unsaved: false }),
             crash_pace: Mutex::default(),
+            crash_limits: Mutex::default(),
             making_pace: Mutex::default(),
             watch: Mutex::default(),
             callbacks: Mutex::new(Some(Arc::new(std::mem::take(&mut config.callbacks)))),
@@ -379,6 +383,12 @@ impl Client {
         self.core.deliver_stored(Instant::now() + timeout)
     }
 
+    /// Delivers what is stored for one switch, now. [`Error::Queued`] when something is left.
+    pub fn deliver(&self, switch: Switch, deadline: Instant) -> Result<(), Error> {
+        self.core.may_block()?;
+        self.core.deliver(switch, deadline)
+    }
+
     fn wake(&self) {
         if let Some(worker) = lock(&self.worker).as_ref() {
             worker.wake();
@@ -503,6 +513,11 @@ impl Core {
             {
                 self.log(priority::WARNING, &format!("{} is off, but {error}", switch.name()));
             }
+        }
+        if !self.switches.is_on(Switch::CrashReports)
+            && let Err(error) = self.forget_held_crashes()
+        {
+            self.log(priority::WARNING, &format!("{} is off, but {error}", Switch::CrashReports.name()));
         }
     }
 }

@@ -45,7 +45,7 @@ pub fn store_event<'a>(spool: &'a Spool, event_id: &str, event: &Value) -> Resul
     draft.commit(&format!("{event_id}.json"))
 }
 
-/// Posts a stored crash event; the monitor and the worker do it alike.
+/// Posts a stored crash event; the monitor and the worker do it alike. Also for how long the server wants no more.
 pub fn send_event(
     https: &dyn Https,
     permit: Permit,
@@ -53,11 +53,11 @@ pub fn send_event(
     mut claim: Claim<'_>,
     now: SystemTime,
     timeout: Duration,
-) -> Result<Sent, Error> {
+) -> Result<(Sent, Option<Duration>), Error> {
     let Ok(envelope) = sentry::envelope(&claim.bytes()?, &rfc3339(now)) else {
         let why = format!("the stored crash report {} is damaged and set aside", claim.name());
         claim.set_aside()?;
-        return Ok(Sent::Dropped(why));
+        return Ok((Sent::Dropped(why), None));
     };
     let url = dsn.endpoint().to_string();
     let request = Request {
@@ -70,23 +70,22 @@ pub fn send_event(
     let answer = match https.send(permit, &request) {
         Ok(answer) => answer,
         Err(error @ Error::Disabled(_)) => return Err(error),
-        Err(error) => return Ok(Sent::Later { at_least: Duration::ZERO, why: error.to_string() }),
+        Err(error) => return Ok((Sent::Later { at_least: Duration::ZERO, why: error.to_string() }, None)),
     };
     let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    match sentry::outcome(&answer, i64::try_from(now).unwrap_or(i64::MAX)) {
+    let now = i64::try_from(now).unwrap_or(i64::MAX);
+    let sent = match sentry::outcome(&answer, now) {
         sentry::Outcome::Delivered => {
             claim.remove()?;
-            Ok(Sent::Delivered)
+            Sent::Delivered
         }
         sentry::Outcome::Rejected => {
             claim.remove()?;
-            Ok(Sent::Dropped(format!(
-                "{url} refused the crash report for good (HTTP {}); it is dropped",
-                answer.status
-            )))
+            Sent::Dropped(format!("{url} refused the crash report for good (HTTP {}); it is dropped", answer.status))
         }
         sentry::Outcome::Later(at_least) => {
-            Ok(Sent::Later { at_least, why: format!("{url} answered HTTP {}", answer.status) })
+            Sent::Later { at_least, why: format!("{url} answered HTTP {}", answer.status) }
         }
-    }
+    };
+    Ok((sent, sentry::rate_limit(&answer, now)))
 }

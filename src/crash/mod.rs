@@ -5,6 +5,7 @@ pub mod delivery;
 pub mod event;
 pub mod exit;
 pub mod handler;
+pub mod limit;
 pub mod marker;
 pub mod monitor;
 pub mod record;

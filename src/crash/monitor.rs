@@ -16,9 +16,11 @@ use super::record::{Kind, RECORD_BYTES, Record, SETUP_BYTES, Setup};
 use super::sentry::Dsn;
 use super::signals;
 use crate::error::Error;
+use crate::memory;
 use crate::spool::{self, Spool};
 use crate::state::StateDir;
 use crate::switches::{Switch, Switches};
+use crate::sys::clock::{Clock, SystemClock};
 use crate::sys::{pidfd, procfs};
 use crate::transport::https::UreqHttps;
 
@@ -192,7 +194,22 @@ impl Host {
         if let Some(permit) = permit {
             let spool = Spool::new(state_dir.as_ref(), "spool/crashes", spool::CRASHES);
             let event_id = new_event_id()?;
+            let now = SystemClock::new().now();
             let event = self.event(&event_id, ending);
+            // Held back is remembered as well as stored: this ending is dealt with.
+            let (event, is_paused) = match &state_dir {
+                None => (Some(event), false),
+                Some(dir) => {
+                    memory::change_crash_limits(dir, |limits| {
+                        (limits.admit(event, &now), limits.paused_until(&now) > now.unix)
+                    })
+                    .0
+                }
+            };
+            let Some(event) = event else {
+                self.remove_marker(state_dir.as_ref());
+                return Ok(());
+            };
             let stored = store_event(&spool, &event_id, &event);
             self.remove_marker(state_dir.as_ref());
             let in_memory;
@@ -203,11 +220,18 @@ impl Host {
                     store_event(&in_memory, &event_id, &event)?
                 }
             };
+            if is_paused {
+                return Ok(());
+            }
             let dsn = Dsn::parse(&self.setup.dsn).map_err(Error::InvalidConfig)?;
             let https = UreqHttps::new(self.setup.https.clone());
             let timeout = Duration::from_millis(self.setup.timeout_ms);
             // What cannot be delivered now stays stored for the next process on this state directory.
-            send_event(&https, permit, &dsn, claim, SystemTime::now(), timeout)?;
+            let (_, pause) = send_event(&https, permit, &dsn, claim, SystemTime::now(), timeout)?;
+            if let (Some(dir), Some(pause)) = (&state_dir, pause) {
+                let seconds = i64::try_from(pause.as_secs()).unwrap_or(i64::MAX);
+                memory::change_crash_limits(dir, |limits| limits.pause(&now, seconds));
+            }
         } else {
             self.remove_marker(state_dir.as_ref());
         }

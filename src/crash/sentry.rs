@@ -84,15 +84,36 @@ pub enum Outcome {
 /// The pause after a 429 that names none (Sentry's SDK documentation).
 const DEFAULT_RATE_LIMIT: Duration = Duration::from_secs(60);
 
+/// The longest pause that a server may ask for.
+const LONGEST_RATE_LIMIT: Duration = Duration::from_secs(86_400);
+
 /// Judges an answer that came at this time, in Unix seconds. Only a server that speaks Sentry's language can refuse for good; a proxy's error page cannot.
 pub fn outcome(answer: &Response, now: i64) -> Outcome {
     match answer.status {
         200..=299 => Outcome::Delivered,
-        429 => Outcome::Later(retry_after(answer, now).unwrap_or(DEFAULT_RATE_LIMIT)),
+        429 => Outcome::Later(rate_limit(answer, now).unwrap_or(DEFAULT_RATE_LIMIT)),
         413 => Outcome::Rejected,
         400..=499 if has_sentry_body(answer) => Outcome::Rejected,
         _ => Outcome::Later(retry_after(answer, now).unwrap_or_default()),
     }
+}
+
+/// For how long a server that answers so wants no more events: `X-Sentry-Rate-Limits`, which may come with any status, a
+/// list of `seconds:categories:scope:…` where no category means all; on 429 without it `Retry-After`, else a minute
+/// (Sentry's SDK documentation, "Rate Limiting"). What cannot be read is passed over.
+pub fn rate_limit(answer: &Response, now: i64) -> Option<Duration> {
+    let Some(limits) = answer.header("X-Sentry-Rate-Limits") else {
+        return (answer.status == 429).then(|| retry_after(answer, now).unwrap_or(DEFAULT_RATE_LIMIT));
+    };
+    let seconds = limits.split(',').filter_map(|limit| {
+        let mut parts = limit.trim().split(':');
+        let seconds =
+            parts.next()?.trim().parse::<f64>().ok().filter(|seconds| seconds.is_finite() && *seconds > 0.0)?;
+        let mut categories = parts.next().unwrap_or_default().split(';').map(str::trim);
+        categories.any(|category| matches!(category, "" | "error" | "default")).then_some(seconds)
+    });
+    let longest = seconds.fold(0.0, f64::max).min(LONGEST_RATE_LIMIT.as_secs_f64());
+    (longest > 0.0).then(|| Duration::from_secs_f64(longest.ceil()))
 }
 
 fn has_sentry_body(answer: &Response) -> bool {
@@ -147,5 +168,29 @@ mod tests {
         assert_eq!(judged(403, "<html>blocked</html>"), Outcome::Later(Duration::ZERO));
         assert_eq!(judged(403, r#"{"detail":"bad key"}"#), Outcome::Rejected);
         assert_eq!(judged(429, ""), Outcome::Later(Duration::from_secs(60)));
+    }
+
+    #[test]
+    fn rate_limits_are_read_and_what_is_none_is_passed_over() {
+        let limit = |status, header: Option<&str>| {
+            let headers =
+                header.map(|value| ("x-sentry-rate-limits".to_owned(), value.to_owned())).into_iter().collect();
+            rate_limit(&Response { status, headers, body: Vec::new() }, 0).map(|limit| limit.as_secs())
+        };
+        assert_eq!(limit(200, None), None);
+        assert_eq!(limit(429, None), Some(60));
+        for (header, seconds) in [
+            ("60:error:organization", Some(60)),
+            ("60::organization", Some(60)),
+            ("2700", Some(2_700)),
+            ("60:transaction;attachment:key", None),
+            (" 5 : transaction ; error : key , 30:default:organization:reason", Some(30)),
+            ("1.2:error:key", Some(2)),
+            ("99999999999:error:key", Some(86_400)),
+            ("nan:error:key, inf:error, -5:error, :error, x:error, ,,", None),
+            ("", None),
+        ] {
+            assert_eq!(limit(200, Some(header)), seconds, "{header:?}");
+        }
     }
 }

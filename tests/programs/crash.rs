@@ -146,13 +146,17 @@ fn event(envelope: &str) -> Value {
     event
 }
 
+/// What the library remembers, and its locks: no part of any report.
+const MEMORY: [&str; 3] = ["crash.json", "crash-memory.lock", "notice.json"];
+
+/// The files below, but for [`MEMORY`].
 fn files_below(folder: &Path) -> Vec<String> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap().flatten() {
         if entry.file_type().unwrap().is_dir() {
             files.extend(files_below(&entry.path()));
         } else {
-            files.push(entry.file_name().into_string().unwrap());
+            files.extend(entry.file_name().into_string().ok().filter(|name| !MEMORY.contains(&name.as_str())));
         }
     }
     files
@@ -555,4 +559,44 @@ fn a_kill_for_the_memory_limit_is_named() {
     assert_eq!(outcome.with, outcome.without);
     assert_eq!(outcome.reports.len(), 1);
     assert_event(&outcome.reports[0], "SIGKILL", "victim killed by SIGKILL (memory limit)", "memory limit", "false");
+}
+
+#[test]
+fn a_crash_loop_is_reported_five_times_and_the_rest_is_counted() {
+    let (dir, sink) = (TempDir::new(), Sink::start(200));
+    let dsn = sink.dsn();
+    let (name, state) = state_variable(&dir);
+    let environment = [("ONDAT_TELEMETRY_SENTRY_DSN", dsn.as_str()), (name, state.as_str())];
+    for _ in 0..8 {
+        let mut victim = Victim::start(true, "segv", &environment, dir.path(), &Limits::default());
+        victim.go();
+        assert_eq!(victim.end().0, libc::SIGSEGV);
+    }
+    assert_eq!(sink.bodies().len(), 5);
+    assert_eq!(files_below(Path::new(&state)), Vec::<String>::new(), "what is held back is not in the spool");
+    let memory = std::fs::read_to_string(Path::new(&state).join("crash.json")).unwrap();
+    let memory: Value = serde_json::from_str(&memory).unwrap();
+    let kinds: Vec<&Value> = memory["kinds"].as_object().unwrap().values().collect();
+    assert_eq!(kinds.len(), 1, "{memory}");
+    assert_eq!(kinds[0]["held"], 3, "{memory}");
+    // Another kind of ending is not held back by it.
+    let mut victim = Victim::start(true, "abort", &environment, dir.path(), &Limits::default());
+    victim.go();
+    assert_eq!(victim.end().0, libc::SIGABRT);
+    assert_eq!(sink.bodies().len(), 6);
+}
+
+#[test]
+fn a_server_that_wants_no_more_gets_no_more() {
+    let (dir, sink) = (TempDir::new(), Sink::with_headers(200, "X-Sentry-Rate-Limits: 3600:error:key\r\n"));
+    let dsn = sink.dsn();
+    let (name, state) = state_variable(&dir);
+    let environment = [("ONDAT_TELEMETRY_SENTRY_DSN", dsn.as_str()), (name, state.as_str())];
+    for _ in 0..2 {
+        let mut victim = Victim::start(true, "segv", &environment, dir.path(), &Limits::default());
+        victim.go();
+        assert_eq!(victim.end().0, libc::SIGSEGV);
+    }
+    assert_eq!(sink.bodies().len(), 1, "the server was asked although it wants nothing for an hour");
+    assert_eq!(files_below(Path::new(&state)).len(), 1, "the second report is not stored");
 }

@@ -116,6 +116,11 @@ pub(crate) struct Sink {
 
 impl Sink {
     pub(crate) fn start(status: u16) -> Self {
+        Self::with_headers(status, "")
+    }
+
+    /// Its answers have these header lines too.
+    pub(crate) fn with_headers(status: u16, headers: &'static str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let received = Arc::<Mutex<Vec<String>>>::default();
@@ -137,7 +142,8 @@ impl Sink {
                     continue;
                 }
                 kept.lock().unwrap().push(String::from_utf8(body).unwrap());
-                let answer = format!("HTTP/1.1 {status} X\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{{}}");
+                let answer =
+                    format!("HTTP/1.1 {status} X\r\n{headers}Content-Length: 2\r\nConnection: close\r\n\r\n{{}}");
                 let _ = reader.get_mut().write_all(answer.as_bytes());
             }
         });

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may fail by panicking")]
 
 mod check;
+mod crashes;
 mod decode;
 mod keygen;
 mod program;

@@ -1,0 +1,198 @@
+//! How many crash reports of one kind are sent: a process that crashes in a loop says so five times an hour, and how
+//! often in all.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::schedule::Timer;
+use crate::sys::clock::Moment;
+
+/// The most reports of one kind within [`WINDOW`].
+const REPORTS: usize = 5;
+/// An hour, in seconds.
+const WINDOW: i64 = 3_600;
+/// The most kinds that are remembered; of further ones everything is sent, which the spool bounds.
+const KINDS: usize = 32;
+
+/// `crash.json`: what was sent of late, and what is held back.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+pub struct CrashLimits {
+    /// By fingerprint.
+    kinds: BTreeMap<String, Kind>,
+    /// What the server asked to wait.
+    pause: Option<Timer>,
+}
+
+/// One kind of crash: those of one fingerprint.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+struct Kind {
+    /// When reports were let through, the oldest first.
+    sent: Vec<Moment>,
+    /// How many were held back since then.
+    held: u32,
+    /// The last of them.
+    event: Option<Value>,
+}
+
+impl Kind {
+    fn forget_old(&mut self, now: &Moment) {
+        self.sent.retain(|at| now.seconds_since(at).is_some_and(|seconds| seconds < WINDOW));
+    }
+}
+
+impl CrashLimits {
+    /// The event to send, which also says how many were held back before it; none where it is held back itself.
+    pub fn admit(&mut self, event: Value, now: &Moment) -> Option<Value> {
+        self.kinds.retain(|_, kind| {
+            kind.forget_old(now);
+            !kind.sent.is_empty() || kind.event.is_some()
+        });
+        let fingerprint = event["fingerprint"].to_string();
+        if self.kinds.len() >= KINDS && !self.kinds.contains_key(&fingerprint) {
+            return Some(event);
+        }
+        let kind = self.kinds.entry(fingerprint).or_default();
+        if kind.sent.len() < REPORTS {
+            kind.sent.push(now.clone());
+            kind.event = None;
+            return Some(counting(event, std::mem::take(&mut kind.held)));
+        }
+        kind.held = kind.held.saturating_add(1);
+        kind.event = Some(event);
+        None
+    }
+
+    /// What was held back and may be sent by now: of each kind the last, which counts the others.
+    pub fn release(&mut self, now: &Moment) -> Vec<Value> {
+        let mut released = Vec::new();
+        for kind in self.kinds.values_mut() {
+            kind.forget_old(now);
+            if kind.sent.len() < REPORTS
+                && let Some(event) = kind.event.take()
+            {
+                kind.sent.push(now.clone());
+                released.push(counting(event, std::mem::take(&mut kind.held).saturating_sub(1)));
+            }
+        }
+        released
+    }
+
+    /// When something that is held back may be sent, in Unix seconds.
+    pub fn next_release(&self, now: &Moment) -> Option<i64> {
+        let waiting = self.kinds.values().filter(|kind| kind.event.is_some());
+        let due = |kind: &Kind| {
+            kind.sent.first().map_or(now.unix, |first| Timer { since: first.clone(), wait: WINDOW }.due(now))
+        };
+        waiting.map(due).min()
+    }
+
+    /// How many are held back.
+    pub fn held(&self) -> u32 {
+        self.kinds.values().map(|kind| kind.held).fold(0, u32::saturating_add)
+    }
+
+    /// Nothing is to be sent for so many seconds: the server says so.
+    pub fn pause(&mut self, now: &Moment, seconds: i64) {
+        if self.paused_until(now) < now.unix.saturating_add(seconds) {
+            self.pause = Some(Timer { since: now.clone(), wait: seconds });
+        }
+    }
+
+    /// Until when the server asked to wait, in Unix seconds; in the past where it did not.
+    pub fn paused_until(&self, now: &Moment) -> i64 {
+        self.pause.as_ref().map_or(0, |pause| pause.due(now))
+    }
+}
+
+/// The event with the closing line that counts the others.
+fn counting(mut event: Value, others: u32) -> Value {
+    if others > 0
+        && let Some(value) = event.pointer_mut("/exception/values/0/value")
+        && let Some(sentence) = value.as_str()
+    {
+        *value = format!("{sentence}, and {others} more like it that were not sent").into();
+    }
+    event
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::sys::clock::Uptime;
+
+    fn at(seconds: i64) -> Moment {
+        Moment { unix: 1_000_000 + seconds, boot: Some(Uptime { id: "boot".to_owned(), seconds }) }
+    }
+
+    fn event(kind: &str, number: i64) -> Value {
+        json!({"event_id": number, "fingerprint": [kind], "exception": {"values": [{"value": "it crashed"}]}})
+    }
+
+    fn sentence(event: &Value) -> &str {
+        event["exception"]["values"][0]["value"].as_str().unwrap()
+    }
+
+    #[test]
+    fn a_crash_loop_is_five_reports_an_hour_and_none_is_uncounted() {
+        let (mut limits, mut sent) = (CrashLimits::default(), Vec::new());
+        for second in 0..3 * WINDOW {
+            if second % 30 == 0 {
+                sent.extend(limits.admit(event("loop", second), &at(second)).map(|event| (second, event)));
+            }
+            sent.extend(limits.release(&at(second)).into_iter().map(|event| (second, event)));
+        }
+        // Another hour without a crash: what is held back goes out by itself.
+        let due = limits.next_release(&at(3 * WINDOW)).unwrap() - 1_000_000;
+        assert_eq!(limits.release(&at(due - 1)), Vec::<Value>::new());
+        sent.extend(limits.release(&at(due)).into_iter().map(|event| (due, event)));
+        assert_eq!((limits.held(), limits.next_release(&at(due))), (0, None));
+        let counted: u32 = sent
+            .iter()
+            .map(|(_, event)| {
+                let others = sentence(event).split_once(", and ").map(|(_, rest)| rest.split(' ').next().unwrap());
+                1 + others.map_or(0, |others| others.parse::<u32>().unwrap())
+            })
+            .sum();
+        assert_eq!(counted, 360);
+        assert!((15..=21).contains(&sent.len()), "{}", sent.len());
+        for (second, _) in &sent {
+            let within_an_hour = sent.iter().filter(|(other, _)| (*second..second + WINDOW).contains(other)).count();
+            assert!(within_an_hour <= REPORTS, "{within_an_hour} from {second}");
+        }
+    }
+
+    #[test]
+    fn kinds_do_not_hold_each_other_back() {
+        let mut limits = CrashLimits::default();
+        for number in 0..5 {
+            assert!(limits.admit(event("one", number), &at(number)).is_some());
+        }
+        assert_eq!(limits.admit(event("one", 5), &at(5)), None);
+        assert!(limits.admit(event("two", 6), &at(6)).is_some());
+        assert_eq!(limits.held(), 1);
+        let later = limits.admit(event("one", 7), &at(WINDOW + 7)).unwrap();
+        assert_eq!(sentence(&later), "it crashed, and 1 more like it that were not sent");
+    }
+
+    #[test]
+    fn many_kinds_take_bounded_memory() {
+        let mut limits = CrashLimits::default();
+        for number in 0..1_000 {
+            assert!(limits.admit(event(&format!("kind {number}"), number), &at(0)).is_some());
+        }
+        assert_eq!(limits.kinds.len(), KINDS);
+    }
+
+    #[test]
+    fn a_pause_is_as_long_as_the_longest_that_was_asked_for() {
+        let mut limits = CrashLimits::default();
+        assert!(limits.paused_until(&at(0)) <= at(0).unix);
+        limits.pause(&at(0), 600);
+        limits.pause(&at(10), 60);
+        assert_eq!(limits.paused_until(&at(20)), at(600).unix);
+    }
+}
