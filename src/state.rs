@@ -7,21 +7,26 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, Flock, FlockArg, OFlag, openat, renameat};
-use nix::sys::stat::{FileStat, Mode, fstat, mkdirat};
+use nix::sys::stat::{Mode, fstat, fstatat, mkdirat};
 use nix::unistd::{AccessFlags, UnlinkatFlags, faccessat, fsync, geteuid, unlinkat};
 
 use crate::error::Error;
 
 /// The longest state file that is read, in bytes.
 const STATE_FILE_BYTES: u64 = 1 << 20;
-/// Names of files being written; whatever bears one was left by a process that died.
+/// Names of files being written. Whatever bears one and is not locked was left by a process that died.
 const TEMPORARY: &str = ".tmp-";
+/// How often a file to write into is made: only a process that looks for leftovers just then takes one away.
+const CREATE_TRIES: usize = 16;
+/// Names of files that were put out of the way.
+const SET_ASIDE: &str = ".damaged-";
+/// The longest name of a file in bytes, NAME_MAX.
+const NAME_BYTES: usize = 255;
 /// How often a lock that another process holds is tried.
 const LOCK_POLL: Duration = Duration::from_millis(2);
 
@@ -91,6 +96,11 @@ pub struct Entry {
     pub modified: i64,
 }
 
+/// Whether the file still has a name.
+pub fn is_linked(file: &File) -> bool {
+    fstat(file).is_ok_and(|meta| meta.st_nlink > 0)
+}
+
 /// Sorts by time; files of one second by name.
 pub fn oldest_first(mut entries: Vec<Entry>) -> Vec<Entry> {
     entries.sort_unstable_by(|a, b| (a.modified, &a.name).cmp(&(b.modified, &b.name)));
@@ -126,18 +136,38 @@ impl Folder {
 
     /// A new file without a name yet.
     pub fn create(&self) -> Result<NewFile, Error> {
-        static COUNTER: AtomicU64 = AtomicU64::new(0);
         let handle = self.handle_or_make()?;
-        let name = format!("{TEMPORARY}{}-{}", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed));
+        self.remove_leftovers(&handle);
         let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        // A name left by an earlier process of the same pid is nobody's any more.
-        let _ = unlinkat(&handle, name.as_str(), UnlinkatFlags::NoRemoveDir);
-        let file = openat(&handle, name.as_str(), flags, Mode::from_bits_truncate(0o600))
-            .map_err(|error| self.failed(&name, &error.into()))?;
-        // Locked before it has a name that others look for: it is nobody else's to send until it is let go.
-        let file = Flock::lock(File::from(file), FlockArg::LockExclusiveNonblock)
-            .map_err(|(_, error)| self.failed(&name, &error.into()))?;
-        Ok(NewFile { folder: self.clone(), handle, file: Some(file), temporary: Some(name) })
+        for _ in 0..CREATE_TRIES {
+            // No process id in it: processes of two containers may share both the folder and the number.
+            let random = getrandom::u64().map_err(|error| self.failed("", &io::Error::other(error)))?;
+            let name = format!("{TEMPORARY}{random:016x}");
+            let file = openat(&handle, name.as_str(), flags, Mode::from_bits_truncate(0o600))
+                .map_err(|error| self.failed(&name, &error.into()))?;
+            // Locked before it has a name that others look for: it is nobody else's to send until it is let go.
+            match Flock::lock(File::from(file), FlockArg::LockExclusiveNonblock) {
+                Ok(file) if is_linked(&file) => {
+                    return Ok(NewFile { folder: self.clone(), handle, file: Some(file), temporary: Some(name) });
+                }
+                // Another process has taken it for a leftover before it was locked.
+                Ok(_) | Err((_, Errno::EWOULDBLOCK)) => {}
+                Err((_, error)) => return Err(self.failed(&name, &error.into())),
+            }
+        }
+        Err(self.failed("", &io::Error::other("every new file was removed by another process")))
+    }
+
+    /// Removes what processes that died were writing. Who writes holds a lock, and no two files ever bear one name. What
+    /// cannot be removed is no reason not to write.
+    fn remove_leftovers(&self, handle: &OwnedFd) {
+        for entry in self.list(handle, |name| name.starts_with(TEMPORARY)).unwrap_or_default() {
+            if let Ok(Some(file)) = self.open(&entry.name, OFlag::O_RDWR)
+                && let Ok(_lock) = Flock::lock(file, FlockArg::LockExclusiveNonblock)
+            {
+                let _ = self.remove(&entry.name);
+            }
+        }
     }
 
     /// An existing file, opened for reading and writing; none where there is no such file.
@@ -162,19 +192,54 @@ impl Folder {
         fsync(&handle).map_err(|error| self.failed(to, &error.into()))
     }
 
-    /// The regular files of the folder, oldest first, without those being written.
+    /// Puts a file out of the way, where a person can look at it.
+    pub fn set_aside(&self, name: &str) -> Result<(), Error> {
+        let mut aside = format!("{SET_ASIDE}{name}");
+        while aside.len() > NAME_BYTES {
+            aside.pop();
+        }
+        self.rename(name, &aside)
+    }
+
+    /// The regular files of the folder, oldest first, without those being written and those set aside.
     pub fn entries(&self) -> Result<Vec<Entry>, Error> {
         let Some(handle) = self.existing_handle()? else { return Ok(Vec::new()) };
-        let listing = handle.try_clone().map_err(|error| self.failed("", &error))?;
+        self.list(&handle, |name| !name.starts_with('.'))
+    }
+
+    /// One regular file of the folder.
+    pub fn entry(&self, name: &str) -> Result<Option<Entry>, Error> {
+        let Some(handle) = self.existing_handle()? else { return Ok(None) };
+        Ok(self.stat(&handle, name))
+    }
+
+    /// The files that were set aside, oldest first.
+    pub fn entries_set_aside(&self) -> Result<Vec<Entry>, Error> {
+        let Some(handle) = self.existing_handle()? else { return Ok(Vec::new()) };
+        self.list(&handle, |name| name.starts_with(SET_ASIDE))
+    }
+
+    /// Removes every file that is ours, whole, half written or set aside; not what another process is writing.
+    pub fn clear(&self) -> Result<(), Error> {
+        let Some(handle) = self.existing_handle()? else { return Ok(()) };
+        for entry in self.list(&handle, |name| !name.starts_with('.') || name.starts_with(SET_ASIDE))? {
+            self.remove(&entry.name)?;
+        }
+        self.remove_leftovers(&handle);
+        Ok(())
+    }
+
+    /// The regular files whose names are wanted, oldest first.
+    fn list(&self, handle: &OwnedFd, is_wanted: impl Fn(&str) -> bool) -> Result<Vec<Entry>, Error> {
+        let listing = openat(handle, ".", DIRECTORY, Mode::empty()).map_err(|error| self.failed("", &error.into()))?;
         let mut dir = Dir::from_fd(listing).map_err(|error| self.failed("", &error.into()))?;
         let mut entries = Vec::new();
         for entry in dir.iter().flatten() {
             let Ok(name) = OsString::from_vec(entry.file_name().to_bytes().to_vec()).into_string() else { continue };
-            if name.starts_with('.') {
+            if !is_wanted(&name) {
                 continue;
             }
-            let Some(meta) = self.stat(&handle, &name) else { continue };
-            entries.push(Entry { name, bytes: u64::try_from(meta.st_size).unwrap_or(0), modified: meta.st_mtime });
+            entries.extend(self.stat(handle, &name));
         }
         Ok(oldest_first(entries))
     }
@@ -204,9 +269,11 @@ impl Folder {
         }
     }
 
-    fn stat(&self, handle: &OwnedFd, name: &str) -> Option<FileStat> {
-        let meta = nix::sys::stat::fstatat(handle, name, AtFlags::AT_SYMLINK_NOFOLLOW).ok()?;
-        (meta.st_mode & libc::S_IFMT == libc::S_IFREG).then_some(meta)
+    fn stat(&self, handle: &OwnedFd, name: &str) -> Option<Entry> {
+        let meta = fstatat(handle, name, AtFlags::AT_SYMLINK_NOFOLLOW).ok()?;
+        let bytes = u64::try_from(meta.st_size).unwrap_or(0);
+        let entry = Entry { name: name.to_owned(), bytes, modified: meta.st_mtime };
+        (meta.st_mode & libc::S_IFMT == libc::S_IFREG).then_some(entry)
     }
 
     fn open(&self, name: &str, access: OFlag) -> Result<Option<File>, Error> {
@@ -230,8 +297,15 @@ impl Folder {
     /// Whether something could be written, found out without writing.
     fn probe(&self) -> Result<(), Error> {
         let may_write = AccessFlags::W_OK | AccessFlags::X_OK;
-        faccessat(AT_FDCWD, &self.path(), may_write, AtFlags::AT_EACCESS)
-            .map_err(|error| self.failed("", &error.into()))
+        let shown = self.path();
+        let shown = shown.display();
+        faccessat(AT_FDCWD, &self.path(), may_write, AtFlags::AT_EACCESS).map_err(|error| match error {
+            Errno::EROFS => Error::Io(format!(
+                "state_dir {shown} is on a read-only file system: mount it for writing or name another directory"
+            )),
+            Errno::EACCES => Error::Io(format!("state_dir {shown}: permission denied: chmod 0700 {shown}")),
+            error => self.failed("", &error.into()),
+        })
     }
 
     fn handle(&self) -> Result<OwnedFd, Error> {
@@ -331,6 +405,97 @@ impl Drop for NewFile {
     fn drop(&mut self) {
         if let Some(temporary) = &self.temporary {
             let _ = unlinkat(&self.handle, temporary.as_str(), UnlinkatFlags::NoRemoveDir);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::DirBuilderExt;
+
+    use super::*;
+
+    /// A state directory that is gone when the test is over.
+    struct Scratch(StateDir);
+
+    impl Scratch {
+        fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("ondat-telemetry-{name}-{}", std::process::id()));
+            std::fs::DirBuilder::new().mode(0o700).create(&path).unwrap();
+            Self(StateDir::open(&path).unwrap())
+        }
+
+        fn names(&self, folder: &str) -> Vec<String> {
+            let listed = std::fs::read_dir(self.0.path().join(folder)).unwrap();
+            let mut names: Vec<_> = listed.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+            names.sort();
+            names
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(self.0.path());
+        }
+    }
+
+    #[test]
+    fn leftovers_go_with_the_next_file_and_what_is_being_written_stays() {
+        let scratch = Scratch::new("leftovers");
+        let folder = scratch.0.folder("spool/x");
+        let mut writing = folder.create().unwrap();
+        writing.write_all(b"half").unwrap();
+        let mine = scratch.names("spool/x");
+        assert_eq!(mine.len(), 1, "{mine:?}");
+        for name in [".tmp-1-0", ".tmp-0011223344556677"] {
+            std::fs::write(folder.path().join(name), b"left by the dead").unwrap();
+        }
+        folder.write("a", b"whole").unwrap();
+        let mut expected = vec![mine[0].clone(), "a".to_owned()];
+        expected.sort();
+        assert_eq!(scratch.names("spool/x"), expected);
+        writing.commit("b").unwrap();
+        assert_eq!(scratch.names("spool/x"), ["a", "b"]);
+        assert_eq!(folder.read("b").unwrap().unwrap(), b"half");
+    }
+
+    #[test]
+    fn what_is_given_up_leaves_nothing() {
+        let scratch = Scratch::new("given-up");
+        let folder = scratch.0.folder("x");
+        drop(folder.create().unwrap());
+        assert_eq!(scratch.names("x"), [""; 0]);
+    }
+
+    #[test]
+    fn set_aside_is_out_of_the_way_whatever_the_name() {
+        let scratch = Scratch::new("set-aside");
+        let folder = scratch.0.folder("x");
+        let longest = "\u{e4}".repeat(127);
+        for name in ["damaged", &longest] {
+            folder.write(name, b"?").unwrap();
+            folder.set_aside(name).unwrap();
+        }
+        assert_eq!(folder.entries().unwrap(), []);
+        assert_eq!(folder.entries_set_aside().unwrap().len(), 2);
+        folder.clear().unwrap();
+        assert_eq!(scratch.names("x"), [""; 0]);
+    }
+
+    #[test]
+    fn only_regular_files_are_files() {
+        let scratch = Scratch::new("kinds");
+        let folder = scratch.0.folder("x");
+        folder.write("file", b"content").unwrap();
+        let path = folder.path();
+        std::fs::create_dir(path.join("folder")).unwrap();
+        std::os::unix::fs::symlink("file", path.join("link")).unwrap();
+        nix::unistd::mkfifo(&path.join("pipe"), Mode::S_IRWXU).unwrap();
+        let names: Vec<_> = folder.entries().unwrap().into_iter().map(|entry| entry.name).collect();
+        assert_eq!(names, ["file"]);
+        for name in ["folder", "link", "pipe"] {
+            let refused = folder.read(name).unwrap_err().to_string();
+            assert!(refused.contains(name), "{refused}");
         }
     }
 }
