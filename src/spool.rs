@@ -9,10 +9,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
-use nix::sys::stat::fstat;
 
 use crate::error::Error;
-use crate::state::{Entry, Folder, NewFile, StateDir, oldest_first};
+use crate::state::{Entry, Folder, NewFile, StateDir, is_linked, oldest_first};
 use crate::transport::https::Content;
 
 /// How much a spool keeps; the oldest go first.
@@ -85,14 +84,15 @@ impl Spool {
         }
     }
 
-    /// Takes an item for sending. None when it is gone or somebody else, perhaps another process, is sending it.
+    /// Takes an item for sending. None when it is gone or somebody else, perhaps another process, is sending it; also
+    /// when it has become too old or is too large to be one of ours, and has been removed or set aside for that.
     pub fn claim(&self, name: &str) -> Result<Option<Claim<'_>>, Error> {
         let content = match &self.place {
             Place::Disk(folder) => {
                 let Some(file) = folder.open_existing(name)? else { return Ok(None) };
                 let Some(lock) = lock(file)? else { return Ok(None) };
                 // Delivered and removed between opening and locking: nothing is left to send.
-                if fstat(&*lock).map_or(true, |meta| meta.st_nlink == 0) {
+                if !is_linked(&lock) || self.refuses(folder, name)? {
                     return Ok(None);
                 }
                 ClaimContent::Disk(lock)
@@ -113,10 +113,30 @@ impl Spool {
 
     /// Removes everything: the switch has gone off.
     pub fn purge(&self) -> Result<(), Error> {
-        for entry in self.entries()? {
-            self.remove(&entry.name)?;
+        match &self.place {
+            Place::Disk(folder) => folder.clear(),
+            Place::Memory(items) => {
+                items.lock().unwrap_or_else(PoisonError::into_inner).clear();
+                Ok(())
+            }
         }
-        Ok(())
+    }
+
+    /// Sets a locked file aside or removes it, where it is none to be sent.
+    fn refuses(&self, folder: &Folder, name: &str) -> Result<bool, Error> {
+        let Some(entry) = folder.entry(name)? else { return Ok(true) };
+        if entry.bytes > self.limits.bytes {
+            folder.set_aside(name)?;
+        } else if entry.modified < self.oldest_allowed() {
+            folder.remove(name)?;
+        } else {
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    fn oldest_allowed(&self) -> i64 {
+        unix_seconds() - i64::try_from(self.limits.age.as_secs()).unwrap_or(i64::MAX)
     }
 
     fn remove(&self, name: &str) -> Result<(), Error> {
@@ -131,12 +151,22 @@ impl Spool {
 
     /// Drops the oldest until the limits hold. Returns how many went.
     fn enforce_limits(&self) -> Result<usize, Error> {
-        let entries = self.entries()?;
-        let oldest_allowed = unix_seconds() - i64::try_from(self.limits.age.as_secs()).unwrap_or(i64::MAX);
+        if let Place::Disk(folder) = &self.place {
+            // For what was set aside the same limits hold.
+            self.drop_oldest(&folder.entries_set_aside()?)?;
+            for foreign in folder.entries()?.iter().filter(|entry| entry.bytes > self.limits.bytes) {
+                folder.set_aside(&foreign.name)?;
+            }
+        }
+        self.drop_oldest(&self.entries()?)
+    }
+
+    fn drop_oldest(&self, entries: &[Entry]) -> Result<usize, Error> {
+        let oldest_allowed = self.oldest_allowed();
         let mut bytes: u64 = entries.iter().map(|entry| entry.bytes).sum();
         let mut left = entries.len();
         let mut dropped = 0;
-        for entry in &entries {
+        for entry in entries {
             if left <= self.limits.items && bytes <= self.limits.bytes && entry.modified >= oldest_allowed {
                 break;
             }
@@ -273,7 +303,7 @@ impl Claim<'_> {
     /// Puts a damaged item out of the way, where a person can look at it.
     pub fn set_aside(self) -> Result<(), Error> {
         match &self.spool.place {
-            Place::Disk(folder) => folder.rename(&self.name, &format!(".damaged-{}", self.name)),
+            Place::Disk(folder) => folder.set_aside(&self.name),
             Place::Memory(_) => self.spool.remove(&self.name),
         }
     }
@@ -291,21 +321,61 @@ impl Drop for Claim<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::DirBuilderExt;
+    use std::path::PathBuf;
+    use std::process::Command;
+
     use super::*;
 
-    fn store(spool: &Spool, name: &str, bytes: &[u8]) {
+    const FOLDER: &str = "spool/reports";
+
+    fn store(spool: &Spool, name: &str, bytes: &[u8]) -> usize {
         let mut draft = spool.create().unwrap();
         draft.write_all(bytes).unwrap();
-        draft.commit(name).unwrap();
+        draft.commit(name).unwrap().1
     }
 
     fn names(spool: &Spool) -> Vec<String> {
         spool.entries().unwrap().into_iter().map(|entry| entry.name).collect()
     }
 
+    /// A state directory that is gone when the test is over.
+    struct Scratch {
+        path: PathBuf,
+        state_dir: StateDir,
+    }
+
+    impl Scratch {
+        fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("ondat-telemetry-{name}-{}", std::process::id()));
+            std::fs::DirBuilder::new().mode(0o700).create(&path).unwrap();
+            Self { state_dir: StateDir::open(&path).unwrap(), path }
+        }
+
+        fn spool(&self, limits: Limits) -> Spool {
+            Spool::new(Some(&self.state_dir), FOLDER, limits)
+        }
+
+        fn file(&self, name: &str) -> PathBuf {
+            self.path.join(FOLDER).join(name)
+        }
+
+        /// Makes a stored file this much older.
+        fn age(&self, name: &str, age: Duration) {
+            let file = File::options().write(true).open(self.file(name)).unwrap();
+            file.set_modified(SystemTime::now() - age).unwrap();
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.path);
+        }
+    }
+
     #[test]
     fn an_item_is_sent_by_one_and_gone_after_delivery() {
-        let spool = Spool::new(None, "spool/reports", REPORTS);
+        let spool = Spool::new(None, FOLDER, REPORTS);
         store(&spool, "a", b"sealed");
         let mut claim = spool.claim("a").unwrap().unwrap();
         assert!(spool.claim("a").unwrap().is_none());
@@ -325,10 +395,113 @@ mod tests {
     }
 
     #[test]
+    fn seven_reports_are_kept_and_the_oldest_of_eight_goes() {
+        let scratch = Scratch::new("seven");
+        let spool = scratch.spool(REPORTS);
+        // The oldest has the last name: it is the time that counts.
+        for (days, name) in (1_u32..=7).zip(["a", "b", "c", "d", "e", "f", "g"]) {
+            assert_eq!(store(&spool, name, b"sealed"), 0);
+            scratch.age(name, Duration::from_secs(86_400) * days);
+        }
+        assert_eq!(names(&spool), ["g", "f", "e", "d", "c", "b", "a"]);
+        assert_eq!(store(&spool, "h", b"sealed"), 1);
+        assert_eq!(names(&spool), ["f", "e", "d", "c", "b", "a", "h"]);
+    }
+
+    #[test]
+    fn sixty_four_mebibytes_are_kept() {
+        let scratch = Scratch::new("mebibytes");
+        let spool = scratch.spool(REPORTS);
+        // A hole takes no disk.
+        for (name, mebibytes) in [("a", 40), ("b", 24)] {
+            store(&spool, name, b"");
+            File::options().write(true).open(scratch.file(name)).unwrap().set_len(mebibytes << 20).unwrap();
+        }
+        scratch.age("a", Duration::from_secs(60));
+        assert_eq!(store(&spool, "c", b""), 0, "64 MiB fit");
+        assert_eq!(store(&spool, "d", b"x"), 1, "a byte more does not");
+        assert_eq!(names(&spool), ["b", "c", "d"]);
+    }
+
+    #[test]
+    fn no_item_becomes_larger_than_all_may_be() {
+        let scratch = Scratch::new("larger");
+        for spool in [Spool::new(None, FOLDER, CRASHES), scratch.spool(CRASHES)] {
+            let mut draft = spool.create().unwrap();
+            draft.write_all(&vec![0; 1 << 20]).unwrap();
+            assert_eq!(draft.write_all(b"x").unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+            drop(draft);
+            assert!(names(&spool).is_empty());
+        }
+        assert_eq!(std::fs::read_dir(scratch.path.join(FOLDER)).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn after_fourteen_days_an_item_is_dropped_and_not_sent() {
+        let scratch = Scratch::new("fourteen");
+        let spool = scratch.spool(REPORTS);
+        let day = Duration::from_secs(86_400);
+        for (name, age) in [("a", day * 15), ("b", day * 13), ("c", day * 15)] {
+            store(&spool, name, b"sealed");
+            scratch.age(name, age);
+        }
+        assert!(spool.claim("a").unwrap().is_none());
+        assert!(spool.claim("b").unwrap().is_some());
+        assert_eq!(names(&spool), ["c", "b"], "who wanted to send it has removed it");
+        assert_eq!(store(&spool, "d", b"sealed"), 1);
+        assert_eq!(names(&spool), ["b", "d"]);
+    }
+
+    #[test]
+    fn a_file_too_large_to_be_ours_is_set_aside_and_pushes_nothing_out() {
+        let scratch = Scratch::new("too-large");
+        let spool = scratch.spool(REPORTS);
+        store(&spool, "a", b"sealed");
+        for name in ["huge", "huger"] {
+            File::create(scratch.file(name)).unwrap().set_len(1 << 40).unwrap();
+        }
+        assert!(spool.claim("huge").unwrap().is_none());
+        assert!(scratch.file(".damaged-huge").exists());
+        assert_eq!(store(&spool, "b", b"sealed"), 0);
+        assert_eq!(names(&spool), ["a", "b"]);
+    }
+
+    #[test]
+    fn what_is_set_aside_is_bounded_as_well() {
+        let scratch = Scratch::new("aside");
+        let spool = scratch.spool(Limits { items: 2, ..REPORTS });
+        for (age, name) in (1_u64..).zip(["a", "b", "c"]) {
+            store(&spool, name, b"?");
+            scratch.age(name, Duration::from_secs(age));
+            spool.claim(name).unwrap().unwrap().set_aside().unwrap();
+        }
+        store(&spool, "d", b"sealed");
+        assert!(!scratch.file(".damaged-c").exists(), "the oldest of three");
+        assert!(scratch.file(".damaged-a").exists() && scratch.file(".damaged-b").exists());
+        assert_eq!(names(&spool), ["d"]);
+    }
+
+    #[test]
+    fn nothing_stays_of_what_is_purged() {
+        let scratch = Scratch::new("purged");
+        let spool = scratch.spool(REPORTS);
+        for name in ["a", "b"] {
+            store(&spool, name, b"sealed");
+        }
+        spool.claim("a").unwrap().unwrap().set_aside().unwrap();
+        let draft = spool.create().unwrap();
+        std::fs::write(scratch.file(".tmp-0011223344556677"), b"half").unwrap();
+        spool.purge().unwrap();
+        let left = std::fs::read_dir(scratch.path.join(FOLDER)).unwrap().count();
+        assert_eq!(left, 1, "only what is being written");
+        draft.commit("c").unwrap();
+        assert_eq!(names(&spool), ["c"]);
+    }
+
+    #[test]
     fn on_disk_nothing_half_written_is_seen_and_a_lock_excludes() {
-        let dir = tempdir();
-        let state_dir = StateDir::open(&dir).unwrap();
-        let spool = Spool::new(Some(&state_dir), "spool/reports", REPORTS);
+        let scratch = Scratch::new("half-written");
+        let spool = scratch.spool(REPORTS);
         let mut draft = spool.create().unwrap();
         draft.write_all(b"half").unwrap();
         assert!(names(&spool).is_empty());
@@ -338,12 +511,21 @@ mod tests {
         assert!(spool.claim("a").unwrap().is_none());
         claim.remove().unwrap();
         assert!(spool.claim("a").unwrap().is_none());
-        std::fs::remove_dir_all(dir).unwrap();
     }
 
-    fn tempdir() -> std::path::PathBuf {
-        let dir = std::env::temp_dir().join(format!("ondat-telemetry-spool-{}", std::process::id()));
-        std::fs::create_dir_all(&dir).unwrap();
-        dir
+    #[test]
+    fn a_lock_excludes_another_process() {
+        let scratch = Scratch::new("other-process");
+        let spool = scratch.spool(REPORTS);
+        store(&spool, "a", b"sealed");
+        let taken = || {
+            let mut flock = Command::new("flock");
+            !flock.args(["--nonblock", "--exclusive"]).arg(scratch.file("a")).arg("true").status().unwrap().success()
+        };
+        assert!(!taken());
+        let claim = spool.claim("a").unwrap().unwrap();
+        assert!(taken());
+        drop(claim);
+        assert!(!taken());
     }
 }
