@@ -1,5 +1,6 @@
-//! Reading what the host gives: a whole document, or one object at a time. Strict: duplicate keys are refused, and a
-//! document is walked twice instead of being held in memory as a tree.
+//! Reading what the host gives: a whole document, or one object at a time. Strict: duplicate keys are refused. A
+//! document is walked several times instead of being held in memory as a tree: whatever its size and form, no more than
+//! one record of it is held at a time, and that only while it is no larger than a record can be.
 
 use std::fmt;
 
@@ -8,6 +9,16 @@ use serde_json::{Map, Number, Value};
 
 use super::fields::Level;
 use crate::error::Error;
+
+/// The longest string that is looked at, in bytes as written. Far above what any field may hold, so that nearly all
+/// strings that are too long are refused with the record and the field they stand in.
+const STRING_BYTES: usize = 1 << 20;
+/// The deepest nesting, serde_json's own limit.
+const DEPTH: usize = 128;
+/// The largest record, or all cluster fields together: their strings, and [`VALUE_BYTES`] for each value and each key.
+const RECORD_BYTES: usize = 4 << 20;
+/// What a value takes besides its text.
+const VALUE_BYTES: usize = 64;
 
 /// Where records go: [`super::document::Document`], or nowhere when only checking.
 pub trait Records {
@@ -29,8 +40,10 @@ impl<W: std::io::Write> Records for super::document::Document<W> {
 
 /// Reads one JSON object: the cluster fields, a node or a volume.
 pub fn read_object(json: &[u8]) -> Result<Map<String, Value>, Error> {
+    check_form(json)?;
     let mut reader = serde_json::Deserializer::from_slice(json);
-    let object = match Strict.deserialize(&mut reader) {
+    let strict = Strict { left: &mut { RECORD_BYTES } };
+    let object = match strict.deserialize(&mut reader) {
         Ok(Value::Object(object)) => object,
         Ok(_) => return Err(Error::InvalidReport("expected a JSON object".to_owned())),
         Err(error) => return Err(not_json(&error)),
@@ -41,11 +54,52 @@ pub fn read_object(json: &[u8]) -> Result<Map<String, Value>, Error> {
 
 /// Reads a whole document, `{cluster fields..., "nodes": [...], "volumes": [...]}`, into `records`.
 pub fn read_document<R: Records>(json: &[u8], records: &mut R) -> Result<(), Error> {
+    check_form(json)?;
     // The cluster fields go first although they may stand last, hence two walks.
     let mut cluster = Map::new();
     walk::<R>(json, &mut Walk::Cluster(&mut cluster))?;
     records.set_cluster(cluster)?;
     walk(json, &mut Walk::Lists(records))
+}
+
+/// Refuses what the parser would copy before anybody could look at it: endless strings, endless nesting. What is not
+/// JSON for another reason is left to the parser.
+fn check_form(json: &[u8]) -> Result<(), Error> {
+    let mut depth = 0_usize;
+    let mut bytes = json.iter().enumerate();
+    while let Some((at, byte)) = bytes.next() {
+        match byte {
+            b'"' => {
+                while let Some((end, byte)) = bytes.next() {
+                    match byte {
+                        b'"' => break,
+                        b'\\' => drop(bytes.next()),
+                        _ => {}
+                    }
+                    if end - at > STRING_BYTES {
+                        return Err(refused(json, at, &format!("a string of more than {STRING_BYTES} bytes")));
+                    }
+                }
+            }
+            b'[' | b'{' => {
+                depth += 1;
+                if depth > DEPTH {
+                    return Err(refused(json, at, "recursion limit exceeded"));
+                }
+            }
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Names the place as serde_json does.
+fn refused(json: &[u8], at: usize, why: &str) -> Error {
+    let before = &json[..at];
+    let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+    let column = before.iter().rev().take_while(|byte| **byte != b'\n').count() + 1;
+    Error::InvalidReport(format!("{why} at line {line} column {column}"))
 }
 
 fn not_json(error: &serde_json::Error) -> Error {
@@ -83,6 +137,7 @@ impl<'de, R: Records> Visitor<'de> for Top<'_, '_, R> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let (mut has_nodes, mut has_volumes) = (false, false);
+        let mut left = RECORD_BYTES;
         while let Some(key) = map.next_key::<String>()? {
             let list = match key.as_str() {
                 "nodes" => Some((Level::Node, std::mem::replace(&mut has_nodes, true))),
@@ -97,7 +152,8 @@ impl<'de, R: Records> Visitor<'de> for Top<'_, '_, R> {
                     map.next_value::<IgnoredAny>()?;
                 }
                 (Walk::Cluster(fields), None) => {
-                    let value = map.next_value_seed(Strict)?;
+                    spend(&mut left, key.len())?;
+                    let value = map.next_value_seed(Strict { left: &mut left })?;
                     if fields.insert(key.clone(), value).is_some() {
                         return Err(duplicate(&key));
                     }
@@ -134,7 +190,7 @@ impl<'de, R: Records> Visitor<'de> for List<'_, R> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
         let mut index = 0_usize;
-        while let Some(value) = list.next_element_seed(Strict)? {
+        while let Some(value) = list.next_element_seed(Strict { left: &mut { RECORD_BYTES } })? {
             let Value::Object(record) = value else {
                 return Err(A::Error::custom(format!("record {index} of the list is not an object")));
             };
@@ -152,10 +208,34 @@ fn duplicate<E: serde::de::Error>(key: &str) -> E {
     E::custom(format!("the key {:?} stands twice in one object", key.chars().take(64).collect::<String>()))
 }
 
-/// A JSON value without duplicate keys. Its depth is bounded by serde_json's recursion limit of 128.
-struct Strict;
+/// Takes the room of one value from what is left of a record's.
+fn spend<E: serde::de::Error>(left: &mut usize, bytes: usize) -> Result<(), E> {
+    *left = left.checked_sub(VALUE_BYTES + bytes).ok_or_else(|| E::custom("a record is larger than any can be"))?;
+    Ok(())
+}
 
-impl<'de> DeserializeSeed<'de> for Strict {
+/// A JSON value without duplicate keys, out of a record that has this much room left.
+struct Strict<'a> {
+    left: &'a mut usize,
+}
+
+impl Strict<'_> {
+    fn next(&mut self) -> Strict<'_> {
+        Strict { left: self.left }
+    }
+
+    fn text<E: serde::de::Error>(self, text: &str) -> Result<Value, E> {
+        spend(self.left, text.len())?;
+        Ok(text.into())
+    }
+
+    fn scalar<E: serde::de::Error>(self, value: impl Into<Value>) -> Result<Value, E> {
+        spend(self.left, 0)?;
+        Ok(value.into())
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Strict<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
@@ -163,57 +243,179 @@ impl<'de> DeserializeSeed<'de> for Strict {
     }
 }
 
-impl<'de> Visitor<'de> for Strict {
+impl<'de> Visitor<'de> for Strict<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a JSON value")
     }
 
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
+    fn visit_unit<E: serde::de::Error>(self) -> Result<Value, E> {
+        self.scalar(Value::Null)
     }
 
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(value.into())
+    fn visit_bool<E: serde::de::Error>(self, value: bool) -> Result<Value, E> {
+        self.scalar(value)
     }
 
-    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        Ok(value.into())
+    fn visit_u64<E: serde::de::Error>(self, value: u64) -> Result<Value, E> {
+        self.scalar(value)
     }
 
-    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-        Ok(value.into())
+    fn visit_i64<E: serde::de::Error>(self, value: i64) -> Result<Value, E> {
+        self.scalar(value)
     }
 
     fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Value, E> {
-        Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("a number that is not finite"))
+        let number = Number::from_f64(value).ok_or_else(|| E::custom("a number that is not finite"))?;
+        self.scalar(number)
     }
 
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-        Ok(value.into())
+    fn visit_str<E: serde::de::Error>(self, value: &str) -> Result<Value, E> {
+        self.text(value)
     }
 
-    fn visit_string<E>(self, value: String) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Value, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut list: A) -> Result<Value, A::Error> {
+        spend(self.left, 0)?;
         let mut values = Vec::new();
-        while let Some(value) = list.next_element_seed(Self)? {
+        while let Some(value) = list.next_element_seed(self.next())? {
             values.push(value);
         }
         Ok(Value::Array(values))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Value, A::Error> {
+        spend(self.left, 0)?;
         let mut object = Map::new();
         while let Some(key) = map.next_key::<String>()? {
-            let value = map.next_value_seed(Self)?;
+            spend(self.left, key.len())?;
+            let value = map.next_value_seed(self.next())?;
             if object.insert(key.clone(), value).is_some() {
                 return Err(duplicate(&key));
             }
         }
         Ok(Value::Object(object))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Counts what comes.
+    #[derive(Default)]
+    struct Counted {
+        cluster_fields: usize,
+        records: usize,
+    }
+
+    impl Records for Counted {
+        fn set_cluster(&mut self, fields: Map<String, Value>) -> Result<(), Error> {
+            self.cluster_fields = fields.len();
+            Ok(())
+        }
+
+        fn add(&mut self, _: Level, _: Map<String, Value>) -> Result<(), Error> {
+            self.records += 1;
+            Ok(())
+        }
+    }
+
+    fn read(json: impl AsRef<[u8]>) -> Result<(usize, usize), String> {
+        let mut counted = Counted::default();
+        match read_document(json.as_ref(), &mut counted) {
+            Ok(()) => Ok((counted.cluster_fields, counted.records)),
+            Err(Error::InvalidReport(why)) => Err(why),
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+
+    fn refused(json: impl AsRef<[u8]>, parts: &[&str]) {
+        let why = read(json).unwrap_err();
+        assert!(parts.iter().all(|part| why.contains(part)), "{why:?} should hold {parts:?}");
+    }
+
+    #[test]
+    fn lists_and_cluster_fields_may_stand_in_any_order() {
+        assert_eq!(read(r#"{"nodes":[{},{"a":[1]}],"b":{},"volumes":[{}],"c":"\"]\\"}"#), Ok((2, 3)));
+        assert_eq!(read("{}"), Ok((0, 0)));
+    }
+
+    #[test]
+    fn what_is_no_document_is_refused_with_the_place() {
+        refused(b"{\"a\":\n \"\xff\"}", &["unicode", "line 2 column"]);
+        refused(b"{\"nodes\":[{\"a\":\"\xff\"}]}", &["unicode", "line 1 column 17"]);
+        refused(b"{\"\xff\":1}", &["unicode", "line 1"]);
+        refused(r#"{"a":1,"b":{"c":1,"c":1}}"#, &["\"c\" stands twice", "line 1 column"]);
+        refused(r#"{"volumes":[{"a":1,"a":1}]}"#, &["\"a\" stands twice", "line 1 column"]);
+        refused(r#"{"nodes":[],"nodes":[]}"#, &["\"nodes\" stands twice", "line 1 column"]);
+        for number in ["NaN", "Infinity", "-Infinity", "1e999", "-", "01", "0x1", "+1", ".5"] {
+            refused(format!("{{\"nodes\":[{{\"a\":{number}}}]}}"), &["line 1 column"]);
+        }
+        for text in ["\\ud800", "\\udc00", "\\ud800\\u0041", "\\x", "\n", "\0"] {
+            refused(format!("{{\"a\":\"{text}\"}}"), &["at line"]);
+            refused(format!("{{\"nodes\":[{{\"a\":\"{text}\"}}]}}"), &["at line"]);
+        }
+        refused("{} {}", &["trailing", "line 1 column 4"]);
+        refused("\u{feff}{}", &["line 1 column 1"]);
+        refused("", &["EOF", "line 1 column 0"]);
+    }
+
+    #[test]
+    fn nesting_is_bounded_wherever_it_stands() {
+        let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        for depth in [200, 10_000] {
+            for document in [
+                format!("{{\"a\":{}}}", nested(depth)),
+                format!("{{\"nodes\":{}}}", nested(depth)),
+                format!("{{\"nodes\":[{{\"a\":{}}}]}}", nested(depth)),
+                "[".repeat(depth),
+                "{\"a\":".repeat(depth),
+            ] {
+                refused(document, &["recursion limit exceeded at line 1 column"]);
+            }
+        }
+        assert_eq!(read(format!("{{\"a\":{}}}", nested(100))), Ok((1, 0)));
+    }
+
+    #[test]
+    fn the_place_is_counted_as_the_parser_does() {
+        let document = format!("{{\n\"a\":\n  {}", "[".repeat(DEPTH));
+        refused(document, &["line 3 column 130"]);
+    }
+
+    #[test]
+    fn strings_are_bounded() {
+        let long = "x".repeat(STRING_BYTES);
+        assert_eq!(read(format!("{{\"a\":\"{long}\"}}")), Ok((1, 0)));
+        for long in ["x".repeat(STRING_BYTES + 1), "\\n".repeat(STRING_BYTES / 2 + 1)] {
+            let why = "a string of more than 1048576 bytes at line 1 column";
+            refused(format!("{{\"a\":\"{long}\"}}"), &[why]);
+            refused(format!("{{\"{long}\":1}}"), &[why]);
+            refused(format!("{{\"nodes\":[\"{long}\"]}}"), &[why]);
+            refused(format!("{{\"a\":\"{long}"), &[why]);
+        }
+        let quoted = "\\\"".repeat(STRING_BYTES / 4);
+        assert_eq!(read(format!("{{\"a\":\"{quoted}\",\"b\":\"\"}}")), Ok((2, 0)));
+    }
+
+    #[test]
+    fn records_are_bounded_and_their_number_is_not() {
+        let zeros = format!("[0{}]", ",0".repeat(RECORD_BYTES / VALUE_BYTES));
+        let fields: Vec<String> = (0..RECORD_BYTES / VALUE_BYTES).map(|number| format!("\"a{number}\":0")).collect();
+        let fields = fields.join(",");
+        let strings = format!("[\"{0}\",\"{0}\",\"{0}\",\"{0}\"]", "x".repeat(STRING_BYTES - 2));
+        for document in [
+            format!("{{\"a\":{zeros}}}"),
+            format!("{{{fields}}}"),
+            format!("{{\"a\":{strings}}}"),
+            format!("{{\"nodes\":[{{}},{{\"a\":{zeros}}}]}}"),
+            format!("{{\"nodes\":[{{{fields}}}]}}"),
+            format!("{{\"volumes\":[{{\"a\":{strings}}}]}}"),
+        ] {
+            refused(document, &["larger than any can be", "at line 1 column"]);
+        }
+        assert!(read_object(format!("{{{fields}}}").as_bytes()).is_err());
+        assert_eq!(read(format!("{{\"volumes\":[{{}}{}]}}", ",{}".repeat(100_000))), Ok((0, 100_001)));
     }
 }
