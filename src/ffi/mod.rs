@@ -18,9 +18,6 @@ use nix::errno::Errno;
 use crate::error::Error;
 use types::{FreeFn, Status};
 
-/// The longest report document in bytes.
-const LONGEST_REPORT: usize = 1 << 30;
-
 thread_local! {
     static IS_INSIDE: Cell<bool> = const { Cell::new(false) };
 }

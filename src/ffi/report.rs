@@ -5,9 +5,27 @@ use std::time::Duration;
 
 use super::client::give_text;
 use super::types::{Status, TextFn};
-use super::{LONGEST_REPORT, guard, not_null, read_bytes};
+use super::{guard, not_null, read_bytes};
 use crate::client::{Client, Report};
+use crate::error::Error;
 use crate::report::fields::Level;
+
+/// The longest report document in bytes.
+const LONGEST_REPORT: usize = 1 << 30;
+
+/// A document or record. One that is too long is a bad report, not a bad argument.
+///
+/// # Safety
+/// As for [`read_bytes`].
+unsafe fn read_json<'a>(json: *const c_char, length: usize) -> Result<&'a [u8], Error> {
+    if !json.is_null() && length > LONGEST_REPORT {
+        return Err(Error::InvalidReport(format!(
+            "{length} bytes of JSON, more than the {LONGEST_REPORT} that are read"
+        )));
+    }
+    // SAFETY: the caller's promise.
+    unsafe { read_bytes("json", json.cast(), length, LONGEST_REPORT) }
+}
 
 /// Sends the report of the UTC day: {cluster fields..., "nodes": [...], "volumes": [...]}. QUEUED when it is stored but
 /// not delivered within timeout_ms; INVALID_STATE on a day whose report was already delivered or stored.
@@ -22,7 +40,7 @@ pub extern "C" fn ondat_telemetry_submit_report(
 ) -> Status {
     guard(errbuf, errbuf_len, || {
         // SAFETY: CONVENTIONS: `json_len` bytes or NULL.
-        let json = unsafe { read_bytes("json", json.cast(), json_len, LONGEST_REPORT) }?;
+        let json = unsafe { read_json(json, json_len) }?;
         not_null("telemetry", telemetry)?.submit_report(json, Duration::from_millis(timeout_ms.into()))
     })
 }
@@ -41,7 +59,7 @@ pub extern "C" fn ondat_telemetry_preview_report(
     guard(errbuf, errbuf_len, || {
         let callback = not_null("callback", callback)?;
         // SAFETY: CONVENTIONS: `json_len` bytes or NULL.
-        let json = unsafe { read_bytes("json", json.cast(), json_len, LONGEST_REPORT) }?;
+        let json = unsafe { read_json(json, json_len) }?;
         let text = not_null("telemetry", telemetry)?.preview_report(json)?;
         give_text(text, callback, userdata);
         Ok(())
@@ -60,7 +78,7 @@ pub extern "C" fn ondat_telemetry_report_set_cluster(
 ) -> Status {
     guard(errbuf, errbuf_len, || {
         // SAFETY: CONVENTIONS: `json_len` bytes or NULL.
-        let json = unsafe { read_bytes("json", json.cast(), json_len, LONGEST_REPORT) }?;
+        let json = unsafe { read_json(json, json_len) }?;
         not_null("report", report)?.set_cluster_json(json)
     })
 }
@@ -99,7 +117,7 @@ fn add(
 ) -> Status {
     guard(errbuf, errbuf_len, || {
         // SAFETY: CONVENTIONS: `json_len` bytes or NULL.
-        let json = unsafe { read_bytes("json", json.cast(), json_len, LONGEST_REPORT) }?;
+        let json = unsafe { read_json(json, json_len) }?;
         not_null("report", report)?.add_json(level, json)
     })
 }
