@@ -13,6 +13,9 @@ use crate::identity::Identity;
 /// The most records of one row group.
 pub const GROUP_RECORDS: usize = 1024;
 
+/// The longest report in bytes. Columns of what a host left out make a report many times longer than its document.
+pub const REPORT_BYTES: u64 = 1 << 30;
+
 /// What stands in every report besides the fields.
 #[derive(Clone, Debug)]
 pub struct Envelope {
@@ -24,7 +27,7 @@ pub struct Envelope {
 
 /// Writes one report as records come in. Holds at most one row group of each kind.
 pub struct Document<W: Write> {
-    out: W,
+    out: Bounded<W>,
     identity: Identity,
     envelope: Envelope,
     /// Filled in where the host says nothing.
@@ -39,7 +42,7 @@ impl<W: Write> Document<W> {
     /// An empty report. `defaults` are cluster fields that hold unless the host sets them.
     pub fn new(out: W, identity: &Identity, envelope: Envelope, defaults: Map<String, Value>) -> Self {
         Self {
-            out,
+            out: Bounded { out, room: REPORT_BYTES },
             identity: identity.clone(),
             envelope,
             defaults,
@@ -82,8 +85,8 @@ impl<W: Write> Document<W> {
         self.nodes.write(&mut self.out)?;
         self.volumes.write(&mut self.out)?;
         let end = format!("{{\"end\":{{\"nodes\":{},\"volumes\":{}}}}}\n", self.nodes.written, self.volumes.written);
-        self.out.write_all(end.as_bytes()).map_err(cannot_write)?;
-        Ok(self.out)
+        self.out.write(end.as_bytes())?;
+        Ok(self.out.out)
     }
 
     fn write_head(&mut self) -> Result<(), Error> {
@@ -105,7 +108,7 @@ impl<W: Write> Document<W> {
             write_value(&mut line, &field.publish(value, &self.identity))?;
         }
         line.extend_from_slice(b"}\n");
-        self.out.write_all(&line).map_err(cannot_write)
+        self.out.write(&line)
     }
 }
 
@@ -131,7 +134,7 @@ impl Group {
         self.records += 1;
     }
 
-    fn write(&mut self, out: &mut impl Write) -> Result<(), Error> {
+    fn write(&mut self, out: &mut Bounded<impl Write>) -> Result<(), Error> {
         debug_assert_eq!(self.columns.len(), self.level.fields().count());
         if self.records == 0 {
             return Ok(());
@@ -145,7 +148,7 @@ impl Group {
         line.extend_from_slice(b"}}\n");
         self.written += self.records;
         self.records = 0;
-        out.write_all(&line).map_err(cannot_write)
+        out.write(&line)
     }
 }
 
@@ -165,6 +168,42 @@ fn write_value(line: &mut Vec<u8>, value: &Value) -> Result<(), Error> {
     serde_json::to_writer(line, value).map_err(|error| Error::Internal(format!("writing the report: {error}")))
 }
 
-fn cannot_write(error: std::io::Error) -> Error {
-    Error::Io(format!("writing the report: {error}"))
+/// Where a report goes, and how much of it still may.
+struct Bounded<W> {
+    out: W,
+    room: u64,
+}
+
+impl<W: Write> Bounded<W> {
+    fn write(&mut self, line: &[u8]) -> Result<(), Error> {
+        let room = self.room.checked_sub(line.len() as u64);
+        self.room =
+            room.ok_or_else(|| Error::InvalidReport(format!("the report would be longer than {REPORT_BYTES} bytes")))?;
+        self.out.write_all(line).map_err(|error| Error::Io(format!("writing the report: {error}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_that_would_be_too_long_is_refused_on_the_way() {
+        let identity = Identity::from_cluster_id("cluster");
+        let envelope = Envelope { id: [7; 16], day: "2026-01-31".to_owned() };
+        let empty = |room| {
+            let mut document = Document::new(Vec::new(), &identity, envelope.clone(), Map::new());
+            document.out.room = room;
+            document
+        };
+        let whole = empty(REPORT_BYTES).finish().unwrap();
+        let length = whole.len() as u64;
+        assert_eq!(empty(length).finish().unwrap(), whole);
+        assert!(matches!(empty(length - 1).finish(), Err(Error::InvalidReport(_))));
+
+        let mut document = empty(length);
+        let refused = (0..GROUP_RECORDS).find_map(|_| document.add(Level::Volume, Map::new()).err());
+        assert!(matches!(refused, Some(Error::InvalidReport(_))), "{refused:?}");
+        assert!(document.out.out.len() as u64 <= length, "what is too long is not written");
+    }
 }
