@@ -8,4 +8,5 @@ mod compile;
 mod crash;
 mod descriptors;
 mod interrupt;
+mod large_documents;
 mod support;
