@@ -3,9 +3,13 @@
 //! off.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod cluster;
 mod crash_bugsink;
 mod dns_servers;
 mod off_strace;
+mod relay;
+mod report_kill;
 mod report_python;
+mod report_spool;
 mod support;
 mod version_dns;

@@ -8,7 +8,8 @@
  *   probe all FILE [mask BITS|spec YAML]
  *                                       everything that could use the network, with the host's or a cluster's word
  *
- * Settings come from the environment: ONDAT_TELEMETRY_*, DISABLE_*, DO_NOT_TRACK.
+ * Settings come from the environment: ONDAT_TELEMETRY_*, DISABLE_*, DO_NOT_TRACK. Every log line goes to standard error,
+ * after its priority.
  */
 #define _GNU_SOURCE
 #include <ondat_telemetry.h>
@@ -61,6 +62,12 @@ static void on_version(const ondat_telemetry_version_info *info, void *userdata)
     printf("running %s\nlatest %s\nadvisory %s\nverdict %d\nauthenticated %d\n", info->running,
            info->latest ? info->latest : "-", info->advisory ? info->advisory : "-", (int)info->verdict,
            info->authenticated);
+}
+
+static void on_log(int priority, const char *line, void *userdata)
+{
+    (void)userdata;
+    fprintf(stderr, "%d %s\n", priority, line);
 }
 
 static void on_text(const char *text, size_t len, void *userdata)
@@ -130,6 +137,7 @@ int main(int argc, char **argv)
     const char *argument = argc > 2 ? argv[2] : "";
 
     ondat_telemetry_config_set_component(config, "probe");
+    ondat_telemetry_config_set_log_callback(config, 7, on_log, NULL, NULL);
     ondat_telemetry_config_load_env(config);
     if (argc == 5 && strcmp(argv[3], "mask") == 0) {
         ondat_telemetry_config_set_switches(config, (uint32_t)strtoul(argv[4], NULL, 10));

@@ -101,7 +101,7 @@ impl Drop for TempDir {
     }
 }
 
-fn make_private_folder(path: &Path) {
+pub(crate) fn make_private_folder(path: &Path) {
     std::fs::create_dir(path).unwrap();
     std::fs::set_permissions(path, PermissionsExt::from_mode(0o700)).unwrap();
 }
@@ -185,12 +185,14 @@ impl Said {
 /// The statuses of ondat_telemetry.h.
 pub(crate) mod status {
     pub(crate) const OK: i64 = 0;
+    pub(crate) const INVALID_CONFIG: i64 = 2;
     pub(crate) const INVALID_STATE: i64 = 3;
     pub(crate) const DISABLED: i64 = 5;
     pub(crate) const QUEUED: i64 = 6;
     pub(crate) const TIMED_OUT: i64 = 7;
     pub(crate) const NETWORK: i64 = 8;
     pub(crate) const UNTRUSTED: i64 = 10;
+    pub(crate) const IO: i64 = 11;
 }
 
 /// A server, ended when dropped.
@@ -221,6 +223,11 @@ impl Server {
     pub(crate) fn spawn(command: &mut Command) -> Self {
         command.stdin(Stdio::null());
         Self(command.spawn().unwrap_or_else(|why| panic!("{command:?}: {why}")))
+    }
+
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.0.id()
     }
 
     /// How it ended, if it has.
@@ -306,6 +313,8 @@ pub(crate) fn ondat(arguments: &[&str]) -> Command {
 /// The collector, serving.
 pub(crate) struct Collector {
     pub(crate) url: String,
+    /// The same without TLS.
+    pub(crate) http: String,
     pub(crate) ca_file: String,
     pub(crate) data: PathBuf,
     server: Server,
@@ -314,11 +323,13 @@ pub(crate) struct Collector {
 impl Collector {
     pub(crate) fn serve(data: &Path, report_keys: &Path) -> Self {
         let mut command = server(command("ondat-telemetry-collector"));
-        command.args(["serve", "--https", "127.0.0.1:0", "--dns", "127.0.0.1:0", "--data"]).arg(data);
+        command
+            .args(["serve", "--https", "127.0.0.1:0", "--http", "127.0.0.1:0", "--dns", "127.0.0.1:0", "--data"])
+            .arg(data);
         command.arg("--report-keys").arg(report_keys);
         let (server, ready) = Server::start(&mut command, |line| serde_json::from_str::<Value>(line).ok());
         let text = |name: &str| ready[name].as_str().unwrap().to_owned();
-        Self { url: text("https"), ca_file: text("ca_file"), data: data.to_owned(), server }
+        Self { url: text("https"), http: text("http"), ca_file: text("ca_file"), data: data.to_owned(), server }
     }
 
     /// The sealed reports it has.
