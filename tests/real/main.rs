@@ -10,6 +10,7 @@ mod off_strace;
 mod relay;
 mod report_kill;
 mod report_python;
+mod report_seal;
 mod report_spool;
 mod support;
 mod version_dns;
