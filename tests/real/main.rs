@@ -12,5 +12,6 @@ mod report_kill;
 mod report_python;
 mod report_seal;
 mod report_spool;
+mod report_taint;
 mod support;
 mod version_dns;
