@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::cluster::{Cluster, document};
 use crate::support::{
-    Collector, Said, command, compile, files_below, files_in, free_port, make_private_folder, program, run, status,
+    Collector, NOBODY, Said, command, compile, files_below, files_in, make_private_folder, program, run, status,
     succeed,
 };
 
@@ -250,10 +250,9 @@ fn killed_before_any_call_of_making_and_sending_a_report() {
 #[test]
 fn killed_before_any_call_of_sending_a_stored_report() {
     let scene = Scene::new();
-    let nobody = format!("http://127.0.0.1:{}", free_port());
     let victim = |name: &str| {
         let victim = scene.victim(name);
-        assert_eq!(victim.probe("submit", &nobody).number("submit_report"), status::QUEUED);
+        assert_eq!(victim.probe("submit", NOBODY).number("submit_report"), status::QUEUED);
         victim
     };
     let calls = victim("reference").calls("flush");

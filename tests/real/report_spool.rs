@@ -13,13 +13,8 @@ use serde_json::Value;
 use crate::cluster::{Cluster, document};
 use crate::relay::Relay;
 use crate::support::{
-    Said, Server, bytes_of, compile, files_below, files_in, free_port, holds, program, run, server, status, succeed,
+    NOBODY, Said, Server, bytes_of, compile, files_below, files_in, holds, program, run, server, status, succeed,
 };
-
-/// Where nobody listens.
-fn nobody() -> String {
-    format!("http://127.0.0.1:{}", free_port())
-}
 
 /// A cluster and the program that sends its reports.
 struct Scene {
@@ -49,7 +44,7 @@ impl Scene {
     fn store(&self, cluster_id: &str) -> PathBuf {
         let before = self.cluster.spool();
         let mut command = program(&self.probe);
-        self.submit(&mut command, &nobody()).env("ONDAT_TELEMETRY_CLUSTER_ID", cluster_id);
+        self.submit(&mut command, NOBODY).env("ONDAT_TELEMETRY_CLUSTER_ID", cluster_id);
         assert_eq!(Said::of(&run(&mut command)).number("submit_report"), status::QUEUED);
         let mut stored = self.cluster.spool();
         stored.retain(|path| !before.contains(path));
@@ -247,7 +242,7 @@ fn on_a_full_disk_nothing_half_written_is_ever_read() {
     for pages in 0..8 {
         disk.empty();
         disk.fill_but(pages);
-        let said = Said::of(&run(scene.submit(&mut disk.program(&scene.probe), &nobody())));
+        let said = Said::of(&run(scene.submit(&mut disk.program(&scene.probe), NOBODY)));
         let outcome = said.number("submit_report");
         *outcomes.entry(outcome).or_insert(0) += 1;
         let stored = files_in(&spool);
@@ -296,7 +291,7 @@ fn a_state_directory_that_cannot_be_written_is_refused_with_what_to_do() {
     let scene = Scene::new();
     let disk = SmallDisk::mount(&scene.cluster.state_dir);
     succeed(disk.program("mount").args(["-o", "remount,ro"]).arg(&scene.cluster.state_dir));
-    let output = run(scene.submit(&mut disk.program(&scene.probe), &nobody()));
+    let output = run(scene.submit(&mut disk.program(&scene.probe), NOBODY));
     let said = String::from_utf8(output.stdout).unwrap();
     assert!(said.starts_with(&format!("init {}\n", status::IO)), "{said}");
     let why = format!(

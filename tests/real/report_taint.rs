@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::cluster::{Cluster, document};
 use crate::relay::Relay;
 use crate::support::{
-    Said, both, bytes_of, command, compile, files_below, files_in, free_port, holds, make_private_folder, program, run,
+    NOBODY, Said, both, bytes_of, command, compile, files_below, files_in, holds, make_private_folder, program, run,
     status,
 };
 
@@ -125,9 +125,8 @@ fn no_byte_of_what_is_raw_is_in_plaintext_log_or_spool() {
     }
     assert!(text.matches(MARK).count() > 20, "{text}");
 
-    let nobody = format!("http://127.0.0.1:{}", free_port());
     let submit = ["submit", scene.document.to_str().unwrap()];
-    let (said, log) = scene.probe(&submit, &nobody);
+    let (said, log) = scene.probe(&submit, NOBODY);
     assert_eq!(said.number("submit_report"), status::QUEUED, "{said:?}");
     assert_clean("the log", &log);
     assert_eq!(files_in(&scene.state_dir.join("spool/reports")).len(), 1);
@@ -150,7 +149,7 @@ fn no_byte_of_what_is_raw_is_in_plaintext_log_or_spool() {
     assert!(holds(&plaintext, "storageos-cli/2.4.2") && holds(&plaintext, "eu-west-2a"), "what is public is there");
     let [sent] = files_in(&scene.state_dir.join("sent")).try_into().unwrap();
     assert!(bytes_of(&sent) == plaintext, "the administrator's copy is not what was sealed");
-    let preview = scene.run(command("ondat-telemetry"), &["report", "preview", submit[1]], &nobody);
+    let preview = scene.run(command("ondat-telemetry"), &["report", "preview", submit[1]], NOBODY);
     assert!(preview.status.success(), "{}", both(&preview));
     assert!(preview.stdout == plaintext, "the sealed report is not what was previewed");
 

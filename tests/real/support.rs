@@ -18,6 +18,9 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 /// How long a program may take, in seconds, before it is ended and the test fails.
 const PROGRAM_SECONDS: &str = "120";
 
+/// A report URL where nobody listens, nor ever does: another test's server may get any port that is merely free.
+pub(crate) const NOBODY: &str = "http://127.0.0.1:1";
+
 /// Raw ids: what must never be seen outside a process.
 pub(crate) const CLUSTER_ID: &str = "6b1f2a52-8a3c-4d57-9d0c-2f1f6d7a9e10";
 pub(crate) const NODE_ID: &str = "storage-7.rack-3.corp.internal";
