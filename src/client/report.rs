@@ -74,18 +74,24 @@ impl Core {
             .and_then(Sealer::finish)
             .map_err(|error| Error::Io(format!("storing the report: {error}")))?;
         let name = format!("{}-{}", date(now), HEXLOWER.encode(&id));
-        let (claim, dropped) = sealed.commit(&format!("{name}.otr"))?;
+        // First the copy: whenever this process dies, what leaves the machine is in the administrator's hands.
+        let copy = format!("{name}.jsonl");
+        let kept = audit.map_or(Ok(()), |audit| audit.commit(&copy).and_then(|_| self.keep_last_sent()));
+        let committed = sealed.commit(&format!("{name}.otr"));
+        if committed.is_err()
+            && let Some(folder) = self.sent_folder()
+        {
+            folder.remove(&copy)?;
+        }
+        let (claim, dropped) = committed?;
         if dropped > 0 {
             self.log(priority::WARNING, &format!("{dropped} undelivered reports were dropped: the spool is full"));
         }
         let made = MadeReport { day, at: made_at, delivered_at: None };
         self.change_reports(|memory| memory.note_made(&self.cluster_id(), made));
-        if let Some(audit) = audit {
-            let kept = audit.commit(&format!("{name}.jsonl")).and_then(|_| self.keep_last_sent());
-            // The report itself is stored by now: it goes its way.
-            if let Err(error) = kept {
-                self.log(priority::WARNING, &format!("the administrator's copy of the report is not kept: {error}"));
-            }
+        // The report itself is stored: it goes its way.
+        if let Err(error) = kept {
+            self.log(priority::WARNING, &format!("the administrator's copy of the report is not kept: {error}"));
         }
         Ok(claim)
     }

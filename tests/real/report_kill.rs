@@ -169,6 +169,9 @@ impl Victim<'_> {
             self.flush(&scene);
         }
         assert!(self.is_received(), "{scene}");
+        let sent = files_in(&self.state_dir.join("sent"));
+        let copies = sent.iter().filter(|path| path.extension().is_some_and(|extension| extension == "jsonl"));
+        assert_eq!(copies.count(), 1, "{scene}: what was sent is kept for the administrator: {sent:?}");
         assert_eq!(self.stored(), Vec::<PathBuf>::new(), "{scene}: delivered and still stored");
 
         let leftovers = self.leftovers();
