@@ -185,58 +185,74 @@ fn in_network(ip: IpAddr, network: IpAddr, bits: u8) -> bool {
     }
 }
 
-/// Go prepends `http://` to a value that is not a whole URL.
+/// Reads a proxy's value as Go's `url.Parse` does, with `http://` put before one that is no URL.
 fn usable(value: &str, name: &str) -> Result<Proxy, Error> {
-    let unusable = |why: &str| {
+    read(value).map_err(|why| {
         // The value may carry a password: it is never repeated.
         Error::Network(format!(
             "{name} is not a usable proxy address ({why}); expected http://host:port, nothing was sent"
         ))
+    })
+}
+
+fn read(value: &str) -> Result<Proxy, &'static str> {
+    let of_url = value.split_once(":/").filter(|(scheme, _)| !scheme.contains(['/', '?', '#', '@']));
+    let (scheme, rest) = match of_url {
+        // A URL that cannot be read is read once more by Go behind `http://`. That would take its scheme for a host.
+        Some((scheme, rest)) => (scheme.to_ascii_lowercase(), rest.strip_prefix('/').ok_or("it has no host")?),
+        None => ("http".to_owned(), value),
     };
-    let with_scheme = if value.contains("://") { value.to_owned() } else { format!("http://{value}") };
-    let (scheme, rest) = with_scheme.split_once("://").ok_or_else(|| unusable("no scheme"))?;
-    let scheme = scheme.to_ascii_lowercase();
     let default_port = match scheme.as_str() {
         "http" => 80,
         "https" => 443,
         "socks5" | "socks5h" => 1080,
-        _ => return Err(unusable("its scheme is not http, https, socks5 or socks5h")),
+        _ => return Err("its scheme is not http, https, socks5 or socks5h"),
     };
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let (rest, fragment) = rest.split_once('#').unwrap_or((rest, ""));
+    if rest.bytes().any(|b| b.is_ascii_control()) {
+        return Err("it has a control character");
+    }
+    let (rest, _) = rest.split_once('?').unwrap_or((rest, ""));
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    if percent_decode(path).is_none() || percent_decode(fragment).is_none() {
+        return Err("what follows its host is wrongly escaped");
+    }
     let (credentials, address) = match authority.rsplit_once('@') {
-        Some((credentials, address)) => (Some(credentials), address),
+        Some((credentials, address)) => (Some(read_credentials(credentials)?), address),
         None => (None, authority),
     };
     let (host, port) = match address.rsplit_once(':') {
         Some((host, "")) => (host, default_port),
         Some((host, port)) if !port.contains(']') => {
-            let number = digits(port).and_then(|port| port.parse().ok());
-            (host, number.ok_or_else(|| unusable("its port is not a number from 1 to 65535"))?)
+            let number = digits(port).and_then(|port| port.parse().ok()).filter(|port| *port > 0);
+            (host, number.ok_or("its port is not a number from 1 to 65535")?)
         }
         _ => (address, default_port),
     };
-    let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
-    let is_host = match bare {
-        Some(inner) => inner.parse::<Ipv6Addr>().is_ok(),
+    let is_host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        Some(address) => address.parse::<Ipv6Addr>().is_ok(),
         None => !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_')),
     };
-    if !is_host || port == 0 {
-        return Err(unusable("its host is not a name or an address"));
+    if !is_host {
+        return Err("its host is not a name or an address");
     }
-    let credentials = match credentials {
-        None => None,
-        Some(text) => {
-            let (user, password) = text.split_once(':').unwrap_or((text, ""));
-            Some((
-                percent_decode(user).ok_or_else(|| unusable("its user name is wrongly escaped"))?,
-                percent_decode(password).ok_or_else(|| unusable("its password is wrongly escaped"))?,
-            ))
-        }
-    };
     Ok(Proxy { scheme, host: host.to_owned(), port, credentials })
 }
 
-fn percent_decode(text: &str) -> Option<String> {
+fn read_credentials(text: &str) -> Result<(String, String), &'static str> {
+    // RFC 3986, 3.2.1, and the `@` that Go takes too.
+    if !text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:%@".contains(&b)) {
+        return Err("its user name or password has a character that must be escaped");
+    }
+    let (user, password) = text.split_once(':').unwrap_or((text, ""));
+    let decoded = |text| percent_decode(text).and_then(|bytes| String::from_utf8(bytes).ok());
+    Ok((
+        decoded(user).ok_or("its user name is wrongly escaped")?,
+        decoded(password).ok_or("its password is wrongly escaped")?,
+    ))
+}
+
+fn percent_decode(text: &str) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((&first, after)) = rest.split_first() {
@@ -249,19 +265,19 @@ fn percent_decode(text: &str) -> Option<String> {
         bytes.extend_from_slice(&escaped);
         rest = &after[2..];
     }
-    String::from_utf8(bytes).ok()
+    Some(bytes)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn proxied_by(https: &str) -> ProxySettings {
+        ProxySettings { https: https.to_owned(), ..Default::default() }
+    }
+
     fn proxied(no_proxy: &str, host: &str, port: u16) -> bool {
-        let settings = ProxySettings {
-            https: "proxy.example:3128".to_owned(),
-            no_proxy: no_proxy.to_owned(),
-            ..Default::default()
-        };
+        let settings = ProxySettings { no_proxy: no_proxy.to_owned(), ..proxied_by("proxy.example:3128") };
         settings.choose("https", host, Some(port)).unwrap().is_some()
     }
 
@@ -304,7 +320,7 @@ mod tests {
 
     #[test]
     fn an_unusable_value_is_an_error_without_the_password() {
-        let settings = ProxySettings { https: "ftp://u:s3cret@p:1".to_owned(), ..Default::default() };
+        let settings = proxied_by("ftp://u:s3cret@p:1");
         let error = settings.choose("https", "example.com", None).unwrap_err().to_string();
         assert!(error.contains("HTTPS_PROXY") && !error.contains("s3cret"), "{error}");
     }
@@ -317,8 +333,29 @@ mod tests {
             "http://us%4@proxy:80",
             "http://[proxy]:80",
             "http://[fe80::1%25eth0]:80",
+            "http://us er@proxy:80",
+            "http://user:p\u{e4}ss@proxy:80",
+            "http://proxy:80/%zz",
+            "http://proxy:80#%zz",
+            "http://proxy:80\n",
+            "http://proxy :80",
+            "http:/proxy:80",
+            "http:///proxy:80",
+            "//proxy:80",
         ] {
             assert!(usable(value, "x").is_err(), "{value}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_url_is_read_behind_http() {
+        for (value, address) in [
+            ("proxy", "http://proxy:80"),
+            ("proxy:3128/x://y", "http://proxy:3128"),
+            ("http:3128", "http://http:3128"),
+            ("user:pass@proxy:3128", "http://proxy:3128"),
+        ] {
+            assert_eq!(usable(value, "x").unwrap().address(), address);
         }
     }
 
