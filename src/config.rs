@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use data_encoding::BASE64;
 use semver::Version;
+use ureq::http::Uri;
 
 use crate::client::{LogFn, ReportFn, VersionFn};
 use crate::crash::sentry::Dsn;
@@ -465,7 +466,7 @@ fn nameservers(text: &str) -> Result<Vec<SocketAddr>, String> {
 
 fn proxy(text: &str) -> Result<String, String> {
     let settings = crate::transport::proxy::ProxySettings { explicit: Some(text.to_owned()), ..Default::default() };
-    settings.choose("https", "example.com", None).map_err(|error| error.to_string())?;
+    settings.choose(&Uri::from_static("https://example.com")).map_err(|error| error.to_string())?;
     Ok(text.to_owned())
 }
 

@@ -147,8 +147,7 @@ pub struct HttpsSettings {
 impl HttpsSettings {
     /// The proxy through which an endpoint is reached; none: directly.
     pub fn proxy_of(&self, endpoint: &Endpoint) -> Result<Option<Proxy>, Error> {
-        let uri = &endpoint.uri;
-        self.proxy.choose(uri.scheme_str().unwrap_or_default(), uri.host().unwrap_or_default(), uri.port_u16())
+        self.proxy.choose(&endpoint.uri)
     }
 }
 
@@ -195,7 +194,7 @@ impl Https for UreqHttps {
     fn send(&self, permit: Permit, request: &Request<'_>) -> Result<Response, Error> {
         let uri: Uri = request.url.parse().map_err(|_| Error::Internal(format!("not a URL: {}", request.url)))?;
         let (scheme, host) = (uri.scheme_str().unwrap_or_default(), uri.host().unwrap_or_default());
-        let proxy = self.settings.proxy.choose(scheme, host, uri.port_u16())?;
+        let proxy = self.settings.proxy.choose(&uri)?;
         let interrupt = Arc::new(Notify::new());
         let agent = self.agent(proxy.as_ref(), scheme == "https", &interrupt, request.timeout)?;
         let interrupted = agent.clone();

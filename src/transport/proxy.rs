@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use data_encoding::HEXLOWER_PERMISSIVE;
 use serde::{Deserialize, Serialize};
+use ureq::http::Uri;
 
 use crate::error::Error;
 
@@ -52,13 +53,14 @@ impl std::fmt::Debug for Proxy {
 impl ProxySettings {
     /// The proxy for a request, or none for a direct connection. A value that selects but cannot be used is an
     /// error, never a direct connection past a proxy that somebody put there.
-    pub fn choose(&self, scheme: &str, host: &str, port: Option<u16>) -> Result<Option<Proxy>, Error> {
+    pub fn choose(&self, url: &Uri) -> Result<Option<Proxy>, Error> {
         if let Some(explicit) = &self.explicit {
             return if explicit.is_empty() { Ok(None) } else { usable(explicit, "the configured proxy").map(Some) };
         }
-        let (value, name) = match scheme {
-            "https" => (&self.https, "HTTPS_PROXY"),
-            "http" => (&self.http, "HTTP_PROXY"),
+        let scheme = url.scheme_str().unwrap_or_default();
+        let (value, name, default_port) = match scheme {
+            "https" => (&self.https, "HTTPS_PROXY", "443"),
+            "http" => (&self.http, "HTTP_PROXY", "80"),
             _ => return Ok(None),
         };
         if value.is_empty() {
@@ -69,14 +71,15 @@ impl ProxySettings {
                 "HTTP_PROXY is refused because REQUEST_METHOD is set (a CGI program): unset one of them".to_owned(),
             ));
         }
-        let default_port = if scheme == "https" { 443 } else { 80 };
-        if !self.applies_to(host, port.unwrap_or(default_port)) {
+        let port = url.port();
+        let port = port.as_ref().map_or(default_port, |port| port.as_str());
+        if !self.applies_to(url.host().unwrap_or_default(), port) {
             return Ok(None);
         }
         usable(value, name).map(Some)
     }
 
-    fn applies_to(&self, host: &str, port: u16) -> bool {
+    fn applies_to(&self, host: &str, port: &str) -> bool {
         let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
         if host == "localhost" {
             return false;
@@ -103,7 +106,7 @@ impl ProxySettings {
 }
 
 /// Whether one item of `NO_PROXY` covers the host: network, address or domain, tried in this order.
-fn exempts(item: &str, host: &str, ip: Option<IpAddr>, port: u16) -> bool {
+fn exempts(item: &str, host: &str, ip: Option<IpAddr>, port: &str) -> bool {
     if let Some((network, bits)) = parse_cidr(item) {
         return ip.is_some_and(|ip| in_network(ip, network, bits));
     }
@@ -112,7 +115,8 @@ fn exempts(item: &str, host: &str, ip: Option<IpAddr>, port: u16) -> bool {
         Some((name, item_port)) => (name, item_port),
         None => (item, ""),
     };
-    if !item_port.is_empty() && item_port != port.to_string() {
+    // As they are written: 0443 is another port than 443 to Go.
+    if !item_port.is_empty() && item_port != port {
         return false;
     }
     // With a zone it is no address here, unlike a host.
@@ -272,13 +276,17 @@ fn percent_decode(text: &str) -> Option<Vec<u8>> {
 mod tests {
     use super::*;
 
+    fn url(text: &str) -> Uri {
+        text.parse().unwrap()
+    }
+
     fn proxied_by(https: &str) -> ProxySettings {
         ProxySettings { https: https.to_owned(), ..Default::default() }
     }
 
     fn proxied(no_proxy: &str, host: &str, port: u16) -> bool {
         let settings = ProxySettings { no_proxy: no_proxy.to_owned(), ..proxied_by("proxy.example:3128") };
-        settings.choose("https", host, Some(port)).unwrap().is_some()
+        settings.choose(&url(&format!("https://{host}:{port}"))).unwrap().is_some()
     }
 
     #[test]
@@ -312,16 +320,23 @@ mod tests {
     }
 
     #[test]
+    fn a_port_is_compared_as_it_is_written() {
+        let settings = ProxySettings { no_proxy: "example.com:0443".to_owned(), ..proxied_by("proxy") };
+        assert_eq!(settings.choose(&url("https://example.com:0443")), Ok(None));
+        assert!(settings.choose(&url("https://example.com:443")).unwrap().is_some());
+    }
+
+    #[test]
     fn each_scheme_has_its_own_variable() {
         let settings = ProxySettings { http: "http://p:1".to_owned(), ..Default::default() };
-        assert_eq!(settings.choose("https", "example.com", None), Ok(None));
-        assert!(settings.choose("http", "example.com", None).unwrap().is_some());
+        assert_eq!(settings.choose(&url("https://example.com")), Ok(None));
+        assert!(settings.choose(&url("http://example.com")).unwrap().is_some());
     }
 
     #[test]
     fn an_unusable_value_is_an_error_without_the_password() {
         let settings = proxied_by("ftp://u:s3cret@p:1");
-        let error = settings.choose("https", "example.com", None).unwrap_err().to_string();
+        let error = settings.choose(&url("https://example.com")).unwrap_err().to_string();
         assert!(error.contains("HTTPS_PROXY") && !error.contains("s3cret"), "{error}");
     }
 
@@ -370,7 +385,7 @@ mod tests {
     fn a_cgi_program_gets_an_error_for_http() {
         let settings =
             ProxySettings { http: "p:1".to_owned(), https: "p:1".to_owned(), cgi: true, ..Default::default() };
-        assert!(settings.choose("http", "example.com", None).is_err());
-        assert!(settings.choose("https", "example.com", None).unwrap().is_some());
+        assert!(settings.choose(&url("http://example.com")).is_err());
+        assert!(settings.choose(&url("https://example.com")).unwrap().is_some());
     }
 }
