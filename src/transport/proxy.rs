@@ -1,9 +1,11 @@
 //! Which proxy a request takes: the rules of Go's `http.ProxyFromEnvironment`, as golang.org/x/net/http/httpproxy
 //! defines them. Pure: values in, decision out.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use data_encoding::HEXLOWER_PERMISSIVE;
+use idna::punycode;
 use serde::{Deserialize, Serialize};
 use ureq::http::Uri;
 
@@ -90,7 +92,7 @@ impl ProxySettings {
         }
         let host = host.trim().to_ascii_lowercase();
         for item in self.no_proxy.split(',') {
-            let item = item.trim().to_lowercase();
+            let item = lowercase(item.trim());
             if item.is_empty() {
                 continue;
             }
@@ -126,11 +128,30 @@ fn exempts(item: &str, host: &str, ip: Option<IpAddr>, port: &str) -> bool {
     if name.is_empty() || ip.is_some() {
         return false;
     }
-    let domain = name.strip_prefix('*').filter(|rest| rest.starts_with('.')).unwrap_or(name);
+    let name = to_ascii(name);
+    let domain = name.strip_prefix('*').filter(|rest| rest.starts_with('.')).unwrap_or(&name);
     if let Some(parent) = domain.strip_prefix('.') {
         return host.strip_suffix(parent).is_some_and(|sub| sub.ends_with('.'));
     }
     host == domain || host.strip_suffix(domain).is_some_and(|sub| sub.ends_with('.'))
+}
+
+/// Character by character, as in Go: a sigma at the end of a word is none, and a dotted capital I is an i.
+fn lowercase(text: &str) -> String {
+    text.chars().filter_map(|c| c.to_lowercase().next()).collect()
+}
+
+/// A domain in lower case as it stands in URLs (RFC 3492). IDNA's tables, which are a thirtieth of the library, are
+/// left out: a letter is found as it is composed and not in other spellings.
+fn to_ascii(domain: &str) -> Cow<'_, str> {
+    let may_be_in_a_name = |c: char| !c.is_ascii() || c.is_ascii_alphanumeric() || matches!(c, '.' | '-');
+    if domain.is_ascii() || !domain.strip_prefix("*.").unwrap_or(domain).chars().all(may_be_in_a_name) {
+        return Cow::Borrowed(domain);
+    }
+    let labels = domain.split('.').map(|label| {
+        if label.is_ascii() { Some(label.to_owned()) } else { Some(format!("xn--{}", punycode::encode_str(label)?)) }
+    });
+    labels.collect::<Option<Vec<_>>>().map_or(Cow::Borrowed(domain), |labels| Cow::Owned(labels.join(".")))
 }
 
 /// `host:port` with the brackets of an IPv6 host removed; none where there is no port.
@@ -324,6 +345,15 @@ mod tests {
         let settings = ProxySettings { no_proxy: "example.com:0443".to_owned(), ..proxied_by("proxy") };
         assert_eq!(settings.choose(&url("https://example.com:0443")), Ok(None));
         assert!(settings.choose(&url("https://example.com:443")).unwrap().is_some());
+    }
+
+    #[test]
+    fn names_beyond_ascii_match_their_form_in_urls() {
+        assert!(!proxied("b\u{fc}cher.example", "www.xn--bcher-kva.example", 443));
+        assert!(!proxied("*.B\u{dc}CHER.example:443", "www.XN--bcher-kva.example", 443));
+        assert!(!proxied("\u{130}ntranet", "intranet", 443));
+        assert!(proxied(".b\u{fc}cher.example", "xn--bcher-kva.example", 443));
+        assert!(proxied("b\u{fc}_cher.example", "xn--b_cher-kva.example", 443));
     }
 
     #[test]
