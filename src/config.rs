@@ -242,7 +242,8 @@ impl ConfigBuilder {
         proxy.http = http.unwrap_or_else(|| std::mem::take(&mut proxy.http));
         proxy.https = https.unwrap_or_else(|| std::mem::take(&mut proxy.https));
         proxy.no_proxy = no_proxy.unwrap_or_else(|| std::mem::take(&mut proxy.no_proxy));
-        proxy.cgi |= variable("REQUEST_METHOD").is_ok_and(|method| method.is_some_and(|method| !method.is_empty()));
+        // What cannot be read is set.
+        proxy.cgi |= variable("REQUEST_METHOD").map_or(true, |method| method.is_some_and(|method| !method.is_empty()));
         let file = read(self, "SSL_CERT_FILE").filter(|file| !file.is_empty());
         self.https.ca_files.extend(file.map(PathBuf::from));
         let dirs = read(self, "SSL_CERT_DIR").unwrap_or_default();
@@ -546,6 +547,21 @@ mod tests {
         assert_eq!(config.objections[0].source, "environment DISABLE_ERROR_REPORTING");
         assert_eq!(config.objections[3].source, "cluster spec disableTelemetry");
         assert_eq!(config.k8s_distribution.as_deref(), Some("rancher"));
+    }
+
+    #[test]
+    fn a_request_method_makes_a_cgi_program() {
+        for (value, is_cgi) in [
+            (Ok(None), false),
+            (Ok(Some(String::new())), false),
+            (Ok(Some("GET".to_owned())), true),
+            (Err("not UTF-8".to_owned()), true),
+        ] {
+            let mut builder = complete();
+            builder
+                .load_variables("environment", |name| if name == "REQUEST_METHOD" { value.clone() } else { Ok(None) });
+            assert_eq!(builder.build().unwrap().https.proxy.cgi, is_cgi, "{value:?}");
+        }
     }
 
     #[test]
