@@ -238,14 +238,32 @@ impl Https for UreqHttps {
 /// What a person can do something about, of the ways in which a request fails.
 fn in_words(error: &ureq::Error) -> String {
     match error {
-        ureq::Error::Io(error) => error.to_string(),
+        // What goes wrong in TLS comes up as an input or output error.
+        ureq::Error::Io(error) => match error.get_ref().and_then(|inner| inner.downcast_ref()) {
+            Some(error) => tls_in_words(error),
+            None => error.to_string(),
+        },
         ureq::Error::HostNotFound => "no such host".to_owned(),
         ureq::Error::ConnectionFailed => "no connection".to_owned(),
-        ureq::Error::Rustls(error) => format!("TLS: {error}"),
+        ureq::Error::Rustls(error) => tls_in_words(error),
         ureq::Error::Tls(why) => format!("TLS: {why}"),
-        ureq::Error::ConnectProxyFailed(why) => format!("the proxy refused: {why}"),
+        ureq::Error::ConnectProxyFailed(why) => {
+            // Its text ends with the status, twice.
+            match why.rsplit_once('/').and_then(|(_, status)| status.parse::<u16>().ok()) {
+                Some(status @ (401 | 407)) => {
+                    format!("the proxy wants a user name and a password that it knows (HTTP {status})")
+                }
+                Some(status) => format!("the proxy refused (HTTP {status})"),
+                None => format!("the proxy refused: {why}"),
+            }
+        }
         _ => "the answer is not HTTP".to_owned(),
     }
+}
+
+fn tls_in_words(error: &rustls::Error) -> String {
+    let is_unknown = matches!(error, rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer));
+    format!("TLS: {error}{}", if is_unknown { "; a ca_file can say that its issuer is trusted" } else { "" })
 }
 
 fn ureq_proxy(proxy: &Proxy) -> Result<ureq::Proxy, Error> {
