@@ -12,7 +12,7 @@ use ureq::http::Uri;
 use crate::error::Error;
 
 /// The proxy settings of one process, as they were given.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[derive(Clone, Default, Deserialize, PartialEq, Eq, Serialize)]
 pub struct ProxySettings {
     /// The host's explicit choice for every request; an empty string means direct. Overrides all the rest.
     pub explicit: Option<String>,
@@ -49,6 +49,13 @@ impl Proxy {
 impl std::fmt::Debug for Proxy {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.address())
+    }
+}
+
+/// Without the values, which may carry passwords.
+impl std::fmt::Debug for ProxySettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ProxySettings").finish_non_exhaustive()
     }
 }
 
@@ -366,6 +373,7 @@ mod tests {
     #[test]
     fn an_unusable_value_is_an_error_without_the_password() {
         let settings = proxied_by("ftp://u:s3cret@p:1");
+        assert!(!format!("{settings:?}").contains("s3cret"));
         let error = settings.choose(&url("https://example.com")).unwrap_err().to_string();
         assert!(error.contains("HTTPS_PROXY") && !error.contains("s3cret"), "{error}");
     }
