@@ -1,12 +1,13 @@
 //! The built artefacts against software that others have written: BIND, NSD, Knot, PowerDNS, Unbound and dnsmasq answer
 //! the version check, Python opens the sealed reports, Bugsink takes the crash reports, strace watches what is turned
-//! off.
+//! off, Go says which proxy is taken.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod cluster;
 mod crash_bugsink;
 mod dns_servers;
 mod off_strace;
+mod proxy_go;
 mod relay;
 mod report_kill;
 mod report_python;

@@ -1,0 +1,3 @@
+module proxy_oracle
+
+go 1.19
