@@ -1,13 +1,15 @@
 //! The built artefacts against software that others have written: BIND, NSD, Knot, PowerDNS, Unbound and dnsmasq answer
 //! the version check, Python opens the sealed reports, Bugsink takes the crash reports, strace watches what is turned
-//! off, Go says which proxy is taken.
+//! off, Go says which proxy is taken, Squid, Tinyproxy, MicroSocks and mitmproxy are what is taken.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod cluster;
 mod crash_bugsink;
 mod dns_servers;
 mod off_strace;
+mod proxy_delivery;
 mod proxy_go;
+mod proxy_servers;
 mod relay;
 mod report_kill;
 mod report_python;

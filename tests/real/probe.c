@@ -56,18 +56,18 @@ static char *read_file(const char *path, size_t *length)
     return bytes;
 }
 
+static void on_log(int level, const char *message, void *userdata)
+{
+    (void)userdata;
+    fprintf(stderr, "log %d %s\n", level, message);
+}
+
 static void on_version(const ondat_telemetry_version_info *info, void *userdata)
 {
     (void)userdata;
     printf("running %s\nlatest %s\nadvisory %s\nverdict %d\nauthenticated %d\n", info->running,
            info->latest ? info->latest : "-", info->advisory ? info->advisory : "-", (int)info->verdict,
            info->authenticated);
-}
-
-static void on_log(int priority, const char *line, void *userdata)
-{
-    (void)userdata;
-    fprintf(stderr, "%d %s\n", priority, line);
 }
 
 static void on_text(const char *text, size_t len, void *userdata)

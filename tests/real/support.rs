@@ -319,25 +319,36 @@ pub(crate) struct Collector {
     /// The same without TLS.
     pub(crate) http: String,
     pub(crate) ca_file: String,
+    pub(crate) sentry_dsn: String,
     pub(crate) data: PathBuf,
     server: Server,
 }
 
 impl Collector {
     pub(crate) fn serve(data: &Path, report_keys: &Path) -> Self {
+        Self::serve_named(data, report_keys, "127.0.0.1")
+    }
+
+    /// With this host in its addresses.
+    pub(crate) fn serve_named(data: &Path, report_keys: &Path, host: &str) -> Self {
         let mut command = server(command("ondat-telemetry-collector"));
-        command
-            .args(["serve", "--https", "127.0.0.1:0", "--http", "127.0.0.1:0", "--dns", "127.0.0.1:0", "--data"])
-            .arg(data);
+        command.args(["serve", "--https", "127.0.0.1:0", "--http", "127.0.0.1:0", "--dns", "127.0.0.1:0"]);
+        command.args(["--name", host, "--data"]).arg(data);
         command.arg("--report-keys").arg(report_keys);
         let (server, ready) = Server::start(&mut command, |line| serde_json::from_str::<Value>(line).ok());
         let text = |name: &str| ready[name].as_str().unwrap().to_owned();
-        Self { url: text("https"), http: text("http"), ca_file: text("ca_file"), data: data.to_owned(), server }
+        let (url, http, ca_file, sentry_dsn) = (text("https"), text("http"), text("ca_file"), text("sentry_dsn"));
+        Self { url, http, ca_file, sentry_dsn, data: data.to_owned(), server }
     }
 
     /// The sealed reports it has.
     pub(crate) fn reports(&self) -> Vec<PathBuf> {
         files_in(&self.data.join("reports"))
+    }
+
+    /// The crash reports it has.
+    pub(crate) fn crashes(&self) -> Vec<PathBuf> {
+        files_in(&self.data.join("crashes"))
     }
 
     pub(crate) fn stop(self) {
