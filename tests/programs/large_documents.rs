@@ -25,7 +25,7 @@ fn a_document_of_1_gib_takes_no_memory_and_a_refused_one_leaves_nothing() {
     assert_eq!(String::from_utf8_lossy(&output.stdout), "0 failures\n");
     // The last document was right and is stored; of those before it nothing is.
     let files = files_below(state_dir.path());
-    let endings = ["/report.json", "/report.lock", ".jsonl", ".otr"];
+    let endings = ["/report-memory.lock", "/report.json", "/report.lock", ".jsonl", ".otr"];
     assert_eq!(files.len(), endings.len(), "{files:?}");
     assert!(files.iter().zip(endings).all(|(file, ending)| file.ends_with(ending)), "{files:?}");
 }
