@@ -157,7 +157,7 @@ impl Core {
             url: &url.join(&format!("v1/reports/{id}")),
             headers: &[("Content-Type", "application/vnd.ondat.telemetry-report")],
             content: claim.content()?,
-            timeout: self.time_left(deadline)?,
+            timeout: self.time_left(deadline).map_err(|error| Error::Queued(error.to_string()))?,
         };
         let proxy = self.config.https.proxy_of(url).map(|proxy| proxy.map(|proxy| proxy.address()));
         let mut try_ = Try {
