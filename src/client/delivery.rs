@@ -60,7 +60,15 @@ impl Core {
                     return Err(Error::Queued(format!("the crash server wants nothing for {wait} s; it is stored")));
                 }
             }
-            let Some(claim) = self.spool(queue).claim(&name)? else { continue };
+            let claim = match self.spool(queue).claim(&name) {
+                Ok(Some(claim)) => claim,
+                Ok(None) => continue,
+                // One that cannot be opened does not hold up the others.
+                Err(error) => {
+                    self.log(priority::DEBUG, &error.to_string());
+                    continue;
+                }
+            };
             match queue {
                 Queue::Crashes => self.deliver_crash(claim, deadline)?,
                 Queue::Reports => match self.deliver_report(claim, deadline) {
