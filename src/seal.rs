@@ -1,7 +1,7 @@
 //! Sealing a report so that only the holder of a private key can read it: HPKE (RFC 9180) base mode over padded
 //! chunks. What the bytes are is written down in docs/protocols.md.
 
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 
 use data_encoding::{BASE64, HEXLOWER};
 use hpke::aead::{AeadCtxS, AesGcm256};
@@ -19,6 +19,7 @@ pub const HEADER_BYTES: usize = 37;
 const MAGIC: &[u8; 4] = b"OTR1";
 const INFO: &[u8] = b"ondat-telemetry report v1\0";
 const FLAG_SINGLE: u8 = 1;
+const TAG_BYTES: usize = 16;
 const KDF_HKDF_SHA256: u16 = 0x0001;
 const AEAD_AES_256_GCM: u16 = 0x0002;
 
@@ -37,6 +38,14 @@ impl Kem {
         match self {
             Self::X25519 => 0x0020,
             Self::XWing => 0x647a,
+        }
+    }
+
+    /// The bytes of an encapsulated key.
+    fn encapsulated_bytes(self) -> usize {
+        match self {
+            Self::X25519 => 32,
+            Self::XWing => 1120,
         }
     }
 }
@@ -205,6 +214,43 @@ impl MessageSecret {
         )
         .ok()
     }
+}
+
+/// Whether these bytes have the form of a whole sealed report with this id. Without the private key no more can be
+/// known; what was cut short, overwritten or never was a report is.
+pub fn is_whole(mut sealed: impl Read, report_id: &str) -> io::Result<bool> {
+    let header = read_up_to(&mut sealed, HEADER_BYTES)?;
+    let Some(header) = header.first_chunk::<HEADER_BYTES>() else { return Ok(false) };
+    let kem = [Kem::X25519, Kem::XWing].into_iter().find(|kem| header[12..14] == kem.id().to_be_bytes());
+    let Some(kem) = kem.filter(|_| header.starts_with(MAGIC) && HEXLOWER.encode(&header[18..34]) == report_id) else {
+        return Ok(false);
+    };
+    let encapsulated = kem.encapsulated_bytes();
+    if read_up_to(&mut sealed, encapsulated)?.len() != encapsulated {
+        return Ok(false);
+    }
+    const FULL: usize = CHUNK_BYTES + TAG_BYTES;
+    let (mut chunks, mut previous) = (0_u64, FULL);
+    loop {
+        let length = read_up_to(&mut sealed, 4)?;
+        if length.is_empty() {
+            return Ok(chunks > 0 && (header[HEADER_BYTES - 1] == FLAG_SINGLE) == (chunks == 1));
+        }
+        let length = length.first_chunk().and_then(|length| usize::try_from(u32::from_be_bytes(*length)).ok());
+        // None but the last is not full.
+        let length = length.filter(|length| previous == FULL && (TAG_BYTES..=FULL).contains(length));
+        match length {
+            Some(length) if read_up_to(&mut sealed, length)?.len() == length => previous = length,
+            _ => return Ok(false),
+        }
+        chunks += 1;
+    }
+}
+
+fn read_up_to(sealed: &mut impl Read, bytes: usize) -> io::Result<Vec<u8>> {
+    let mut piece = Vec::new();
+    sealed.take(bytes as u64).read_to_end(&mut piece)?;
+    Ok(piece)
 }
 
 enum Context {
@@ -378,6 +424,26 @@ mod tests {
         let two = sealed(CHUNK_BYTES + 1);
         let padded = usize::try_from(padme(CHUNK_BYTES as u64 + 1)).unwrap();
         assert_eq!((two[36], two.len()), (0, overhead + 2 * (4 + 16) + padded));
+    }
+
+    #[test]
+    fn a_report_that_is_not_whole_is_told_without_the_key() {
+        let id = HEXLOWER.encode(&[3; 16]);
+        let is_whole = |sealed: &[u8]| is_whole(sealed, &id).unwrap();
+        for length in [10, CHUNK_BYTES, 3 * CHUNK_BYTES] {
+            let sealed = sealed(length);
+            assert!(is_whole(&sealed));
+            assert!(!super::is_whole(&*sealed, &HEXLOWER.encode(&[4; 16])).unwrap());
+            for end in (0..sealed.len()).step_by(977).chain([36, 37, 69, 73, sealed.len() - 1]) {
+                assert!(!is_whole(&sealed[..end]), "{end} of {}", sealed.len());
+            }
+            assert!(!is_whole(&[&*sealed, b"\0"].concat()));
+            let mut other_flag = sealed.clone();
+            other_flag[36] ^= 1;
+            assert!(
+                !is_whole(&other_flag) && !is_whole(&vec![0; sealed.len()]) && !is_whole(&vec![0xff; sealed.len()])
+            );
+        }
     }
 
     #[test]

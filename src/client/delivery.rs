@@ -8,9 +8,10 @@ use crate::error::Error;
 use crate::memory::Try;
 use crate::report::delivery;
 use crate::schedule::{self, Pace};
+use crate::seal;
 use crate::spool::{Claim, Spool};
 use crate::switches::Switch;
-use crate::transport::https::Request;
+use crate::transport::https::{Content, Request};
 
 /// What can wait for delivery.
 #[derive(Clone, Copy)]
@@ -158,6 +159,16 @@ impl Core {
             self.log(priority::WARNING, &why);
             return claim.set_aside();
         };
+        let is_whole = match claim.content()? {
+            Content::Bytes(bytes) => seal::is_whole(bytes, &id),
+            Content::File(file) => seal::is_whole(file, &id),
+        };
+        if !is_whole.map_err(|error| Error::Io(format!("stored report {id}: {error}")))? {
+            let why = format!("the stored report {} is damaged and is set aside", claim.name());
+            self.log(priority::WARNING, &why);
+            self.change_reports(|memory| memory.forget(&self.cluster_id(), day));
+            return claim.set_aside();
+        }
         let permit = self.permit(Switch::DailyReport)?;
         let bytes = claim.size()?;
         let request = Request {

@@ -122,6 +122,10 @@ fn seven_reports_wait_and_the_oldest_of_eight_is_gone() {
 fn files_of_others_are_put_aside_and_the_reports_among_them_arrive() {
     let scene = Scene::new();
     let good = [scene.store("cluster-1"), scene.store("cluster-2"), scene.store("cluster-3")];
+    // A report that was cut short. In its header, all that a collector looks at, nothing is amiss.
+    let cut = scene.store("cluster-4");
+    let half = bytes_of(&cut);
+    std::fs::write(&cut, &half[..half.len() / 2]).unwrap();
     let folder = good[0].parent().unwrap().to_owned();
     let elsewhere = scene.cluster.folder.join("elsewhere");
     std::fs::write(&elsewhere, "not to be read").unwrap();
@@ -135,8 +139,7 @@ fn files_of_others_are_put_aside_and_the_reports_among_them_arrive() {
     // A report's name on what is none.
     std::fs::write(named(1), [0xff; 5000]).unwrap();
     std::fs::write(named(2), "").unwrap();
-    let half = bytes_of(&good[0]);
-    std::fs::write(named(3), &half[..half.len() / 2]).unwrap();
+    std::fs::copy(&good[0], named(3)).unwrap();
     std::fs::File::create(named(4)).unwrap().set_len(1 << 40).unwrap();
     // No files.
     std::fs::create_dir(named(5)).unwrap();
@@ -161,7 +164,7 @@ fn files_of_others_are_put_aside_and_the_reports_among_them_arrive() {
     assert_eq!(ids(&collector.reports()), ids(&good), "{log}");
     let lines = |text: &str| log.lines().filter(|line| line.contains(text)).count();
     assert_eq!(lines("has no report's name and is set aside"), 3, "{log}");
-    assert_eq!(lines("refused the report for good"), 3, "{log}");
+    assert_eq!(lines("is damaged and is set aside"), 4, "{log}");
     let log = flush();
     assert!(!log.contains("set aside") && !log.contains("refused"), "said once: {log}");
     assert_eq!(bytes_of(&elsewhere), b"not to be read");
@@ -171,14 +174,16 @@ fn files_of_others_are_put_aside_and_the_reports_among_them_arrive() {
         .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
         .collect();
     left.sort();
+    let name = |path: PathBuf| path.file_name().unwrap().to_str().unwrap().to_owned();
     let mut expected = vec![
         ".damaged-core".to_owned(),
         ".damaged-empty.otr".to_owned(),
         format!(".damaged-{}", "n".repeat(246)),
-        format!(".damaged-{}", named(4).file_name().unwrap().to_str().unwrap()),
+        format!(".damaged-{}", name(cut)),
         "\u{fffd}.otr".to_owned(),
     ];
-    expected.extend([5, 6, 7].map(|id| named(id).file_name().unwrap().to_str().unwrap().to_owned()));
+    expected.extend([1, 2, 3, 4].map(|id| format!(".damaged-{}", name(named(id)))));
+    expected.extend([5, 6, 7].map(|id| name(named(id))));
     expected.sort();
     assert_eq!(left, expected);
 }
