@@ -122,41 +122,41 @@ impl Core {
 
     /// What is remembered of reports, by all processes on the state directory.
     fn report_memory(&self) -> ReportMemory {
-        self.change_reports_if(|memory| (memory.clone(), false))
+        let mut known = lock(&self.reports_known);
+        let damaged = self.read_report_memory(&mut known);
+        let memory = known.memory.clone();
+        drop(known);
+        if let Some(damaged) = damaged {
+            self.log(priority::WARNING, &damaged);
+        }
+        memory
     }
 
-    /// Changes what is remembered of reports.
+    /// Changes it, so that no process undoes what another one has written.
     pub(super) fn change_reports(&self, change: impl FnOnce(&mut ReportMemory)) {
-        self.change_reports_if(|memory| (change(memory), true));
-    }
-
-    /// Looks at what is remembered, and stores it if `change` says so.
-    fn change_reports_if<T>(&self, change: impl FnOnce(&mut ReportMemory) -> (T, bool)) -> T {
-        let mut complaints = Vec::new();
         let mut known = lock(&self.reports_known);
         let dir = self.config.state_dir.as_ref();
         let locked = dir.map(ReportMemory::lock);
-        // What could not be written is known here alone.
-        if let Some(dir) = dir.filter(|_| !known.is_unsaved)
-            && let Ok((of_all_processes, damaged)) = ReportMemory::load(dir)
-        {
-            match damaged {
-                None => known.memory = of_all_processes,
-                Some(damaged) => complaints.push(damaged),
-            }
-        }
-        let (outcome, is_changed) = change(&mut known.memory);
-        if is_changed && let Some(dir) = dir {
-            let stored = known.memory.store(dir);
-            known.is_unsaved = stored.is_err();
-            complaints.extend(stored.err().map(|error| format!("what became of reports is not remembered: {error}")));
-        }
+        let damaged = self.read_report_memory(&mut known);
+        change(&mut known.memory);
+        let stored = dir.map_or(Ok(()), |dir| known.memory.store(dir));
+        known.is_unsaved = stored.is_err();
         drop(locked);
         drop(known);
-        for complaint in complaints {
+        let failed = stored.err().map(|error| format!("what became of reports is not remembered: {error}"));
+        for complaint in damaged.into_iter().chain(failed) {
             self.log(priority::WARNING, &complaint);
         }
-        outcome
+    }
+
+    /// Takes what is on disk, unless it is known to be less than what is known here. Says where it was damaged.
+    fn read_report_memory(&self, known: &mut ReportsKnown) -> Option<String> {
+        let dir = self.config.state_dir.as_ref().filter(|_| !known.is_unsaved)?;
+        let (memory, damaged) = ReportMemory::load(dir).ok()?;
+        if damaged.is_none() {
+            known.memory = memory;
+        }
+        damaged
     }
 
     pub(super) fn cluster_id(&self) -> String {

@@ -187,8 +187,9 @@ fn a_report_of_yesterday_that_arrives_today_leaves_the_day_its_own() {
     // Midnight: what was remembered and stored today becomes yesterday's.
     let memory_file = cluster.state_dir.join("report.json");
     let mut memory: Value = serde_json::from_slice(&bytes_of(&memory_file)).unwrap();
-    let clusters: Vec<&mut Value> = memory["last"].as_object_mut().unwrap().values_mut().collect();
-    let [last] = clusters.try_into().unwrap();
+    let clusters: Vec<&mut Value> = memory["made"].as_object_mut().unwrap().values_mut().collect();
+    let [made] = clusters.try_into().unwrap();
+    let last = &mut made[0];
     let yesterday = last["day"].as_u64().unwrap() - 1;
     last["day"] = yesterday.into();
     std::fs::write(&memory_file, memory.to_string()).unwrap();

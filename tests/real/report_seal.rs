@@ -121,7 +121,10 @@ fn without_a_valid_key_nothing_is_sent_and_everybody_says_so() {
     assert_eq!(said.text("submit_report_why"), "report_keys: no key is valid now; nothing was sent");
     assert_eq!(collector.reports().len(), 0);
     let left = files_below(&cluster.state_dir);
-    assert!(matches!(left.as_slice(), [lock] if lock.ends_with("report.lock")), "{left:?}");
+    assert!(
+        matches!(left.as_slice(), [notice, lock] if notice.ends_with("notice.json") && lock.ends_with("report.lock")),
+        "{left:?}"
+    );
 
     let mut status = ondat(&["status", "--state-dir"]);
     status.arg(&cluster.state_dir).arg("--report-keys").arg(cluster.public_keys());

@@ -288,7 +288,10 @@ fn on_a_full_disk_nothing_half_written_is_ever_read() {
     assert_eq!(said.number("submit_report"), status::IO, "{said:?}");
     assert!(said.text("submit_report_why").contains("No space left on device"), "{said:?}");
     let left: Vec<PathBuf> = files_below(&disk.path());
-    assert!(matches!(left.as_slice(), [lock] if lock.ends_with("report.lock")), "{left:?}");
+    assert!(
+        matches!(left.as_slice(), [notice, lock] if notice.ends_with("notice.json") && lock.ends_with("report.lock")),
+        "{left:?}"
+    );
 }
 
 #[test]

@@ -130,8 +130,8 @@ fn no_byte_of_what_is_raw_is_in_plaintext_log_or_spool() {
     assert_eq!(said.number("submit_report"), status::QUEUED, "{said:?}");
     assert_clean("the log", &log);
     assert_eq!(files_in(&scene.state_dir.join("spool/reports")).len(), 1);
-    // The stored report, the copy for the administrator, what is remembered, and a lock.
-    assert_eq!(assert_clean_below(&scene.state_dir), 4);
+    // The stored report, the copy for the administrator, what is remembered, that the notice was given, and two locks.
+    assert_eq!(assert_clean_below(&scene.state_dir), 6);
 
     let collector = scene.cluster.collector();
     let relay = Relay::start(&collector.http, 1);
