@@ -224,15 +224,18 @@ pub fn note_notice(dir: &StateDir, now: i64) -> Result<bool, Error> {
 }
 
 fn load<T: DeserializeOwned + Default>(dir: &StateDir, name: &str) -> Result<(T, Option<String>), Error> {
-    let Some(bytes) = dir.root().read(name)? else { return Ok((T::default(), None)) };
-    match serde_json::from_slice(&bytes) {
-        Ok(value) => Ok((value, None)),
-        Err(error) => {
-            let aside = format!("{name}.damaged");
-            dir.root().rename(name, &aside)?;
-            Ok((T::default(), Some(format!("{name} was damaged ({error}) and is now {aside}"))))
-        }
-    }
+    let why = match dir.root().read(name) {
+        Ok(None) => return Ok((T::default(), None)),
+        Ok(Some(bytes)) => match serde_json::from_slice(&bytes) {
+            Ok(value) => return Ok((value, None)),
+            Err(error) => error.to_string(),
+        },
+        // Too large, no regular file: nothing that the library has written.
+        Err(error) => error.to_string(),
+    };
+    let aside = format!("{name}.damaged");
+    dir.root().rename(name, &aside)?;
+    Ok((T::default(), Some(format!("{name} was damaged ({why}) and is now {aside}"))))
 }
 
 fn store<T: Serialize>(dir: &StateDir, name: &str, value: &T) -> Result<(), Error> {

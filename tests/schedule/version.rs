@@ -367,6 +367,14 @@ fn a_damaged_memory_is_moved_aside_and_said_and_a_running_process_keeps_what_it_
     assert_eq!(host.lines(WARNING).len(), 1);
     live(&client, &machine, 120);
     assert_eq!(client.latest_version().verdict, Verdict::UpgradeRequired);
+
+    // So is what the library cannot have written.
+    std::fs::remove_file(dir.file("version.json")).unwrap();
+    std::os::unix::fs::symlink("/dev/zero", dir.file("version.json")).unwrap();
+    let _ = host.start(&machine, &zone, Some(&dir));
+    let warnings = host.lines(WARNING);
+    assert!(warnings.len() == 1 && warnings[0].contains("a symlink"), "{warnings:?}");
+    assert!(dir.file("version.json.damaged").symlink_metadata().unwrap().is_symlink());
 }
 
 #[test]
@@ -390,13 +398,13 @@ fn an_answer_of_a_key_that_is_gone_does_not_count_and_that_is_said() {
 }
 
 #[test]
-fn a_full_disk_does_not_make_it_ask_again_and_again() {
+fn a_state_directory_that_is_lost_does_not_make_it_ask_again_and_again() {
     let (machine, host, dir) = (Machine::new(), Host::default(), StateDir::new());
     let zone = Zone::new(&machine);
     zone.publish("l=2.9.0", 30);
     let client = host.start(&machine, &zone, Some(&dir));
-    // Nothing can be written where a directory bears the file's name.
-    std::fs::create_dir(dir.file("version.json")).unwrap();
+    // Nothing can be written where there is no directory any more.
+    std::fs::remove_dir_all(&dir.0).unwrap();
     live(&client, &machine, 3 * DAY);
     assert!((3..=4).contains(&zone.asked().len()), "{:?}", zone.asked());
     assert_eq!(client.latest_version().verdict, Verdict::Outdated);
