@@ -12,8 +12,9 @@ fuzz_target!(|json: &[u8]| {
     let again: Setup = serde_json::from_str(&written).expect("a setup that was written cannot be read");
     assert_eq!(serde_json::to_string(&again).ok(), Some(written));
     // What the monitor does with it before it sends.
-    let _ = Dsn::parse(&setup.dsn);
-    let _ = setup.https.proxy.choose("https", "sentry.example.com", None);
+    if let Ok(dsn) = Dsn::parse(&setup.dsn) {
+        let _ = setup.https.proxy_of(dsn.endpoint());
+    }
     let switches = Switches::new(setup.host_switches, setup.objections.clone(), None);
     for switch in Switch::ALL {
         let is_objected = setup.objections.iter().any(|objection| objection.switch == switch);

@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use libfuzzer_sys::fuzz_target;
-use ondat_telemetry::transport::https::Endpoint;
+use ondat_telemetry::transport::https::{Endpoint, HttpsSettings};
 use ondat_telemetry::transport::proxy::ProxySettings;
 
 const PASSWORD: &str = "s3cret-canary";
@@ -13,13 +13,19 @@ fuzz_target!(|text: &str| {
     let mut lines = text.splitn(6, '\n').chain(std::iter::repeat(""));
     let mut line = || lines.next().unwrap_or_default().to_owned();
     let (no_proxy, before, after, scheme, host, port) = (line(), line(), line(), line(), line(), line());
-    let port = port.parse().ok();
+    let port: Option<u16> = port.parse().ok();
+    let port = port.map(|port| format!(":{port}")).unwrap_or_default();
+    if !scheme.bytes().all(|b| b.is_ascii_alphabetic()) {
+        return;
+    }
+    let Ok(endpoint) = Endpoint::parse(&format!("{scheme}://{host}{port}/")) else { return };
+    let choose = |proxy: ProxySettings| HttpsSettings { proxy, ..HttpsSettings::default() }.proxy_of(&endpoint);
     let value = if after.is_empty() { before } else { format!("{before}:{PASSWORD}{after}") };
     let settings = ProxySettings { https: value.clone(), no_proxy, ..ProxySettings::default() };
-    let chosen = settings.choose(&scheme, &host, port);
+    let chosen = choose(settings.clone());
     match &chosen {
         Ok(Some(proxy)) => {
-            assert!(scheme == "https" && !value.is_empty());
+            assert!(scheme.eq_ignore_ascii_case("https") && !value.is_empty());
             assert!(matches!(&*proxy.scheme, "http" | "https" | "socks5" | "socks5h") && proxy.port > 0, "{proxy:?}");
             assert!(!proxy.address().contains(PASSWORD) && !format!("{proxy:?}").contains(PASSWORD), "{proxy:?}");
             let address = format!("https://{}:{}", proxy.host, proxy.port);
@@ -30,15 +36,21 @@ fuzz_target!(|text: &str| {
     }
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(&host);
     let is_local = bare == "localhost" || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
-    if scheme != "https" || value.is_empty() || is_local || settings.no_proxy.split(',').any(|item| item == "*") {
+    if !scheme.eq_ignore_ascii_case("https")
+        || value.is_empty()
+        || is_local
+        || settings.no_proxy.split(',').any(|item| item == "*")
+    {
         assert_eq!(chosen, Ok(None));
     }
     // The host's explicit word overrides the rest; CGI concerns http alone.
     let direct = ProxySettings { explicit: Some(String::new()), ..settings.clone() };
-    assert_eq!(direct.choose(&scheme, &host, port), Ok(None));
-    assert_eq!(ProxySettings { cgi: true, ..settings.clone() }.choose(&scheme, &host, port), chosen);
+    assert_eq!(choose(direct), Ok(None));
+    if scheme == "https" {
+        assert_eq!(choose(ProxySettings { cgi: true, ..settings.clone() }), chosen);
+    }
     let explicit = ProxySettings { explicit: Some(value.clone()), ..ProxySettings::default() };
     if let Ok(Some(proxy)) = &chosen {
-        assert_eq!(explicit.choose(&scheme, &host, port).as_ref(), Ok(&Some(proxy.clone())));
+        assert_eq!(choose(explicit).as_ref(), Ok(&Some(proxy.clone())));
     }
 });
