@@ -109,3 +109,27 @@ fn a_refusal_is_one_line() {
     let ended = run_with_input(&arguments("submit", "-", &options), DOCUMENT).with(7);
     assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
 }
+
+#[test]
+fn the_history_shows_each_try_and_no_password() {
+    let place = Place::new("report-history");
+    let keys = report_keys(&place);
+    let state = place.at("");
+    let history = ["report", "history", "--state-dir", &state];
+    assert_eq!(run(&history).with(0).stdout, "no report was tried yet\n");
+    run(&["report", "history"]).with(2);
+
+    // A proxy where nobody listens, then the collector itself.
+    let proxy = "http://somebody:hunter2@127.0.0.1:9";
+    let url = "https://collector.example.com/".to_owned();
+    let options = ["--report-url", &url, "--report-keys", &keys, "--state-dir", &state, "--proxy", proxy];
+    run_with_input(&arguments("submit", "-", &options), DOCUMENT).with(6);
+    let tries = run(&["report", "history", "--json", "--state-dir", &state]).with(0).json()["tries"].clone();
+    assert_eq!(tries.as_array().map(Vec::len), Some(1), "{tries}");
+    assert_eq!((&tries[0]["url"], &tries[0]["proxy"]), (&url.as_str().into(), &"http://127.0.0.1:9".into()));
+    let stored =
+        place.listing().into_iter().find(|(path, _)| path.to_str().unwrap().contains("spool/reports/")).unwrap();
+    assert_eq!(tries[0]["bytes"], stored.1);
+    let text = run(&history).with(0).stdout;
+    assert!(text.contains(" through http://127.0.0.1:9: stored: ") && !text.contains("hunter2"), "{text}");
+}
