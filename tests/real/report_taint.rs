@@ -139,7 +139,7 @@ fn no_byte_of_what_is_raw_is_in_plaintext_log_or_spool() {
     assert_eq!(said.number("flush"), status::OK, "{said:?}");
     assert!(holds(&log, "delivered"), "{}", String::from_utf8_lossy(&log));
     assert_clean("the log", &log);
-    assert_eq!(assert_clean_below(&scene.state_dir), 3);
+    assert_eq!(assert_clean_below(&scene.state_dir), 5);
     let [request] = relay.requests().try_into().unwrap();
     assert!(request.starts_with(b"PUT /v1/reports/"), "{}", String::from_utf8_lossy(&request));
     assert_clean("the request", &request);
