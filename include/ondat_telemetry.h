@@ -536,7 +536,8 @@ ondat_telemetry_status ondat_telemetry_report_set_cluster(ondat_telemetry_report
                                                           size_t errbuf_len);
 
 /**
- * Inside a report callback: one node, a JSON object of node_ fields. A refused record changes nothing.
+ * Inside a report callback: one node, a JSON object of node_ fields. A refused record changes nothing, and errbuf names
+ * it by its number among all nodes given so far, from 0: nodes[3].node_health: expected ...
  */
 ondat_telemetry_status ondat_telemetry_report_add_node(ondat_telemetry_report *report,
                                                        const char *json,
@@ -545,7 +546,7 @@ ondat_telemetry_status ondat_telemetry_report_add_node(ondat_telemetry_report *r
                                                        size_t errbuf_len);
 
 /**
- * Inside a report callback: one volume, a JSON object of volume_ fields. A refused record changes nothing.
+ * Inside a report callback: one volume, a JSON object of volume_ fields; as ondat_telemetry_report_add_node.
  */
 ondat_telemetry_status ondat_telemetry_report_add_volume(ondat_telemetry_report *report,
                                                          const char *json,

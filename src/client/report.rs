@@ -65,7 +65,7 @@ impl Core {
         let day_number = u16::try_from(day).unwrap_or(0);
         let sealer = Sealer::new(self.reports.create()?, key, id, day_number);
         let audit = self.sent_folder().map(|folder| folder.create()).transpose()?;
-        let sealing = Sealing { audit, gzip: GzEncoder::new(sealer, Compression::default()) };
+        let sealing = Sealing { audit, gzip: GzEncoder::new(sealer, Compression::new(4)) };
         let mut report = Report { document: self.document(sealing, now) };
         fill(&mut report)?;
         let Sealing { audit, gzip } = report.document.finish()?;
@@ -231,7 +231,7 @@ impl Report<'_> {
 
     /// Adds one node or volume from one JSON object.
     pub fn add_json(&mut self, level: Level, json: &[u8]) -> Result<(), Error> {
-        self.document.add(level, input::read_object(json)?)
+        self.document.add_json(level, json)
     }
 }
 

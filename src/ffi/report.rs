@@ -83,7 +83,8 @@ pub extern "C" fn ondat_telemetry_report_set_cluster(
     })
 }
 
-/// Inside a report callback: one node, a JSON object of node_ fields. A refused record changes nothing.
+/// Inside a report callback: one node, a JSON object of node_ fields. A refused record changes nothing, and errbuf names
+/// it by its number among all nodes given so far, from 0: nodes[3].node_health: expected ...
 #[unsafe(no_mangle)]
 pub extern "C" fn ondat_telemetry_report_add_node(
     report: Option<&mut Report>,
@@ -95,7 +96,7 @@ pub extern "C" fn ondat_telemetry_report_add_node(
     add(report, Level::Node, json, json_len, errbuf, errbuf_len)
 }
 
-/// Inside a report callback: one volume, a JSON object of volume_ fields. A refused record changes nothing.
+/// Inside a report callback: one volume, a JSON object of volume_ fields; as ondat_telemetry_report_add_node.
 #[unsafe(no_mangle)]
 pub extern "C" fn ondat_telemetry_report_add_volume(
     report: Option<&mut Report>,

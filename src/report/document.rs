@@ -4,11 +4,14 @@
 use std::io::Write;
 
 use data_encoding::HEXLOWER;
+use serde::Deserializer as _;
 use serde_json::{Map, Value};
 
-use super::fields::{Field, Level};
+use super::fields::Level;
+use super::input::check_size;
+use super::row::{Column, Row};
 use crate::error::Error;
-use crate::identity::Identity;
+use crate::identity::{Anonymiser, Identity};
 
 /// The most records of one row group.
 pub const GROUP_RECORDS: usize = 1024;
@@ -28,12 +31,14 @@ pub struct Envelope {
 /// Writes one report as records come in. Holds at most one row group of each kind.
 pub struct Document<W: Write> {
     out: Bounded<W>,
-    identity: Identity,
+    anonymiser: Anonymiser,
     envelope: Envelope,
     /// Filled in where the host says nothing.
     defaults: Map<String, Value>,
     cluster: Option<Map<String, Value>>,
     is_head_written: bool,
+    /// Something of it could not be written: it must not be taken for a report.
+    is_spoiled: bool,
     nodes: Group,
     volumes: Group,
 }
@@ -43,13 +48,14 @@ impl<W: Write> Document<W> {
     pub fn new(out: W, identity: &Identity, envelope: Envelope, defaults: Map<String, Value>) -> Self {
         Self {
             out: Bounded { out, room: REPORT_BYTES },
-            identity: identity.clone(),
+            anonymiser: Anonymiser::new(identity),
             envelope,
             defaults,
             cluster: None,
             is_head_written: false,
-            nodes: Group::new(Level::Node, "nodes"),
-            volumes: Group::new(Level::Volume, "volumes"),
+            is_spoiled: false,
+            nodes: Group::new("nodes", Level::Node),
+            volumes: Group::new("volumes", Level::Volume),
         }
     }
 
@@ -61,7 +67,7 @@ impl<W: Write> Document<W> {
         if self.is_head_written {
             return Err(Error::InvalidState(format!("the cluster fields come before record {GROUP_RECORDS}")));
         }
-        check(Level::Cluster, "", &fields)?;
+        check(&fields)?;
         self.cluster = Some(fields);
         Ok(())
     }
@@ -69,21 +75,48 @@ impl<W: Write> Document<W> {
     /// Adds one node or volume. A refused record changes nothing.
     pub fn add(&mut self, level: Level, record: Map<String, Value>) -> Result<(), Error> {
         let group = if level == Level::Node { &mut self.nodes } else { &mut self.volumes };
-        check(level, &format!("{}[{}].", group.name, group.written + group.records), &record)?;
-        group.push(record, &self.identity);
-        if group.records == GROUP_RECORDS {
-            self.write_head()?;
-            let group = if level == Level::Node { &mut self.nodes } else { &mut self.volumes };
-            group.write(&mut self.out)?;
+        group.add(&mut self.anonymiser, |row| record.deserialize_map(row))?;
+        self.write_full(level)
+    }
+
+    /// Adds one node or volume from one JSON object. A refused record changes nothing.
+    pub fn add_json(&mut self, level: Level, json: &[u8]) -> Result<(), Error> {
+        check_size(json)?;
+        let group = if level == Level::Node { &mut self.nodes } else { &mut self.volumes };
+        group.add(&mut self.anonymiser, |row| {
+            // Checked at one go instead of string by string.
+            let json = std::str::from_utf8(json).map_err(serde::de::Error::custom)?;
+            let mut reader = serde_json::Deserializer::from_str(json);
+            reader.deserialize_map(row)?;
+            reader.end()
+        })?;
+        self.write_full(level)
+    }
+
+    fn write_full(&mut self, level: Level) -> Result<(), Error> {
+        let group = if level == Level::Node { &self.nodes } else { &self.volumes };
+        if group.records < GROUP_RECORDS && !self.is_spoiled {
+            return Ok(());
         }
-        Ok(())
+        self.write(level)
+    }
+
+    /// Writes the cluster fields, unless they are, and the row group.
+    fn write(&mut self, level: Level) -> Result<(), Error> {
+        if self.is_spoiled {
+            return Err(Error::Io("a part of the report could not be written".to_owned()));
+        }
+        let head = self.write_head();
+        let group = if level == Level::Node { &mut self.nodes } else { &mut self.volumes };
+        let written = head.and_then(|()| group.write(&mut self.out));
+        self.is_spoiled = written.is_err();
+        written
     }
 
     /// Writes what is left and the closing line, and gives the output back.
     pub fn finish(mut self) -> Result<W, Error> {
-        self.write_head()?;
-        self.nodes.write(&mut self.out)?;
-        self.volumes.write(&mut self.out)?;
+        self.write(Level::Node)?;
+        self.write(Level::Volume)?;
         let end = format!("{{\"end\":{{\"nodes\":{},\"volumes\":{}}}}}\n", self.nodes.written, self.volumes.written);
         self.out.write(end.as_bytes())?;
         Ok(self.out.out)
@@ -105,7 +138,9 @@ impl<W: Write> Document<W> {
             let given = fields.remove(field.name).filter(|value| !value.is_null());
             let value = given.or_else(|| self.defaults.get(field.name).cloned()).unwrap_or(Value::Null);
             line.extend_from_slice(format!(",\"{}\":", field.name).as_bytes());
-            write_value(&mut line, &field.publish(value, &self.identity))?;
+            field
+                .publish(&value, &mut self.anonymiser, &mut line)
+                .map_err(|error| Error::Internal(format!("writing the report: {error}")))?;
         }
         line.extend_from_slice(b"}\n");
         self.out.write(&line)
@@ -114,36 +149,49 @@ impl<W: Write> Document<W> {
 
 /// One row group in the making, column by column.
 struct Group {
-    level: Level,
     name: &'static str,
-    columns: Vec<(&'static Field, Vec<Value>)>,
+    columns: Vec<Column>,
     records: usize,
     written: usize,
+    /// Records that the host has given, refused ones too: its own count, by which it knows the one that an error names.
+    given: usize,
 }
 
 impl Group {
-    fn new(level: Level, name: &'static str) -> Self {
-        Self { level, name, columns: level.fields().map(|field| (field, Vec::new())).collect(), records: 0, written: 0 }
+    fn new(name: &'static str, level: Level) -> Self {
+        Self { name, columns: Column::all_of(level), records: 0, written: 0, given: 0 }
     }
 
-    fn push(&mut self, mut record: Map<String, Value>, identity: &Identity) {
-        for (field, column) in &mut self.columns {
-            let value = record.remove(field.name).unwrap_or(Value::Null);
-            column.push(field.publish(value, identity));
+    fn add(
+        &mut self,
+        anonymiser: &mut Anonymiser,
+        read: impl FnOnce(&mut Row<'_>) -> Result<(), serde_json::Error>,
+    ) -> Result<(), Error> {
+        let index = self.given;
+        self.given += 1;
+        self.columns.iter_mut().for_each(Column::begin);
+        let mut row = Row { columns: &mut self.columns, anonymiser, refused: None };
+        if let Err(error) = read(&mut row) {
+            let why = row.refused.map_or_else(|| format!(": not a JSON object: {error}"), |why| format!(".{why}"));
+            self.columns.iter_mut().for_each(Column::take_back);
+            return Err(Error::InvalidReport(format!("{}[{index}]{why}", self.name)));
         }
+        self.columns.iter_mut().for_each(Column::end);
         self.records += 1;
+        Ok(())
     }
 
     fn write(&mut self, out: &mut Bounded<impl Write>) -> Result<(), Error> {
-        debug_assert_eq!(self.columns.len(), self.level.fields().count());
         if self.records == 0 {
             return Ok(());
         }
         let mut line = format!("{{\"{}\":{{", self.name).into_bytes();
-        for (at, (field, column)) in self.columns.iter_mut().enumerate() {
+        for (at, column) in self.columns.iter_mut().enumerate() {
             let comma = if at == 0 { "" } else { "," };
-            line.extend_from_slice(format!("{comma}\"{}\":", field.name).as_bytes());
-            write_value(&mut line, &Value::Array(std::mem::take(column)))?;
+            line.extend_from_slice(format!("{comma}\"{}\":[", column.field.name).as_bytes());
+            line.extend_from_slice(column.values());
+            line.push(b']');
+            column.clear();
         }
         line.extend_from_slice(b"}}\n");
         self.written += self.records;
@@ -152,20 +200,16 @@ impl Group {
     }
 }
 
-/// Checks a record against the list; `place` names it in the error, `nodes[3].` or nothing for the cluster.
-fn check(level: Level, place: &str, record: &Map<String, Value>) -> Result<(), Error> {
-    for (name, value) in record {
-        let Some(field) = level.field(name) else {
+/// Checks the cluster fields against the list.
+fn check(fields: &Map<String, Value>) -> Result<(), Error> {
+    for (name, value) in fields {
+        let Some(field) = Level::Cluster.field(name) else {
             let name: String = name.chars().take(64).collect();
-            return Err(Error::InvalidReport(format!("{place}{name}: not one of the fields of the report")));
+            return Err(Error::InvalidReport(format!("{name}: not one of the fields of the report")));
         };
-        field.check(value).map_err(|expected| Error::InvalidReport(format!("{place}{name}: {expected}")))?;
+        field.check(value).map_err(|expected| Error::InvalidReport(format!("{name}: {expected}")))?;
     }
     Ok(())
-}
-
-fn write_value(line: &mut Vec<u8>, value: &Value) -> Result<(), Error> {
-    serde_json::to_writer(line, value).map_err(|error| Error::Internal(format!("writing the report: {error}")))
 }
 
 /// Where a report goes, and how much of it still may.

@@ -1,9 +1,12 @@
 //! The 48 fields of the daily report: the exhaustive list, and what each may hold. Everything else that speaks
-//! of fields (validation, the README's table, the tests) comes from here or is tested against it.
+//! of fields (validation, the README's table, the schema, the tests) comes from here or is tested against it.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use crate::identity::{Identity, Purpose};
+use crate::identity::{Anonymiser, Purpose};
 
 /// What a field describes, which is also where it stands in a document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +61,36 @@ pub struct Field {
     pub level: Level,
     /// What it may hold.
     pub kind: Kind,
+}
+
+/// A value as the host gives it, lent by whoever read it.
+#[derive(Clone, Copy, Debug)]
+pub enum Given<'a> {
+    /// Unknown.
+    Null,
+    /// `true` or `false`.
+    Bool(bool),
+    /// An unsigned integer.
+    Count(u64),
+    /// A string.
+    Text(&'a str),
+    /// An object.
+    Object(&'a Map<String, Value>),
+    /// What no field may hold: other numbers, arrays.
+    Other,
+}
+
+impl<'a> From<&'a Value> for Given<'a> {
+    fn from(value: &'a Value) -> Self {
+        match value {
+            Value::Null => Self::Null,
+            Value::Bool(value) => Self::Bool(*value),
+            Value::Number(number) => number.as_u64().map_or(Self::Other, Self::Count),
+            Value::String(text) => Self::Text(text),
+            Value::Object(object) => Self::Object(object),
+            Value::Array(_) => Self::Other,
+        }
+    }
 }
 
 const fn cluster(name: &'static str, kind: Kind) -> Field {
@@ -125,9 +158,9 @@ pub const FIELDS: [Field; 48] = [
 ];
 
 /// The longest string in a report, label keys and values included, in bytes.
-const STRING_BYTES: usize = 256;
+pub const STRING_BYTES: usize = 256;
 /// The most labels or metrics of one record.
-const ENTRIES: usize = 64;
+pub const ENTRIES: usize = 64;
 
 /// Labels that say nothing about a particular cluster and stay as they are.
 const PUBLIC_LABELS: [&str; 5] = [
@@ -153,8 +186,10 @@ impl Level {
 
 impl Field {
     /// Checks a value as the host gives it. The error says what was expected.
-    pub fn check(&self, value: &Value) -> Result<(), String> {
-        if value.is_null() || self.holds(value) { Ok(()) } else { Err(format!("expected {}", self.expectation())) }
+    pub fn check<'a>(&self, value: impl Into<Given<'a>>) -> Result<(), String> {
+        let value = value.into();
+        let is_right = matches!(value, Given::Null) || self.holds(value);
+        if is_right { Ok(()) } else { Err(format!("expected {}", self.expectation())) }
     }
 
     /// Checks a value as it was sent: as [`check`](Self::check), and nothing raw in it.
@@ -171,59 +206,65 @@ impl Field {
         if anonymised { Ok(()) } else { Err("expected nothing but anonymised ids".to_owned()) }
     }
 
-    /// The form in which a checked value leaves the process.
-    pub fn publish(&self, value: Value, identity: &Identity) -> Value {
-        match (self.kind, value) {
-            (Kind::Id(purpose), Value::String(raw)) => identity.anonymise_hex(purpose, &raw).into(),
-            (Kind::Labels, Value::Object(labels)) => {
-                labels.into_iter().map(|(key, value)| publish_label(key, value, identity)).collect::<Map<_, _>>().into()
+    /// Writes a checked value as JSON, in the form in which it leaves the process.
+    pub fn publish<'a>(
+        &self,
+        value: impl Into<Given<'a>>,
+        anonymiser: &mut Anonymiser,
+        out: &mut Vec<u8>,
+    ) -> serde_json::Result<()> {
+        match (self.kind, value.into()) {
+            (Kind::Id(purpose), Given::Text(raw)) => serde_json::to_writer(out, &anonymiser.hex(purpose, raw)),
+            (Kind::UserAgent, Given::Text(agent)) => serde_json::to_writer(out, product_and_version(agent)),
+            (Kind::Labels, Given::Object(labels)) => {
+                let labels = labels.iter().map(|(key, value)| publish_label(key, value, anonymiser));
+                serde_json::to_writer(out, &labels.collect::<BTreeMap<_, _>>())
             }
-            (Kind::UserAgent, Value::String(agent)) => product_and_version(&agent).into(),
-            (_, value) => value,
+            (_, Given::Text(text)) => serde_json::to_writer(out, text),
+            (_, Given::Count(count)) => serde_json::to_writer(out, &count),
+            (_, Given::Bool(value)) => serde_json::to_writer(out, &value),
+            (_, Given::Object(object)) => serde_json::to_writer(out, object),
+            (_, Given::Null | Given::Other) => serde_json::to_writer(out, &()),
         }
     }
 
-    fn holds(&self, value: &Value) -> bool {
-        match self.kind {
-            Kind::Bool => value.is_boolean(),
-            Kind::Count => value.is_u64(),
-            Kind::CountUpTo(most) => value.as_u64().is_some_and(|count| count <= most),
-            Kind::OneOf(words) => value.as_str().is_some_and(|text| words.contains(&text)),
-            Kind::Text(bytes) => is_text(value, bytes),
-            Kind::Version => value.as_str().is_some_and(|text| {
+    fn holds(&self, value: Given<'_>) -> bool {
+        match (self.kind, value) {
+            (Kind::Bool, Given::Bool(_)) | (Kind::Count, Given::Count(_)) => true,
+            (Kind::CountUpTo(most), Given::Count(count)) => count <= most,
+            (Kind::OneOf(words), Given::Text(text)) => words.contains(&text),
+            (Kind::Text(bytes), Given::Text(text)) => text.len() <= bytes,
+            (Kind::Version, Given::Text(text)) => {
                 text.len() <= STRING_BYTES && semver::Version::parse(text.strip_prefix('v').unwrap_or(text)).is_ok()
-            }),
-            Kind::Timestamp => value.as_str().is_some_and(|text| {
-                text.len() <= STRING_BYTES && text.ends_with('Z') && humantime::parse_rfc3339(text).is_ok()
-            }),
-            Kind::Id(_) => is_text(value, STRING_BYTES) && value.as_str() != Some(""),
-            Kind::UserAgent => is_text(value, STRING_BYTES),
-            Kind::Labels => value.as_object().is_some_and(|labels| {
-                labels.len() <= ENTRIES
-                    && labels.iter().all(|(key, value)| key.len() <= STRING_BYTES && is_text(value, STRING_BYTES))
-            }),
-            Kind::Metrics => value.as_object().is_some_and(|metrics| {
+            }
+            (Kind::Timestamp, Given::Text(text)) => text.len() <= STRING_BYTES && is_timestamp(text),
+            (Kind::Id(_), Given::Text(text)) => (1..=STRING_BYTES).contains(&text.len()),
+            (Kind::UserAgent, Given::Text(text)) => text.len() <= STRING_BYTES,
+            (Kind::Labels, Given::Object(labels)) => {
+                let is_text = |value: &Value| value.as_str().is_some_and(|text| text.len() <= STRING_BYTES);
+                labels.len() <= ENTRIES && labels.iter().all(|(key, value)| key.len() <= STRING_BYTES && is_text(value))
+            }
+            (Kind::Metrics, Given::Object(metrics)) => {
                 metrics.len() <= ENTRIES
                     && metrics.iter().all(|(name, value)| {
                         is_name(name, |c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
                             && value.as_f64().is_some_and(f64::is_finite)
                     })
-            }),
-            Kind::ApiCalls => value.as_object().is_some_and(|operations| {
-                operations.iter().all(|(name, codes)| {
-                    is_name(name, |c| c.is_ascii_alphanumeric() || c == '_')
-                        && codes.as_object().is_some_and(|codes| {
-                            codes.iter().all(|(code, count)| is_http_status(code) && count.is_u64())
-                        })
-                })
-            }),
-            Kind::Capacity => {
-                is_record(value, &[("total", Value::is_u64), ("free", Value::is_u64), ("available", Value::is_u64)])
             }
-            Kind::EtcdConfig => is_record(
-                value,
+            (Kind::ApiCalls, Given::Object(operations)) => operations.iter().all(|(name, codes)| {
+                is_name(name, |c| c.is_ascii_alphanumeric() || c == '_')
+                    && codes
+                        .as_object()
+                        .is_some_and(|codes| codes.iter().all(|(code, count)| is_http_status(code) && count.is_u64()))
+            }),
+            (Kind::Capacity, Given::Object(object)) => {
+                is_record(object, &[("total", Value::is_u64), ("free", Value::is_u64), ("available", Value::is_u64)])
+            }
+            (Kind::EtcdConfig, Given::Object(object)) => is_record(
+                object,
                 &[("endpoints", Value::is_u64), ("namespaced", Value::is_boolean), ("tls", Value::is_boolean)],
             ),
+            _ => false,
         }
     }
 
@@ -252,8 +293,12 @@ impl Field {
     }
 }
 
-fn is_text(value: &Value, bytes: usize) -> bool {
-    value.as_str().is_some_and(|text| text.len() <= bytes)
+/// RFC 3339 in UTC. What humantime lets pass besides are a point without a fraction and an offset before the `Z`.
+fn is_timestamp(text: &str) -> bool {
+    let fraction = text.strip_suffix('Z').and_then(|text| text.get("2026-01-31T12:00:00".len()..));
+    let is_fraction =
+        |text: &str| text.strip_prefix('.').is_some_and(|d| !d.is_empty() && d.bytes().all(|b| b.is_ascii_digit()));
+    fraction.is_some_and(|text| text.is_empty() || is_fraction(text)) && humantime::parse_rfc3339(text).is_ok()
 }
 
 fn is_name(name: &str, allowed: impl Fn(char) -> bool) -> bool {
@@ -267,12 +312,10 @@ fn is_http_status(code: &str) -> bool {
 /// A member of a fixed object and what its value must be.
 type Member = (&'static str, fn(&Value) -> bool);
 
-/// Whether the value is an object with some of these members, each of its type or null, and no others.
-fn is_record(value: &Value, members: &[Member]) -> bool {
-    value.as_object().is_some_and(|object| {
-        object.iter().all(|(name, value)| {
-            members.iter().any(|(member, is_right)| member == name && (value.is_null() || is_right(value)))
-        })
+/// Whether the object has some of these members, each of its type or null, and no others.
+fn is_record(object: &Map<String, Value>, members: &[Member]) -> bool {
+    object.iter().all(|(name, value)| {
+        members.iter().any(|(member, is_right)| member == name && (value.is_null() || is_right(value)))
     })
 }
 
@@ -284,12 +327,12 @@ fn is_anonymised(id: &str) -> bool {
     id.len() == 32 && id.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-fn publish_label(key: String, value: Value, identity: &Identity) -> (String, Value) {
-    if is_public_label(&key) {
-        return (key, value);
+fn publish_label<'a>(key: &'a str, value: &'a Value, anonymiser: &mut Anonymiser) -> (Cow<'a, str>, Cow<'a, str>) {
+    let value = value.as_str().unwrap_or_default();
+    if is_public_label(key) {
+        return (key.into(), value.into());
     }
-    let value = identity.anonymise_hex(Purpose::LabelValue, value.as_str().unwrap_or_default());
-    (identity.anonymise_hex(Purpose::LabelKey, &key), value.into())
+    (anonymiser.label_key(key).into(), anonymiser.hex(Purpose::LabelValue, value).into())
 }
 
 /// The first product of a `User-Agent` with its version (RFC 9110, 10.1.5); comments and further products may

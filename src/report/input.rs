@@ -16,7 +16,7 @@ const STRING_BYTES: usize = 1 << 20;
 /// The deepest nesting, serde_json's own limit.
 const DEPTH: usize = 128;
 /// The largest record, or all cluster fields together: their strings, and [`VALUE_BYTES`] for each value and each key.
-const RECORD_BYTES: usize = 4 << 20;
+pub(super) const RECORD_BYTES: usize = 4 << 20;
 /// What a value takes besides its text.
 const VALUE_BYTES: usize = 64;
 
@@ -60,6 +60,12 @@ pub fn read_document<R: Records>(json: &[u8], records: &mut R) -> Result<(), Err
     walk::<R>(json, &mut Walk::Cluster(&mut cluster))?;
     records.set_cluster(cluster)?;
     walk(json, &mut Walk::Lists(records))
+}
+
+/// [`check_form`] of one record: none that is no longer than a string may be can hold one that is, and the parser bounds
+/// the nesting itself.
+pub(super) fn check_size(json: &[u8]) -> Result<(), Error> {
+    if json.len() > STRING_BYTES { check_form(json) } else { Ok(()) }
 }
 
 /// Refuses what the parser would copy before anybody could look at it: endless strings, endless nesting. What is not
@@ -215,8 +221,8 @@ fn spend<E: serde::de::Error>(left: &mut usize, bytes: usize) -> Result<(), E> {
 }
 
 /// A JSON value without duplicate keys, out of a record that has this much room left.
-struct Strict<'a> {
-    left: &'a mut usize,
+pub(super) struct Strict<'a> {
+    pub(super) left: &'a mut usize,
 }
 
 impl Strict<'_> {

@@ -4,3 +4,4 @@ pub mod delivery;
 pub mod document;
 pub mod fields;
 pub mod input;
+mod row;
