@@ -40,7 +40,7 @@ impl Cluster {
         path
     }
 
-    fn who(&self, command: &mut Command) {
+    pub(crate) fn who(&self, command: &mut Command) {
         command.env("ONDAT_TELEMETRY_VERSION", VERSION);
         command.env("ONDAT_TELEMETRY_CLUSTER_ID", CLUSTER_ID).env("ONDAT_TELEMETRY_NODE_ID", NODE_ID);
         command.env("ONDAT_TELEMETRY_STATE_DIR", &self.state_dir);

@@ -1,6 +1,7 @@
 //! The built artefacts against software that others have written: BIND, NSD, Knot, PowerDNS, Unbound and dnsmasq answer
-//! the version check, Python opens the sealed reports, Bugsink takes the crash reports, strace watches what is turned
-//! off, Go says which proxy is taken, Squid, Tinyproxy, MicroSocks and mitmproxy are what is taken.
+//! the version check, Python opens the sealed reports and judges documents by their schema, Bugsink takes the crash
+//! reports, strace watches what is turned off, Go says which proxy is taken, Squid, Tinyproxy, MicroSocks and mitmproxy are
+//! what is taken.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod cluster;
@@ -11,8 +12,10 @@ mod proxy_delivery;
 mod proxy_go;
 mod proxy_servers;
 mod relay;
+mod report_callback;
 mod report_kill;
 mod report_python;
+mod report_schema;
 mod report_seal;
 mod report_spool;
 mod report_taint;

@@ -61,6 +61,19 @@ fn assert_anonymous(what: &str, bytes: &[u8]) {
 }
 
 #[test]
+fn a_report_of_five_volumes_is_small_on_the_wire() {
+    let cluster = Cluster::new("X25519");
+    let collector = cluster.collector();
+    let file = cluster.write_document(&document(5));
+    let submitted = cluster.report("submit", &file, &collector);
+    assert_eq!(submitted.status.code(), Some(0), "{}", both(&submitted));
+    let (plaintext, facts) = cluster.opened(&collector);
+    assert_complete(&plaintext, 2, 5);
+    let sealed = bytes_of(&collector.reports()[0]).len();
+    assert!(sealed <= 2500, "{sealed} bytes: {facts}");
+}
+
+#[test]
 fn python_opens_what_was_previewed_and_nothing_raw_is_in_it() {
     let cluster = Cluster::new("X25519");
     let collector = cluster.collector();

@@ -190,6 +190,7 @@ pub(crate) mod status {
     pub(crate) const OK: i64 = 0;
     pub(crate) const INVALID_CONFIG: i64 = 2;
     pub(crate) const INVALID_STATE: i64 = 3;
+    pub(crate) const INVALID_REPORT: i64 = 4;
     pub(crate) const DISABLED: i64 = 5;
     pub(crate) const QUEUED: i64 = 6;
     pub(crate) const TIMED_OUT: i64 = 7;
