@@ -74,38 +74,35 @@ impl<W: Write> Document<W> {
 
     /// Adds one node or volume. A refused record changes nothing.
     pub fn add(&mut self, level: Level, record: Map<String, Value>) -> Result<(), Error> {
-        let group = if level == Level::Node { &mut self.nodes } else { &mut self.volumes };
-        group.add(&mut self.anonymiser, |row| record.deserialize_map(row))?;
-        self.write_full(level)
+        self.read(level, |row| record.deserialize_map(row))
     }
 
     /// Adds one node or volume from one JSON object. A refused record changes nothing.
     pub fn add_json(&mut self, level: Level, json: &[u8]) -> Result<(), Error> {
         check_size(json)?;
-        let group = if level == Level::Node { &mut self.nodes } else { &mut self.volumes };
-        group.add(&mut self.anonymiser, |row| {
+        self.read(level, |row| {
             // Checked at one go instead of string by string.
             let json = std::str::from_utf8(json).map_err(serde::de::Error::custom)?;
             let mut reader = serde_json::Deserializer::from_str(json);
             reader.deserialize_map(row)?;
             reader.end()
-        })?;
-        self.write_full(level)
+        })
     }
 
-    fn write_full(&mut self, level: Level) -> Result<(), Error> {
-        let group = if level == Level::Node { &self.nodes } else { &self.volumes };
-        if group.records < GROUP_RECORDS && !self.is_spoiled {
-            return Ok(());
-        }
-        self.write(level)
+    fn read(&mut self, level: Level, record: impl FnOnce(&mut Row<'_>) -> serde_json::Result<()>) -> Result<(), Error> {
+        self.refuse_if_spoiled()?;
+        let group = if level == Level::Node { &mut self.nodes } else { &mut self.volumes };
+        group.read(&mut self.anonymiser, record)?;
+        if group.records == GROUP_RECORDS { self.write(level) } else { Ok(()) }
+    }
+
+    fn refuse_if_spoiled(&self) -> Result<(), Error> {
+        if self.is_spoiled { Err(Error::Io("a part of the report could not be written".to_owned())) } else { Ok(()) }
     }
 
     /// Writes the cluster fields, unless they are, and the row group.
     fn write(&mut self, level: Level) -> Result<(), Error> {
-        if self.is_spoiled {
-            return Err(Error::Io("a part of the report could not be written".to_owned()));
-        }
+        self.refuse_if_spoiled()?;
         let head = self.write_head();
         let group = if level == Level::Node { &mut self.nodes } else { &mut self.volumes };
         let written = head.and_then(|()| group.write(&mut self.out));
@@ -162,16 +159,16 @@ impl Group {
         Self { name, columns: Column::all_of(level), records: 0, written: 0, given: 0 }
     }
 
-    fn add(
+    fn read(
         &mut self,
         anonymiser: &mut Anonymiser,
-        read: impl FnOnce(&mut Row<'_>) -> Result<(), serde_json::Error>,
+        record: impl FnOnce(&mut Row<'_>) -> serde_json::Result<()>,
     ) -> Result<(), Error> {
         let index = self.given;
         self.given += 1;
         self.columns.iter_mut().for_each(Column::begin);
         let mut row = Row { columns: &mut self.columns, anonymiser, refused: None };
-        if let Err(error) = read(&mut row) {
+        if let Err(error) = record(&mut row) {
             let why = row.refused.map_or_else(|| format!(": not a JSON object: {error}"), |why| format!(".{why}"));
             self.columns.iter_mut().for_each(Column::take_back);
             return Err(Error::InvalidReport(format!("{}[{index}]{why}", self.name)));
