@@ -79,8 +79,8 @@ impl<W: Write> Document<W> {
 
     /// Adds one node or volume from one JSON object. A refused record changes nothing.
     pub fn add_json(&mut self, level: Level, json: &[u8]) -> Result<(), Error> {
-        check_size(json)?;
         self.read(level, |row| {
+            check_size(json).map_err(serde::de::Error::custom)?;
             // Checked at one go instead of string by string.
             let json = std::str::from_utf8(json).map_err(serde::de::Error::custom)?;
             let mut reader = serde_json::Deserializer::from_str(json);

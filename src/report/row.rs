@@ -258,6 +258,10 @@ mod tests {
             (r#"{"volume_id":"half","volume_labels":{"a":"x","a":"x"}}"#, "volumes[4]: not a JSON object: the key"),
             (r#"{"volume_id":"half""#, "volumes[5]: not a JSON object: EOF"),
             (r#"{"volume_id":"half"},"#, "volumes[6]: not a JSON object: trailing"),
+            (
+                &format!("{{\"volume_id\":\"{}\"}}", "x".repeat(2 << 20)),
+                "volumes[7]: not a JSON object: a string of more",
+            ),
         ] {
             let error = document.add_json(Level::Volume, json.as_bytes()).unwrap_err();
             assert!(error.to_string().contains(why), "{error} does not hold {why}");
