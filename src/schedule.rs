@@ -95,7 +95,14 @@ pub fn next_report(now: &Moment, started: &Moment, slot: i64, reported: &Reporte
     // A clock that was ahead may have used up tomorrow already.
     let next = (today..).find(|day| !reported.days.contains(day)).unwrap_or(today);
     let jitter = spread(mixed(chance, next), 2 * REPORT_JITTER) - REPORT_JITTER;
-    let in_slot = (next * DAY + slot + jitter).max(next * DAY);
+    // Thrown back at both ends of the day: held at midnight, many would come in its first minute, and beyond the last
+    // one the report would be another day's.
+    let moment = match slot + jitter {
+        before if before < 0 => -before,
+        beyond if beyond >= DAY => 2 * DAY - 1 - beyond,
+        moment => moment,
+    };
+    let in_slot = next * DAY + moment;
     let started_at = after(started, 0);
     let earliest = started_at + REPORT_START_DELAY;
     let due = if next > today || in_slot > earliest {

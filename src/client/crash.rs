@@ -47,11 +47,14 @@ impl Core {
         if self.crash_release_due().is_none_or(|due| due > now.unix) {
             return;
         }
-        for event in self.change_crash_limits(|limits| limits.release(&now)) {
+        // Stored before it is forgotten: a process that dies in between stores the same event once more.
+        for event in self.crash_limits().release(&now) {
             if let Err(error) = self.store_crash_event(&event) {
                 self.log(priority::WARNING, &error.to_string());
+                return;
             }
         }
+        drop(self.change_crash_limits(|limits| limits.release(&now)));
     }
 
     /// When something that is held back may be sent.
