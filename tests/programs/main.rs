@@ -5,7 +5,6 @@
 mod abi;
 mod bad_input;
 mod compile;
-mod crash;
 mod descriptors;
 mod interrupt;
 mod large_documents;

@@ -1,15 +1,9 @@
-//! Built artefacts, compilers, temporary folders, and a server that takes envelopes.
+//! Built artefacts, compilers, and temporary folders.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener};
-use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
-
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 /// How long anything may take before a test fails: far above what it takes.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
@@ -55,12 +49,17 @@ impl Drop for TempDir {
     }
 }
 
-/// Compiles `source` with these arguments and links it to the shared library.
+/// Compiles `source`, a C file or a folder of them, with these arguments and links it to the shared library.
 pub(crate) fn compile(compiler: &str, source: &Path, program: &Path, arguments: &[&str]) -> PathBuf {
     let folder = built("libondat_telemetry.so").parent().unwrap().to_owned();
     built("libondat_telemetry.so.0");
+    let mut sources = vec![source.to_owned()];
+    if source.is_dir() {
+        sources = std::fs::read_dir(source).unwrap().map(|entry| entry.unwrap().path()).collect();
+        sources.retain(|file| file.extension().is_some_and(|extension| extension == "c"));
+    }
     let mut command = Command::new(compiler);
-    command.args(arguments).arg("-I").arg(root().join("include")).arg(source).arg("-o").arg(program);
+    command.args(arguments).arg("-I").arg(root().join("include")).args(sources).arg("-o").arg(program);
     command
         .arg("-L")
         .arg(&folder)
@@ -82,80 +81,4 @@ pub(crate) fn succeed(command: &mut Command) -> Output {
         String::from_utf8_lossy(&output.stderr)
     );
     output
-}
-
-/// A process's descriptor, to wait for its end without being its parent.
-pub(crate) struct Process {
-    pub(crate) pid: u32,
-    descriptor: OwnedFd,
-}
-
-impl Process {
-    pub(crate) fn open(pid: u32) -> Self {
-        // SAFETY: a system call on numbers, whose result is checked; the kernel has just made the descriptor.
-        let descriptor = unsafe {
-            let number = libc::syscall(libc::SYS_pidfd_open, pid, 0);
-            assert!(number >= 0, "pidfd_open {pid}: {}", std::io::Error::last_os_error());
-            OwnedFd::from_raw_fd(i32::try_from(number).unwrap())
-        };
-        Self { pid, descriptor }
-    }
-
-    pub(crate) fn wait(&self) {
-        let mut fds = [PollFd::new(self.descriptor.as_fd(), PollFlags::POLLIN)];
-        let ready = poll(&mut fds, PollTimeout::try_from(DEADLINE).unwrap()).unwrap();
-        assert_eq!(ready, 1, "process {} did not end", self.pid);
-    }
-}
-
-/// A server that answers every POST with one status and keeps the bodies.
-pub(crate) struct Sink {
-    pub(crate) address: SocketAddr,
-    received: Arc<Mutex<Vec<String>>>,
-}
-
-impl Sink {
-    pub(crate) fn start(status: u16) -> Self {
-        Self::with_headers(status, "")
-    }
-
-    /// Its answers have these header lines too.
-    pub(crate) fn with_headers(status: u16, headers: &'static str) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let received = Arc::<Mutex<Vec<String>>>::default();
-        let kept = Arc::clone(&received);
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                let mut reader = BufReader::new(stream.unwrap());
-                let (mut line, mut length) = (String::new(), 0);
-                while reader.read_line(&mut line).unwrap_or(0) > 2 {
-                    if let Some((name, value)) = line.split_once(':')
-                        && name.eq_ignore_ascii_case("content-length")
-                    {
-                        length = value.trim().parse().unwrap();
-                    }
-                    line.clear();
-                }
-                let mut body = vec![0; length];
-                if reader.read_exact(&mut body).is_err() {
-                    continue;
-                }
-                kept.lock().unwrap().push(String::from_utf8(body).unwrap());
-                let answer =
-                    format!("HTTP/1.1 {status} X\r\n{headers}Content-Length: 2\r\nConnection: close\r\n\r\n{{}}");
-                let _ = reader.get_mut().write_all(answer.as_bytes());
-            }
-        });
-        Self { address, received }
-    }
-
-    pub(crate) fn dsn(&self) -> String {
-        format!("http://key@{}/1", self.address)
-    }
-
-    /// The bodies received so far.
-    pub(crate) fn bodies(&self) -> Vec<String> {
-        self.received.lock().unwrap().clone()
-    }
 }

@@ -1,0 +1,57 @@
+//! A server that takes envelopes.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, Mutex};
+
+/// A server that answers every POST with one status and keeps the bodies.
+pub(crate) struct Sink {
+    pub(crate) address: SocketAddr,
+    received: Arc<Mutex<Vec<String>>>,
+}
+
+impl Sink {
+    pub(crate) fn start(status: u16) -> Self {
+        Self::with_headers(status, "")
+    }
+
+    /// Its answers have these header lines too.
+    pub(crate) fn with_headers(status: u16, headers: &'static str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let received = Arc::<Mutex<Vec<String>>>::default();
+        let kept = Arc::clone(&received);
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut reader = BufReader::new(stream.unwrap());
+                let (mut line, mut length) = (String::new(), 0);
+                while reader.read_line(&mut line).unwrap_or(0) > 2 {
+                    if let Some((name, value)) = line.split_once(':')
+                        && name.eq_ignore_ascii_case("content-length")
+                    {
+                        length = value.trim().parse().unwrap();
+                    }
+                    line.clear();
+                }
+                let mut body = vec![0; length];
+                if reader.read_exact(&mut body).is_err() {
+                    continue;
+                }
+                kept.lock().unwrap().push(String::from_utf8(body).unwrap());
+                let answer =
+                    format!("HTTP/1.1 {status} X\r\n{headers}Content-Length: 2\r\nConnection: close\r\n\r\n{{}}");
+                let _ = reader.get_mut().write_all(answer.as_bytes());
+            }
+        });
+        Self { address, received }
+    }
+
+    pub(crate) fn dsn(&self) -> String {
+        format!("http://key@{}/1", self.address)
+    }
+
+    /// The bodies received so far.
+    pub(crate) fn bodies(&self) -> Vec<String> {
+        self.received.lock().unwrap().clone()
+    }
+}
