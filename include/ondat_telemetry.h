@@ -357,6 +357,26 @@ void ondat_telemetry_config_set_timeout_ms(ondat_telemetry_config *config, uint3
 void ondat_telemetry_config_set_monitor_path(ondat_telemetry_config *config, const char *path);
 
 /**
+ * How long a crashing process waits for its report to be sent, in milliseconds, 0 to 30000. Default: 2000 where the
+ * process is PID 1, whose end the crash monitor does not survive; else 0: the monitor sends when the process is dead, and
+ * the report then says whether a core was dumped.
+ */
+void ondat_telemetry_config_set_crash_wait_ms(ondat_telemetry_config *config,
+                                              uint32_t crash_wait_ms);
+
+/**
+ * How many core files of crashed processes of this state directory are kept, where core_pattern is a plain path: the
+ * oldest are removed when another one comes. Default: all. Files that are not known to be such cores are never removed.
+ */
+void ondat_telemetry_config_set_core_files(ondat_telemetry_config *config,
+                                           uint32_t files);
+
+/**
+ * How many bytes on disk they may take in all. Default: any number.
+ */
+void ondat_telemetry_config_set_core_bytes(ondat_telemetry_config *config, uint64_t bytes);
+
+/**
  * Reads DISABLE_*, DO_NOT_TRACK, the proxy variables, SSL_CERT_FILE, SSL_CERT_DIR and ONDAT_TELEMETRY_* (upper-case
  * setting names); nothing else ever reads the environment. Of two words on one setting, the later call's holds.
  */

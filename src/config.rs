@@ -9,6 +9,7 @@ use semver::Version;
 use ureq::http::Uri;
 
 use crate::client::{LogFn, ReportFn, VersionFn};
+use crate::crash::cores::Retention;
 use crate::crash::sentry::Dsn;
 use crate::error::Error;
 use crate::identity::{Identity, Purpose};
@@ -25,6 +26,8 @@ use crate::version::query::{check_length, version_label};
 
 /// The default bound of one network call.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
+/// The longest time a crash may wait for its report to be sent: kubelets and service managers lose patience later.
+const LONGEST_CRASH_WAIT_MS: u32 = 30_000;
 /// The longest setting but for key sets and cluster specs, in bytes.
 pub const LONGEST_SETTING: usize = 4096;
 /// The longest key set or cluster spec, in bytes.
@@ -51,6 +54,8 @@ pub struct ConfigBuilder {
     https: HttpsSettings,
     timeout: Option<Duration>,
     monitor_path: Option<PathBuf>,
+    crash_wait_ms: Option<u32>,
+    cores: Retention,
     k8s_distribution: Option<String>,
     callbacks: Callbacks,
     first_error: Option<Error>,
@@ -101,6 +106,10 @@ pub struct Config {
     pub timeout: Duration,
     /// The crash monitor's program.
     pub monitor_path: Option<PathBuf>,
+    /// How long a crashing process waits for its report to be sent, in milliseconds; none: PID 1 for 2 s, others not.
+    pub crash_wait_ms: Option<u32>,
+    /// Which core files are kept.
+    pub cores: Retention,
     /// `k8s_distribution`, from the cluster spec.
     pub k8s_distribution: Option<String>,
     /// The host's functions.
@@ -184,6 +193,26 @@ impl ConfigBuilder {
         self.timeout = Some(Duration::from_millis(milliseconds.into()));
     }
 
+    /// How long a crashing process waits for its report to be sent, in milliseconds; 0: not at all.
+    pub fn set_crash_wait_ms(&mut self, milliseconds: u32) {
+        if milliseconds > LONGEST_CRASH_WAIT_MS {
+            let why = format!("crash_wait_ms: {milliseconds}; expected 0 to {LONGEST_CRASH_WAIT_MS}");
+            self.remember(Error::InvalidConfig(why));
+            return;
+        }
+        self.crash_wait_ms = Some(milliseconds);
+    }
+
+    /// How many core files of watched processes are kept.
+    pub fn set_core_files(&mut self, files: u32) {
+        self.cores.files = Some(files);
+    }
+
+    /// How many bytes of them are kept.
+    pub fn set_core_bytes(&mut self, bytes: u64) {
+        self.cores.bytes = Some(bytes);
+    }
+
     /// The log callback; `level` is the most verbose priority it gets (syslog(3): 3 error to 7 debug).
     pub fn set_log(&mut self, level: i32, log: LogFn) {
         self.callbacks.log = Some((level, log));
@@ -260,11 +289,23 @@ impl ConfigBuilder {
                 self.set_identity_key(&key);
             }
         }
-        if let Some(milliseconds) = read(self, "ONDAT_TELEMETRY_TIMEOUT_MS").filter(|value| !value.is_empty()) {
-            let parsed = milliseconds.parse().map_err(|_| "not a number of milliseconds".to_owned());
-            if let Some(milliseconds) = self.accept("timeout_ms", parsed) {
-                self.set_timeout_ms(milliseconds);
-            }
+        let number = |builder: &mut Self, name: &str, what: &str| {
+            let text = read(builder, &format!("ONDAT_TELEMETRY_{}", name.to_ascii_uppercase()));
+            let parsed = text.filter(|value| !value.is_empty()).map(|value| value.parse::<u64>());
+            parsed.and_then(|parsed| builder.accept(name, parsed.map_err(|_| format!("not a number of {what}"))))
+        };
+        let word = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+        if let Some(milliseconds) = number(self, "timeout_ms", "milliseconds") {
+            self.set_timeout_ms(word(milliseconds));
+        }
+        if let Some(milliseconds) = number(self, "crash_wait_ms", "milliseconds") {
+            self.set_crash_wait_ms(word(milliseconds));
+        }
+        if let Some(files) = number(self, "core_files", "files") {
+            self.set_core_files(word(files));
+        }
+        if let Some(bytes) = number(self, "core_bytes", "bytes") {
+            self.set_core_bytes(bytes);
         }
     }
 
@@ -317,6 +358,8 @@ impl ConfigBuilder {
             https,
             timeout: self.timeout.unwrap_or(DEFAULT_TIMEOUT),
             monitor_path: self.monitor_path.clone(),
+            crash_wait_ms: self.crash_wait_ms,
+            cores: self.cores,
             k8s_distribution: self.k8s_distribution.clone(),
             callbacks: self.callbacks.clone(),
         })

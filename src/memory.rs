@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::crash::cores::Cores;
 use crate::crash::limit::CrashLimits;
 use crate::error::Error;
 use crate::schedule::{Pace, Reported, Timer};
@@ -89,6 +90,7 @@ const CLUSTERS: usize = 8;
 const VERSION_FILE: &str = "version.json";
 const REPORT_FILE: &str = "report.json";
 const CRASH_FILE: &str = "crash.json";
+const CORES_FILE: &str = "cores.json";
 const NOTICE_FILE: &str = "notice.json";
 /// What reading and writing a file of a few kilobytes takes, fsync(2) on a busy disk included.
 const PATIENCE: Duration = Duration::from_millis(200);
@@ -212,6 +214,26 @@ pub fn change_crash_limits<T>(dir: &StateDir, change: impl FnOnce(&mut CrashLimi
     drop(locked);
     let complaint = stored.err().map(|error| format!("what was sent of crash reports is not remembered: {error}"));
     (outcome, complaint.or(damaged))
+}
+
+/// The core files that are known of, of all processes on the state directory; none where none ever was, or it cannot be
+/// read.
+pub fn cores(dir: &StateDir) -> Option<Cores> {
+    let bytes = dir.root().read(CORES_FILE).ok().flatten();
+    bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok())
+}
+
+/// Changes what is known of core files, for all processes on the state directory.
+pub fn change_cores<T>(dir: &StateDir, change: impl FnOnce(&mut Cores) -> T) -> Result<T, Error> {
+    let locked = dir.root().lock_within("cores.lock", PATIENCE)?;
+    let (mut cores, _): (Cores, _) = load(dir, CORES_FILE)?;
+    let before = cores.clone();
+    let outcome = change(&mut cores);
+    if cores != before || dir.root().entry(CORES_FILE)?.is_none() {
+        store(dir, CORES_FILE, &cores)?;
+    }
+    drop(locked);
+    Ok(outcome)
 }
 
 /// Whether the administrator's notice was given in this state directory; notes that it is now.

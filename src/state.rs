@@ -134,6 +134,14 @@ impl Folder {
         file.commit(name).map(drop)
     }
 
+    /// Adds bytes to an existing file, for those who outlive this process and not for those who outlive the machine.
+    /// False where there is no such file.
+    pub fn append(&self, name: &str, bytes: &[u8]) -> Result<bool, Error> {
+        let Some(mut file) = self.open(name, OFlag::O_WRONLY | OFlag::O_APPEND)? else { return Ok(false) };
+        file.write_all(bytes).map_err(|error| self.failed(name, &error))?;
+        Ok(true)
+    }
+
     /// A new file without a name yet.
     pub fn create(&self) -> Result<NewFile, Error> {
         let handle = self.handle_or_make()?;

@@ -7,8 +7,10 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use data_encoding::HEXLOWER;
 use ondat_telemetry::config::Config;
+use ondat_telemetry::crash::cores::Core;
+use ondat_telemetry::crash::marker::{self, Run};
 use ondat_telemetry::error::Error;
-use ondat_telemetry::memory::{MadeReport, ReportMemory, Told, VersionMemory};
+use ondat_telemetry::memory::{self, MadeReport, ReportMemory, Told, VersionMemory};
 use ondat_telemetry::schedule;
 use ondat_telemetry::state::{Entry, StateDir};
 use ondat_telemetry::switches::{Switch, Switches};
@@ -51,6 +53,9 @@ struct Status<'a> {
     /// The last report of each cluster.
     reports: Remembered<BTreeMap<String, MadeReport>>,
     spools: Vec<(&'static str, Vec<Entry>)>,
+    /// The processes that have installed the crash handler, and those whose end is not dealt with yet.
+    runs: Vec<Run>,
+    cores: Vec<Core>,
 }
 
 /// Something in the state directory, or why it cannot be read.
@@ -98,6 +103,8 @@ impl<'a> Status<'a> {
             told,
             reports,
             spools,
+            runs: dir.map_or(Ok(Vec::new()), marker::runs)?,
+            cores: dir.and_then(memory::cores).map(|cores| cores.present().cloned().collect()).unwrap_or_default(),
         })
     }
 
@@ -144,6 +151,14 @@ impl<'a> Status<'a> {
             },
             "crash_reports": {
                 "server": self.config.sentry_dsn.as_ref().map(|dsn| dsn.endpoint().to_string()),
+                "runs": self.runs.iter().map(|run| {
+                    let Run { name, version, is_running, no_monitor, .. } = run;
+                    json!({ "name": name, "version": version, "running": is_running, "no_monitor": no_monitor })
+                }).collect::<Vec<_>>(),
+                "core_files": self.cores.iter().map(|core| {
+                    let Core { path, component, signal, at, bytes, .. } = core;
+                    json!({ "path": path, "component": component, "signal": signal, "at": at, "bytes": bytes })
+                }).collect::<Vec<_>>(),
             },
             "spool": spools.collect::<serde_json::Map<_, _>>(),
         })
@@ -177,6 +192,17 @@ impl<'a> Status<'a> {
         let dsn = self.config.sentry_dsn.as_ref();
         let server = dsn.map_or_else(|| NOT_CONFIGURED.to_owned(), |dsn| dsn.endpoint().to_string());
         writeln!(out, "  server         {server}")?;
+        for run in &self.runs {
+            let state = match (run.is_running, &run.no_monitor) {
+                (false, _) => "ended without a clean stop: reported when the next process starts".to_owned(),
+                (true, None) => "watched by a crash monitor".to_owned(),
+                (true, Some(why)) => format!("without a crash monitor ({why}): reported when the next process starts"),
+            };
+            writeln!(out, "  run            {} of version {}, {state}", run.name, run.version)?;
+        }
+        for core in &self.cores {
+            writeln!(out, "  {core}, {}", moment(core.at))?;
+        }
         for (name, entries) in &self.spools {
             let Some(dir) = dir else { break };
             let bytes: u64 = entries.iter().map(|entry| entry.bytes).sum();

@@ -4,7 +4,7 @@
 use libfuzzer_sys::fuzz_target;
 use ondat_telemetry::crash::event::{Crash, Subject, event};
 use ondat_telemetry::crash::exit::{CoreDump, Ending};
-use ondat_telemetry::crash::record::{RECORD_BYTES, Record};
+use ondat_telemetry::crash::record::{Kind, RECORD_BYTES, Record};
 use ondat_telemetry::crash::signals;
 
 const SUBJECT: Subject<'_> = Subject { component: "dataplane", version: "2.8.2", cluster_id: "c", node_id: "n" };
@@ -13,12 +13,13 @@ fuzz_target!(|bytes: &[u8]| {
     let (bytes, status) = bytes.split_at(bytes.len().min(RECORD_BYTES));
     let Some(record) = Record::from_bytes(bytes) else { return };
     assert_eq!(Record::from_bytes(&record.to_bytes()), Some(record));
-    assert_eq!((&record.to_bytes()[..20], &record.to_bytes()[24..]), (&bytes[..20], &bytes[24..]));
+    assert_eq!(record.to_bytes(), bytes);
 
     let killed = Ending::Killed { signal: record.signal, core_dump: CoreDump::Unknown };
     let ending = match status.first_chunk() {
         Some(status) => Ending::from_wait_status(i32::from_ne_bytes(*status)),
-        None => Some(killed),
+        None if record.kind == Kind::Crash => Some(killed),
+        None => Some(record.ending()),
     };
     let Some(ending) = ending else { return };
     let class = signals::cause(record.signal, record.code);

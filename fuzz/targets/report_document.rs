@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
 use ondat_telemetry::identity::Identity;
-use ondat_telemetry::report::document::{Document, Envelope, GROUP_RECORDS};
+use ondat_telemetry::report::document::{Document, Envelope, OwnNode, GROUP_RECORDS};
 use ondat_telemetry::report::fields::Level;
 use ondat_telemetry::report::input::{read_document, read_object};
 use serde_json::{Map, Value, json};
@@ -15,7 +15,7 @@ static IDENTITY: LazyLock<Identity> = LazyLock::new(|| Identity::from_key([7; 32
 fuzz_target!(|json: &[u8]| {
     let _ = read_object(json);
     let envelope = Envelope { id: [3; 16], day: "2026-11-24".to_owned() };
-    let mut document = Document::new(Vec::new(), &IDENTITY, envelope, Map::new());
+    let mut document = Document::new(Vec::new(), &IDENTITY, envelope, Map::new(), OwnNode::default());
     if read_document(json, &mut document).is_err() {
         return;
     }

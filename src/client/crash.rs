@@ -4,10 +4,12 @@ use data_encoding::HEXLOWER;
 use serde_json::Value;
 
 use super::{Core, lock, priority};
+use crate::crash::cores::Cores;
 use crate::crash::delivery::{new_event_id, store_event};
 use crate::crash::event::{Crash, Subject, event};
-use crate::crash::exit::{CoreDump, Ending};
+use crate::crash::exit::Ending;
 use crate::crash::limit::CrashLimits;
+use crate::crash::record::Record;
 use crate::crash::{marker, signals};
 use crate::error::Error;
 use crate::memory;
@@ -16,12 +18,17 @@ impl Core {
     /// Stores what earlier runs on this state directory left behind.
     pub(super) fn report_leftovers(&self) -> Result<(), Error> {
         let Some(dir) = &self.config.state_dir else { return Ok(()) };
+        if memory::cores(dir).is_some() {
+            for core in memory::change_cores(dir, Cores::take_untold)? {
+                self.log(priority::NOTICE, &core.to_string());
+            }
+        }
         marker::take_leftovers(dir, |leftover| {
             let record = leftover.record;
-            let ending = match record {
-                Some(record) => Ending::Killed { signal: record.signal, core_dump: CoreDump::Unknown },
-                None => Ending::Unknown,
-            };
+            let ending = record.map_or(Ending::Unknown, Record::ending);
+            if !ending.is_crash() {
+                return Ok(());
+            }
             let class = record.and_then(|record| signals::cause(record.signal, record.code));
             let at = record.map_or_else(|| self.now(), |record| record.at);
             let crash = Crash { event_id: &new_event_id()?, at, ending, class, text: None };

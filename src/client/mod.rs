@@ -357,6 +357,13 @@ impl Client {
         }
     }
 
+    /// Stores what earlier runs on this state directory have left behind, as installing the crash handler does.
+    pub fn report_leftovers(&self) -> Result<(), Error> {
+        self.core.may_call()?;
+        drop(self.core.permit(Switch::CrashReports)?);
+        self.core.report_leftovers()
+    }
+
     /// Reports how a child ended. Stored at once; the network is the worker's business.
     pub fn report_exit(&self, component: &str, wait_status: i32, description: Option<&str>) -> Result<(), Error> {
         self.core.may_call()?;

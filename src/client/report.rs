@@ -10,8 +10,8 @@ use serde_json::{Map, Value};
 
 use super::{Core, in_callback, lock, priority};
 use crate::error::Error;
-use crate::memory::{MadeReport, ReportMemory};
-use crate::report::document::{Document, Envelope};
+use crate::memory::{self, MadeReport, ReportMemory};
+use crate::report::document::{Document, Envelope, OwnNode};
 use crate::report::fields::Level;
 use crate::report::input::{self, Records};
 use crate::schedule::{self, Pace};
@@ -34,7 +34,10 @@ impl Core {
         if let Some(distribution) = &self.config.k8s_distribution {
             defaults.insert("k8s_distribution".to_owned(), distribution.as_str().into());
         }
-        Document::new(out, &self.config.identity, envelope, defaults)
+        let cores = self.config.state_dir.as_ref().and_then(memory::cores);
+        let crash_files = cores.map(|cores| cores.present().count() as u64);
+        let own_node = OwnNode { id: self.config.node, crash_files };
+        Document::new(out, &self.config.identity, envelope, defaults, own_node)
     }
 
     /// Makes, stores and delivers the report of the day.

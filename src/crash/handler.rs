@@ -8,7 +8,7 @@ use std::os::fd::RawFd;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
-use super::record::{Kind, Record};
+use super::record::{AWAITED, EXITS, Kind, NO_CORE_FILE, Record, TENTATIVE};
 use crate::error::Error;
 
 /// The signals by which a process crashes.
@@ -38,6 +38,8 @@ static IS_ARMED: AtomicBool = AtomicBool::new(false);
 static PID: AtomicI32 = AtomicI32::new(0);
 static SOCKET: AtomicI32 = AtomicI32::new(-1);
 static MARKER: AtomicI32 = AtomicI32::new(-1);
+/// How long a crash waits for its report to be sent, in milliseconds; 0 where it does not.
+static SENDING_MS: AtomicI32 = AtomicI32::new(0);
 /// The thread that reports, 0 for none.
 static OWNER: AtomicI32 = AtomicI32::new(0);
 static EARLIER: Earlier = Earlier(UnsafeCell::new([const { MaybeUninit::zeroed() }; SIGNALS]));
@@ -65,16 +67,21 @@ impl Earlier {
 }
 
 /// Installs the handler for these signals, but where one is ignored: that stays ignored. One client of a process at a
-/// time. The descriptors, -1 for none, stay the caller's and must stay open until [`disarm`].
-pub fn arm(signals: &[libc::c_int], socket: RawFd, marker: RawFd) -> Result<(), Error> {
+/// time. The descriptors, -1 for none, stay the caller's and must stay open until [`disarm`]. A crash waits `sending_ms`
+/// for its report to be sent.
+pub fn arm(signals: &[libc::c_int], socket: RawFd, marker: RawFd, sending_ms: u32) -> Result<(), Error> {
     if IS_ARMED.swap(true, Ordering::AcqRel) {
         return Err(Error::InvalidState("another client of this process has installed the crash handler".to_owned()));
     }
     SOCKET.store(socket, Ordering::Release);
     MARKER.store(marker, Ordering::Release);
+    SENDING_MS.store(i32::try_from(sending_ms).unwrap_or(i32::MAX), Ordering::Release);
     OWNER.store(0, Ordering::Release);
     // SAFETY: a query.
     PID.store(unsafe { libc::getpid() }, Ordering::Release);
+    if sending_ms > 0 || PID.load(Ordering::Acquire) == 1 {
+        watch_exit();
+    }
     for &signal in signals {
         // SAFETY: queries and changes of this process's signal dispositions with valid structures.
         unsafe {
@@ -114,6 +121,36 @@ pub fn disarm() {
     IS_ARMED.store(false, Ordering::Release);
 }
 
+/// Has [`at_exit`] called by exit(3): who may die with this process has to be told before. on_exit(3) is glibc's alone;
+/// elsewhere such an exit is found at the next start.
+fn watch_exit() {
+    #[cfg(target_env = "gnu")]
+    {
+        unsafe extern "C" {
+            fn on_exit(
+                function: extern "C" fn(libc::c_int, *mut libc::c_void),
+                argument: *mut libc::c_void,
+            ) -> libc::c_int;
+        }
+        static IS_WATCHED: AtomicBool = AtomicBool::new(false);
+        if !IS_WATCHED.swap(true, Ordering::AcqRel) {
+            // SAFETY: the function stays mapped, because the library is linked with -z nodelete.
+            unsafe { on_exit(at_exit, ptr::null_mut()) };
+        }
+    }
+}
+
+#[cfg(target_env = "gnu")]
+extern "C" fn at_exit(code: libc::c_int, _: *mut libc::c_void) {
+    if PID.load(Ordering::Acquire) != getpid() {
+        return;
+    }
+    let waits = code & 0xff != 0 && SENDING_MS.load(Ordering::Acquire) > 0;
+    let flags = EXITS | if waits { AWAITED } else { 0 };
+    // SAFETY: system calls only.
+    unsafe { tell(Record { kind: Kind::Exit, signal: 0, code, thread: gettid(), flags, at: realtime() }) };
+}
+
 fn is_ours(action: &libc::sigaction) -> bool {
     action.sa_sigaction == on_signal as *const () as usize
 }
@@ -143,11 +180,17 @@ unsafe fn report(signal: libc::c_int, code: libc::c_int) {
             Err(owner) if owner == thread => return,
             Err(owner) => return park(owner),
         }
-        let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-        libc::clock_gettime(libc::CLOCK_REALTIME, &raw mut now);
-        let record = Record { kind: Kind::Crash, signal, code, thread, at: now.tv_sec };
+        tell(Record { kind: Kind::Crash, signal, code, thread, flags: flags(signal, code), at: realtime() });
+    }
+}
+
+/// Tells the monitor, or else the next start.
+unsafe fn tell(record: Record) {
+    // SAFETY: see `on_signal`.
+    unsafe {
         let bytes = record.to_bytes();
-        if !tell_monitor(&bytes) {
+        let patience = if record.has(AWAITED) { SENDING_MS.load(Ordering::Acquire) } else { ACK_MS };
+        if !tell_monitor(&bytes, patience) {
             let marker = MARKER.load(Ordering::Acquire);
             if marker >= 0 {
                 // In the page cache it outlives the process; the next start reads it.
@@ -157,8 +200,27 @@ unsafe fn report(signal: libc::c_int, code: libc::c_int) {
     }
 }
 
-/// Sends the record and waits for the answer. False when there is no monitor to take it.
-unsafe fn tell_monitor(bytes: &[u8]) -> bool {
+/// What is known of how the process will go on.
+unsafe fn flags(signal: libc::c_int, code: libc::c_int) -> u32 {
+    let mut flags = 0;
+    if is_function(&EARLIER.get(signal)) {
+        flags |= TENTATIVE;
+    } else if SENDING_MS.load(Ordering::Acquire) > 0 {
+        flags |= AWAITED;
+    }
+    if flags & TENTATIVE == 0 && getpid() == 1 && !faults_again(signal, code) {
+        flags |= EXITS;
+    }
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: a query into a local.
+    if unsafe { libc::getrlimit(libc::RLIMIT_CORE, &raw mut limit) } == 0 && limit.rlim_cur == 0 {
+        flags |= NO_CORE_FILE;
+    }
+    flags
+}
+
+/// Sends the record and waits this many milliseconds for the answer. False when no monitor has said that it has it.
+unsafe fn tell_monitor(bytes: &[u8], patience: libc::c_int) -> bool {
     // SAFETY: see `on_signal`.
     unsafe {
         let socket = SOCKET.load(Ordering::Acquire);
@@ -167,13 +229,21 @@ unsafe fn tell_monitor(bytes: &[u8]) -> bool {
             return false;
         }
         let mut waited = libc::pollfd { fd: socket, events: libc::POLLIN, revents: 0 };
-        if libc::poll(&raw mut waited, 1, ACK_MS) > 0 {
-            let mut answer = 0_u8;
-            // Nothing to read after a hang-up: the monitor died with the record unread.
-            return libc::recv(socket, (&raw mut answer).cast(), 1, flags) == 1;
+        let deadline = monotonic_ms() + i64::from(patience);
+        loop {
+            let left = (deadline - monotonic_ms()).max(0);
+            let ready = libc::poll(&raw mut waited, 1, libc::c_int::try_from(left).unwrap_or(libc::c_int::MAX));
+            if ready > 0 {
+                break;
+            }
+            if ready == 0 || *libc::__errno_location() != libc::EINTR {
+                // The record waits in the socket for a monitor that is slow or stopped, and may yet die.
+                return false;
+            }
         }
-        // No answer in time: the record waits in the socket for a monitor that is slow or stopped.
-        true
+        let mut answer = 0_u8;
+        // Nothing to read after a hang-up: the monitor died with the record unread.
+        libc::recv(socket, (&raw mut answer).cast(), 1, flags) == 1
     }
 }
 
@@ -198,7 +268,7 @@ unsafe fn pass_on(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut
     unsafe {
         let mut earlier = EARLIER.get(signal);
         let handler = earlier.sa_sigaction;
-        if handler != libc::SIG_DFL && handler != libc::SIG_IGN {
+        if is_function(&earlier) {
             if earlier.sa_flags & libc::SA_RESETHAND != 0 {
                 earlier.sa_sigaction = libc::SIG_DFL;
             }
@@ -226,6 +296,10 @@ unsafe fn pass_on(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut
         }
         libc::_exit(128 + signal);
     }
+}
+
+fn is_function(action: &libc::sigaction) -> bool {
+    action.sa_sigaction != libc::SIG_DFL && action.sa_sigaction != libc::SIG_IGN
 }
 
 /// Whether the instruction will fault again when the handler returns, which leaves the truest core.
@@ -266,6 +340,22 @@ unsafe fn release() {
     unsafe {
         libc::syscall(libc::SYS_futex, OWNER.as_ptr(), libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG, i32::MAX);
     }
+}
+
+fn monotonic_ms() -> i64 {
+    let now = clock(libc::CLOCK_MONOTONIC);
+    now.tv_sec * 1_000 + now.tv_nsec / 1_000_000
+}
+
+fn realtime() -> i64 {
+    clock(libc::CLOCK_REALTIME).tv_sec
+}
+
+fn clock(which: libc::clockid_t) -> libc::timespec {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: fills a local; async-signal-safe, signal-safety(7).
+    unsafe { libc::clock_gettime(which, &raw mut now) };
+    now
 }
 
 fn getpid() -> i32 {

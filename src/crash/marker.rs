@@ -3,10 +3,10 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::{FcntlArg, Flock, FlockArg, OFlag, fcntl};
 use serde::{Deserialize, Serialize};
 
 use super::record::{Kind, RECORD_BYTES, Record};
@@ -23,6 +23,9 @@ struct Head {
     boot: String,
     component: String,
     version: String,
+    /// Why no monitor watches this run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    no_monitor: Option<String>,
 }
 
 /// The marker of this run.
@@ -39,28 +42,46 @@ pub struct Leftover {
     pub component: String,
     /// Its version.
     pub version: String,
-    /// The crash record, where the handler had to write it down itself.
+    /// The last record of an exit, or of a signal that it is not known to have survived.
     pub record: Option<Record>,
+}
+
+/// A run as `status` shows it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Run {
+    /// The marker's name: component, process id and a random part.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// When it began or last wrote a record, Unix seconds.
+    pub since: i64,
+    /// Why no monitor watches it.
+    pub no_monitor: Option<String>,
+    /// Whether it goes on; else it is reported at the next start.
+    pub is_running: bool,
 }
 
 impl Marker {
     /// Marks this run.
-    pub fn create(dir: &StateDir, component: &str, version: &str) -> Result<Self, Error> {
+    pub fn create(
+        dir: &StateDir,
+        name: String,
+        component: &str,
+        version: &str,
+        no_monitor: Option<String>,
+    ) -> Result<Self, Error> {
         let folder = dir.folder(FOLDER);
-        let name = format!("{component}-{}", std::process::id());
-        let head = Head { boot: boot_id(), component: component.to_owned(), version: version.to_owned() };
+        let head = Head { boot: boot_id(), component: component.to_owned(), version: version.to_owned(), no_monitor };
         let mut file = folder.create()?;
         serde_json::to_writer(&mut file, &head)
             .map_err(std::io::Error::from)
             .and_then(|()| file.write_all(b"\n"))
             .map_err(|error| Error::Io(format!("run marker {name}: {error}")))?;
         let file = file.commit(&name)?;
+        // The monitor adds records too.
+        fcntl(file.as_fd(), FcntlArg::F_SETFL(OFlag::O_APPEND))
+            .map_err(|error| Error::Io(format!("run marker {name}: {error}")))?;
         Ok(Self { folder, name, file })
-    }
-
-    /// Its name in the folder.
-    pub fn name(&self) -> &str {
-        &self.name
     }
 
     /// The descriptor into which the handler writes.
@@ -72,6 +93,54 @@ impl Marker {
     pub fn remove(self) -> Result<(), Error> {
         self.folder.remove(&self.name)
     }
+}
+
+/// A name for the marker of a process. Processes of two containers may share the folder and the number.
+pub fn name(component: &str, pid: u32) -> Result<String, Error> {
+    let random = getrandom::u32().map_err(|error| Error::Internal(format!("no randomness for a name: {error}")))?;
+    Ok(format!("{component}-{pid}-{random:08x}"))
+}
+
+/// The run of this process, if it has a marker and was not another one's with its number.
+pub fn of_process(dir: &StateDir, pid: u32, since: i64) -> Result<Option<Run>, Error> {
+    let is_its = |run: &Run| {
+        let number = run.name.rsplit('-').nth(1);
+        number == Some(pid.to_string().as_str()) && run.since >= since
+    };
+    Ok(runs(dir)?.into_iter().find(is_its))
+}
+
+/// Removes the marker of a run and gives what it has left behind.
+pub fn take(dir: &StateDir, name: &str) -> Result<Option<Leftover>, Error> {
+    let folder = dir.folder(FOLDER);
+    let leftover = folder.read(name)?.and_then(|bytes| parse(&bytes, &boot_id()));
+    folder.remove(name)?;
+    Ok(leftover)
+}
+
+/// Writes a record where the next start finds it, in case this process ends with the one that is marked.
+pub fn append(dir: &StateDir, name: &str, record: Record) -> Result<(), Error> {
+    dir.folder(FOLDER).append(name, &record.to_bytes()).map(drop)
+}
+
+/// The runs of this boot.
+pub fn runs(dir: &StateDir) -> Result<Vec<Run>, Error> {
+    let folder = dir.folder(FOLDER);
+    let boot = boot_id();
+    let mut runs = Vec::new();
+    for entry in folder.entries()? {
+        let Some(head) = folder.read(&entry.name)?.and_then(|bytes| parse_head(&bytes, &boot)) else { continue };
+        let Some(file) = folder.open_existing(&entry.name)? else { continue };
+        let is_running = matches!(Flock::lock(file, FlockArg::LockSharedNonblock), Err((_, Errno::EWOULDBLOCK)));
+        runs.push(Run {
+            name: entry.name,
+            version: head.version,
+            since: entry.modified,
+            no_monitor: head.no_monitor,
+            is_running,
+        });
+    }
+    Ok(runs)
 }
 
 /// Removes the marker of a run whose ending has been dealt with.
@@ -101,13 +170,36 @@ pub fn take_leftovers(dir: &StateDir, mut take: impl FnMut(Leftover) -> Result<(
 }
 
 fn parse(bytes: &[u8], boot: &str) -> Option<Leftover> {
+    let head = parse_head(bytes, boot)?;
+    let component = crate::config::component(&head.component).ok()?;
+    let end = bytes.iter().position(|byte| *byte == b'\n')?;
+    let records = bytes[end + 1..].chunks(RECORD_BYTES).filter_map(Record::from_bytes);
+    let last = records.filter(|record| matches!(record.kind, Kind::Crash | Kind::Exit | Kind::Recovered)).last();
+    Some(Leftover { component, version: head.version, record: last.filter(|record| record.kind != Kind::Recovered) })
+}
+
+fn parse_head(bytes: &[u8], boot: &str) -> Option<Head> {
     let end = bytes.iter().position(|byte| *byte == b'\n')?;
     let head: Head = serde_json::from_slice(&bytes[..end]).ok()?;
-    if head.boot != boot {
-        return None;
+    (head.boot == boot).then_some(head)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_survived_signal_is_no_ending() {
+        let head = br#"{"boot":"b","component":"c","version":"1.2.3"}"#;
+        let crash = Record { signal: 11, ..Record::of(Kind::Crash) };
+        let marker = |records: &[Record]| {
+            let records: Vec<u8> = records.iter().flat_map(|record| record.to_bytes()).collect();
+            parse(&[&head[..], b"\n", &records].concat(), "b").unwrap().record
+        };
+        assert_eq!(marker(&[]), None);
+        assert_eq!(marker(&[crash]), Some(crash));
+        assert_eq!(marker(&[crash, Record::of(Kind::Recovered)]), None);
+        let later = Record { signal: 7, ..crash };
+        assert_eq!(marker(&[crash, Record::of(Kind::Recovered), later]), Some(later));
     }
-    let component = crate::config::component(&head.component).ok()?;
-    let mut records = bytes[end + 1..].chunks(RECORD_BYTES).filter_map(Record::from_bytes);
-    let record = records.rfind(|record| record.kind == Kind::Crash);
-    Some(Leftover { component, version: head.version, record })
 }

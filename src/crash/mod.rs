@@ -1,6 +1,7 @@
 //! Crash reports: death is the trigger, not the signal. The handler adds detail, the monitor reads the kernel's wait
 //! status, and one definition of a report serves both the monitor and a parent that reaps.
 
+pub mod cores;
 pub mod delivery;
 pub mod event;
 pub mod exit;
@@ -8,6 +9,7 @@ pub mod handler;
 pub mod limit;
 pub mod marker;
 pub mod monitor;
+pub mod postmortem;
 pub mod record;
 pub mod sentry;
 pub mod signals;

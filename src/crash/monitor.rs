@@ -3,36 +3,37 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, recv, send};
 
-use super::delivery::{new_event_id, send_event, store_event};
-use super::event::{Crash, Subject, event};
 use super::exit::{CoreDump, Ending};
-use super::marker;
-use super::record::{Kind, RECORD_BYTES, Record, SETUP_BYTES, Setup};
-use super::sentry::Dsn;
-use super::signals;
+use super::postmortem::{Postmortem, Report};
+use super::record::{AWAITED, Kind, RECORD_BYTES, Record, SETUP_BYTES, Setup, TENTATIVE};
 use crate::error::Error;
-use crate::memory;
-use crate::spool::{self, Spool};
-use crate::state::StateDir;
-use crate::switches::{Switch, Switches};
-use crate::sys::clock::{Clock, SystemClock};
 use crate::sys::{pidfd, procfs};
-use crate::transport::https::UreqHttps;
 
 /// How often a host without a pidfd (before Linux 5.3) is looked at once its socket has closed.
 const POLL_WITHOUT_PIDFD: Duration = Duration::from_millis(20);
+/// A process that lives so long after an earlier handler was called has recovered.
+const RECOVERY: Duration = Duration::from_secs(1);
+/// The most records that are kept: a program that recovers from signal after signal must not fill this one's memory.
+const RECORDS: usize = 16;
 
 /// Watches the process at the other end of `socket` and returns when its report is stored, and sent if that was
 /// possible at once.
 pub fn run(socket: OwnedFd, process: Option<OwnedFd>) -> Result<(), Error> {
     let Some(setup) = receive_setup(&socket)? else { return Ok(()) };
-    let oom_kills = procfs::oom_kills();
-    let mut host = Host { socket: Some(socket), process, setup, oom_kills, is_off: false, records: Vec::new() };
+    let mut host = Host {
+        socket: Some(socket),
+        process,
+        postmortem: Postmortem::new(setup),
+        is_off: false,
+        is_reported: false,
+        records: Vec::new(),
+        recovered_at: None,
+    };
     if !host.outlive() {
         return Ok(());
     }
@@ -53,13 +54,21 @@ fn receive_setup(socket: &OwnedFd) -> Result<Option<Setup>, Error> {
 struct Host {
     socket: Option<OwnedFd>,
     process: Option<OwnedFd>,
-    setup: Setup,
-    oom_kills: Option<u64>,
+    postmortem: Postmortem,
     is_off: bool,
+    /// The death was reported before it came.
+    is_reported: bool,
+    /// The latest first.
     records: Vec<Record>,
+    /// When the process will count as recovered from the last signal.
+    recovered_at: Option<Instant>,
 }
 
 impl Host {
+    fn setup(&self) -> &Setup {
+        self.postmortem.setup()
+    }
+
     /// Waits for the host's end. False when there is nothing to report: it said goodbye, or became another program.
     fn outlive(&mut self) -> bool {
         loop {
@@ -70,7 +79,7 @@ impl Host {
                     Received::Closed => {
                         self.socket = None;
                         if !has_ended && self.has_become_another_program() {
-                            self.forget();
+                            self.postmortem.forget_run();
                             return false;
                         }
                     }
@@ -81,6 +90,11 @@ impl Host {
                 self.drain();
                 return true;
             }
+            if self.recovered_at.is_some_and(|at| at <= Instant::now()) {
+                self.recovered_at = None;
+                self.records.clear();
+                self.postmortem.note(Record::of(Kind::Recovered));
+            }
         }
     }
 
@@ -90,12 +104,11 @@ impl Host {
         fds.extend(self.socket.as_ref().map(|socket| PollFd::new(socket.as_fd(), PollFlags::POLLIN)));
         fds.extend(self.process.as_ref().map(|process| PollFd::new(process.as_fd(), PollFlags::POLLIN)));
         let is_blind = self.socket.is_none() && self.process.is_none();
-        let timeout = if is_blind {
-            PollTimeout::try_from(POLL_WITHOUT_PIDFD).unwrap_or(PollTimeout::ZERO)
-        } else {
-            PollTimeout::NONE
-        };
-        let _ = poll(&mut fds, timeout);
+        let recovery = self.recovered_at.map(|at| at.saturating_duration_since(Instant::now()));
+        let timeout = recovery.into_iter().chain(is_blind.then_some(POLL_WITHOUT_PIDFD)).min();
+        // Rounded up: a timeout of 0 would spin.
+        let timeout = timeout.map(|timeout| PollTimeout::try_from(timeout + Duration::from_millis(1)));
+        let _ = poll(&mut fds, timeout.and_then(Result::ok).unwrap_or(PollTimeout::NONE));
         let mut is_ready = fds.iter().map(|fd| fd.any().unwrap_or(false));
         let has_message = self.socket.is_some() && is_ready.next().unwrap_or(false);
         let has_ended = match &self.process {
@@ -120,11 +133,14 @@ impl Host {
             Kind::Goodbye => return Received::Goodbye,
             Kind::On => self.is_off = false,
             Kind::Off => self.is_off = true,
-            Kind::Crash => {
-                let _ = send(socket.as_raw_fd(), &[1], MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL);
-                // A program that recovers from signal after signal must not fill this process's memory.
-                self.records.truncate(15);
-                self.records.insert(0, record);
+            Kind::Recovered => {}
+            Kind::Crash | Kind::Exit => {
+                self.recovered_at = record.has(TENTATIVE).then(|| Instant::now() + RECOVERY);
+                // What cannot be reported now is tried again when the process is dead.
+                let _ = self.announce(record);
+                if let Some(socket) = &self.socket {
+                    let _ = send(socket.as_raw_fd(), &[1], MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL);
+                }
             }
         }
         Received::Record
@@ -143,7 +159,7 @@ impl Host {
     /// own. A process that lives on with its stack elsewhere has called exec. (One that has called exec and is already
     /// dead again when this process gets to look cannot be told from a host that died.)
     fn has_become_another_program(&self) -> bool {
-        match (self.setup.born, self.stat()) {
+        match (self.setup().born, self.stat()) {
             (Some(born), Some(now)) => !now.is_exiting && now.start_stack != born.start_stack,
             _ => false,
         }
@@ -151,8 +167,8 @@ impl Host {
 
     /// The host in /proc, and not another process with its pid.
     fn stat(&self) -> Option<procfs::Stat> {
-        let now = procfs::stat(self.setup.pid)?;
-        self.setup.born.is_none_or(|born| born.start_time == now.start_time).then_some(now)
+        let now = procfs::stat(self.setup().pid)?;
+        self.setup().born.is_none_or(|born| born.start_time == now.start_time).then_some(now)
     }
 
     /// How the host ended: from the zombie, from the kernel after it was reaped, or as the handler saw it coming.
@@ -185,101 +201,50 @@ impl Host {
         None
     }
 
-    fn report(&self, ending: Ending) -> Result<(), Error> {
-        let state_dir = self.setup.state_dir.as_deref().map(StateDir::open).transpose();
-        // A state directory that has become unusable takes nothing away from the upload.
-        let state_dir = state_dir.unwrap_or(None);
-        let switches = Switches::new(self.setup.host_switches, self.setup.objections.clone(), state_dir.clone());
-        let permit = if self.is_off || !ending.is_crash() { None } else { switches.permit(Switch::CrashReports).ok() };
-        if let Some(permit) = permit {
-            let spool = Spool::new(state_dir.as_ref(), "spool/crashes", spool::CRASHES);
-            let event_id = new_event_id()?;
-            let now = SystemClock::new().now();
-            let event = self.event(&event_id, ending);
-            // Held back is remembered as well as stored: this ending is dealt with.
-            let (event, is_paused) = match &state_dir {
-                None => (Some(event), false),
-                Some(dir) => {
-                    memory::change_crash_limits(dir, |limits| {
-                        (limits.admit(event, &now), limits.paused_until(&now) > now.unix)
-                    })
-                    .0
-                }
-            };
-            let Some(event) = event else {
-                self.remove_marker(state_dir.as_ref());
-                return Ok(());
-            };
-            let stored = store_event(&spool, &event_id, &event);
-            self.remove_marker(state_dir.as_ref());
-            let in_memory;
-            let (claim, _) = match stored {
-                Ok(stored) => stored,
-                Err(_) => {
-                    in_memory = Spool::new(None, "spool/crashes", spool::CRASHES);
-                    store_event(&in_memory, &event_id, &event)?
-                }
-            };
-            if is_paused {
-                return Ok(());
-            }
-            let dsn = Dsn::parse(&self.setup.dsn).map_err(Error::InvalidConfig)?;
-            let https = UreqHttps::new(self.setup.https.clone());
-            let timeout = Duration::from_millis(self.setup.timeout_ms);
-            // What cannot be delivered now stays stored for the next process on this state directory.
-            let (_, pause) = send_event(&https, permit, &dsn, claim, SystemTime::now(), timeout)?;
-            if let (Some(dir), Some(pause)) = (&state_dir, pause) {
-                let seconds = i64::try_from(pause.as_secs()).unwrap_or(i64::MAX);
-                memory::change_crash_limits(dir, |limits| limits.pause(&now, seconds));
-            }
+    /// The handler's record of this ending, where it has one.
+    fn record_of(&self, ending: Ending) -> Option<Record> {
+        match ending {
+            Ending::Killed { signal, .. } => self.records.iter().find(|record| record.signal == signal).copied(),
+            Ending::Exited(_) | Ending::Unknown => None,
+        }
+    }
+
+    /// Notes what the process says of its end. Where it waits for that, its death is reported before it comes.
+    fn announce(&mut self, record: Record) -> Result<(), Error> {
+        if record.kind == Kind::Crash {
+            self.records.truncate(RECORDS - 1);
+            self.records.insert(0, record);
+        }
+        if record.ending().is_crash() {
+            self.postmortem.note(record);
         } else {
-            self.remove_marker(state_dir.as_ref());
+            self.postmortem.forget_run();
+        }
+        if let Some(cwd) = procfs::cwd(self.setup().pid) {
+            self.postmortem.set_cwd(cwd);
+        }
+        if record.has(AWAITED) && !self.is_reported && !self.is_off {
+            // No second report follows the death, and none is lost where this process dies with it.
+            let stored = self.postmortem.store(record.ending(), Some(record))?;
+            self.is_reported = true;
+            if let Report::Stored(claim) = stored {
+                self.postmortem.send(claim)?;
+            }
         }
         Ok(())
     }
 
-    fn event(&self, event_id: &str, ending: Ending) -> serde_json::Value {
-        let subject = Subject {
-            component: &self.setup.component,
-            version: &self.setup.version,
-            cluster_id: &self.setup.cluster_id,
-            node_id: &self.setup.node_id,
-        };
-        let record = match ending {
-            Ending::Killed { signal, .. } => self.records.iter().find(|record| record.signal == signal),
-            Ending::Exited(_) | Ending::Unknown => None,
-        };
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
-        let crash = Crash {
-            event_id,
-            at: record.map_or(now, |record| record.at),
-            ending,
-            class: match ending {
-                Ending::Killed { signal: libc::SIGKILL, .. } if self.has_met_memory_limit() => Some("memory limit"),
-                _ => record.and_then(|record| signals::cause(record.signal, record.code)),
-            },
-            text: None,
-        };
-        event(&subject, &crash)
-    }
-
-    /// Whether the kernel has killed for the memory limit of the cgroup, which the host and this process share, since
-    /// the host was first watched.
-    fn has_met_memory_limit(&self) -> bool {
-        matches!((self.oom_kills, procfs::oom_kills()), (Some(before), Some(now)) if now > before)
-    }
-
-    /// The run is over without an ending: its marker must not be taken for one.
-    fn forget(&self) {
-        self.remove_marker(self.setup.state_dir.as_deref().and_then(|dir| StateDir::open(dir).ok()).as_ref());
-    }
-
-    fn remove_marker(&self, state_dir: Option<&StateDir>) {
-        if let (Some(dir), Some(name)) = (state_dir, &self.setup.marker) {
-            // One that stays is found at the next start.
-            let _ = marker::remove(dir, name);
+    fn report(&mut self, ending: Ending) -> Result<(), Error> {
+        self.postmortem.note_core(ending);
+        if self.is_reported || self.is_off {
+            self.postmortem.forget_run();
+            return Ok(());
         }
+        let record = self.record_of(ending);
+        if let Report::Stored(claim) = self.postmortem.store(ending, record)? {
+            self.postmortem.send(claim)?;
+        }
+        Ok(())
     }
 }
 

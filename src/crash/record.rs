@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::cores::{self, Retention};
+use super::exit::{CoreDump, Ending};
 use crate::switches::Objection;
 use crate::sys::procfs::Stat;
 use crate::transport::https::HttpsSettings;
@@ -28,7 +30,20 @@ pub enum Kind {
     On = 3,
     /// Crash reports are off.
     Off = 4,
+    /// Written by the monitor into the run marker: the process has survived the signal before.
+    Recovered = 5,
+    /// The process has called exit(3) with the code.
+    Exit = 6,
 }
+
+/// An earlier handler is called next: the process may live on.
+pub const TENTATIVE: u32 = 1;
+/// The process waits for the report to be sent, because the monitor may die with it.
+pub const AWAITED: u32 = 2;
+/// The process ends by exit, as PID 1 must: no core will be dumped.
+pub const EXITS: u32 = 4;
+/// The process's limit for core files is 0.
+pub const NO_CORE_FILE: u32 = 8;
 
 /// One record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,10 +52,12 @@ pub struct Record {
     pub kind: Kind,
     /// The signal, for a crash.
     pub signal: i32,
-    /// Its `si_code`.
+    /// Its `si_code`; for an exit, the code.
     pub code: i32,
     /// The thread that got it.
     pub thread: i32,
+    /// What is known of how it goes on: [`TENTATIVE`] and the like. Unknown bits mean nothing.
+    pub flags: u32,
     /// When, Unix seconds.
     pub at: i64,
 }
@@ -48,7 +65,23 @@ pub struct Record {
 impl Record {
     /// A record that only says this.
     pub fn of(kind: Kind) -> Self {
-        Self { kind, signal: 0, code: 0, thread: 0, at: 0 }
+        Self { kind, signal: 0, code: 0, thread: 0, flags: 0, at: 0 }
+    }
+
+    /// Whether it has this flag.
+    pub fn has(self, flag: u32) -> bool {
+        self.flags & flag != 0
+    }
+
+    /// The ending that it announces.
+    pub fn ending(self) -> Ending {
+        if self.kind == Kind::Exit {
+            // exit(3): the low eight bits.
+            return Ending::Exited(self.code.to_le_bytes()[0]);
+        }
+        // A limit of 0 keeps the kernel from writing files, not from starting the program of core_pattern, core(5).
+        let has_none = self.has(EXITS) || (self.has(NO_CORE_FILE) && cores::are_files());
+        Ending::Killed { signal: self.signal, core_dump: if has_none { CoreDump::No } else { CoreDump::Unknown } }
     }
 
     /// Its bytes. Called in the signal handler: no allocation, no lock.
@@ -59,6 +92,7 @@ impl Record {
         bytes[8..12].copy_from_slice(&self.signal.to_ne_bytes());
         bytes[12..16].copy_from_slice(&self.code.to_ne_bytes());
         bytes[16..20].copy_from_slice(&self.thread.to_ne_bytes());
+        bytes[20..24].copy_from_slice(&self.flags.to_ne_bytes());
         bytes[24..32].copy_from_slice(&self.at.to_ne_bytes());
         bytes
     }
@@ -75,6 +109,8 @@ impl Record {
             2 => Kind::Goodbye,
             3 => Kind::On,
             4 => Kind::Off,
+            5 => Kind::Recovered,
+            6 => Kind::Exit,
             _ => return None,
         };
         let mut at = [0; 8];
@@ -84,6 +120,7 @@ impl Record {
             signal: i32::from_ne_bytes(word(8)),
             code: i32::from_ne_bytes(word(12)),
             thread: i32::from_ne_bytes(word(16)),
+            flags: u32::from_ne_bytes(word(20)),
             at: i64::from_ne_bytes(at),
         })
     }
@@ -118,6 +155,11 @@ pub struct Setup {
     pub host_switches: u32,
     /// What the environment and the cluster spec turned off.
     pub objections: Vec<Objection>,
+    /// Where the process worked when it was last seen: relative names of core files begin there.
+    pub cwd: Option<PathBuf>,
+    /// Which core files are kept.
+    #[serde(default)]
+    pub cores: Retention,
 }
 
 #[cfg(test)]
@@ -126,7 +168,7 @@ mod tests {
 
     #[test]
     fn a_record_reads_back_and_nothing_else_is_one() {
-        let record = Record { kind: Kind::Crash, signal: 11, code: 1, thread: 77, at: 1_790_000_000 };
+        let record = Record { kind: Kind::Crash, signal: 11, code: 1, thread: 77, flags: AWAITED, at: 1_790_000_000 };
         assert_eq!(Record::from_bytes(&record.to_bytes()), Some(record));
         assert_eq!(Record::from_bytes(&[0; RECORD_BYTES]), None);
         assert_eq!(Record::from_bytes(b"{}"), None);

@@ -9,11 +9,13 @@ use data_encoding::HEXLOWER;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, send, socketpair};
 
+use super::cores;
 use super::handler::{self, CRASH_SIGNALS, GO_SIGNALS};
-use super::marker::Marker;
+use super::marker::{self, Marker};
 use super::record::{Kind, Record, SETUP_BYTES, Setup};
 use crate::config::Config;
 use crate::error::Error;
+use crate::memory;
 use crate::switches::Switches;
 use crate::sys::{altstack, library, pidfd, procfs, spawn};
 use crate::version::query::canonical;
@@ -22,6 +24,9 @@ use crate::version::query::canonical;
 pub const FLAG_GO_HOST: u32 = 1;
 /// Raise the soft limit of core files to the hard one.
 pub const FLAG_CORE_DUMPS: u32 = 2;
+
+/// How long PID 1 waits for its report to be sent, in milliseconds, unless the host says otherwise.
+pub const PID_1_WAIT_MS: u32 = 2_000;
 
 /// The monitor's program.
 const MONITOR: &str = "ondat-telemetry-monitor";
@@ -44,41 +49,38 @@ impl Watch {
         if flags & !(FLAG_GO_HOST | FLAG_CORE_DUMPS) != 0 {
             return Err(Error::InvalidArgument(format!("flags: {flags:#x} has bits that mean nothing")));
         }
-        let version = canonical(&config.version);
-        let marker =
-            config.state_dir.as_ref().map(|dir| Marker::create(dir, &config.component, &version)).transpose()?;
-        let setup = Setup {
-            pid: std::process::id(),
-            born: procfs::stat(std::process::id()),
-            component: config.component.clone(),
-            version,
-            cluster_id: HEXLOWER.encode(&config.cluster),
-            node_id: HEXLOWER.encode(&config.node),
-            dsn: dsn.to_owned(),
-            state_dir: config.state_dir.as_ref().map(|dir| dir.path().to_owned()),
-            marker: marker.as_ref().map(|marker| marker.name().to_owned()),
-            https: config.https.clone(),
-            timeout_ms: u64::try_from(config.timeout.as_millis()).unwrap_or(u64::MAX),
-            host_switches: switches.host(),
-            objections: switches.objections().to_vec(),
-        };
+        let pid = std::process::id();
+        let marker = config.state_dir.as_ref().map(|_| marker::name(&config.component, pid)).transpose()?;
+        let setup = Setup { marker, ..setup(config, switches, dsn, pid) };
         let (socket, why_no_monitor) = match start_monitor(config, &setup) {
             Ok(socket) => (Some(socket), None),
             Err(error) => (None, Some(error)),
         };
+        let mut watch = Self { socket, marker: None };
+        if let (Some(dir), Some(name)) = (&config.state_dir, setup.marker) {
+            let why = why_no_monitor.as_ref().map(ToString::to_string);
+            match Marker::create(dir, name, &setup.component, &setup.version, why) {
+                Ok(marker) => watch.marker = Some(marker),
+                Err(error) => {
+                    watch.say(Kind::Goodbye);
+                    return Err(error);
+                }
+            }
+        }
         altstack::ensure()?;
         if flags & FLAG_CORE_DUMPS != 0 {
-            allow_core_dumps();
+            allow_core_dumps(config);
         }
         let signals: Vec<_> = if flags & FLAG_GO_HOST == 0 {
             CRASH_SIGNALS.to_vec()
         } else {
             CRASH_SIGNALS.into_iter().filter(|signal| !GO_SIGNALS.contains(signal)).collect()
         };
-        let socket_number = socket.as_ref().map_or(-1, AsRawFd::as_raw_fd);
-        let marker_number = marker.as_ref().map_or(-1, Marker::descriptor);
-        let watch = Self { socket, marker };
-        if let Err(error) = handler::arm(&signals, socket_number, marker_number) {
+        let socket_number = watch.socket.as_ref().map_or(-1, AsRawFd::as_raw_fd);
+        let marker_number = watch.marker.as_ref().map_or(-1, Marker::descriptor);
+        // The kernel kills everything in the namespace of a PID 1 that dies, the monitor too (pid_namespaces(7)).
+        let sending_ms = config.crash_wait_ms.unwrap_or(if pid == 1 { PID_1_WAIT_MS } else { 0 });
+        if let Err(error) = handler::arm(&signals, socket_number, marker_number, sending_ms) {
             watch.say(Kind::Goodbye);
             watch.remove_marker();
             return Err(error);
@@ -136,7 +138,7 @@ fn start_monitor(config: &Config, setup: &Setup) -> Result<OwnedFd, Error> {
 }
 
 /// Beside the library, then in the usual places for helpers relative to it, then in the system's.
-fn find_monitor(configured: Option<&Path>) -> Result<PathBuf, Error> {
+pub fn find_monitor(configured: Option<&Path>) -> Result<PathBuf, Error> {
     if let Some(path) = configured {
         return std::path::absolute(path)
             .map_err(|error| Error::InvalidConfig(format!("monitor_path {}: {error}", path.display())));
@@ -154,11 +156,38 @@ fn find_monitor(configured: Option<&Path>) -> Result<PathBuf, Error> {
     })
 }
 
-fn allow_core_dumps() {
+/// Makes core files possible where only the soft limit is in the way. PR_SET_DUMPABLE stays what it is: who cleared it
+/// has secrets in memory.
+pub fn allow_core_dumps(config: &Config) {
     if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_CORE)
         && soft < hard
     {
         // Raising to the hard limit needs no privilege and cannot fail, setrlimit(2).
         let _ = setrlimit(Resource::RLIMIT_CORE, hard, hard);
+    }
+    if let Some(dir) = config.state_dir.as_ref().filter(|_| cores::are_files()) {
+        // From now on their number is known: none.
+        let _ = memory::change_cores(dir, |_| ());
+    }
+}
+
+/// What the monitor of this process, or its supervisor, is told when it starts.
+pub fn setup(config: &Config, switches: &Switches, dsn: &str, pid: u32) -> Setup {
+    Setup {
+        pid,
+        born: procfs::stat(pid),
+        component: config.component.clone(),
+        version: canonical(&config.version),
+        cluster_id: HEXLOWER.encode(&config.cluster),
+        node_id: HEXLOWER.encode(&config.node),
+        dsn: dsn.to_owned(),
+        state_dir: config.state_dir.as_ref().map(|dir| dir.path().to_owned()),
+        marker: None,
+        https: config.https.clone(),
+        timeout_ms: u64::try_from(config.timeout.as_millis()).unwrap_or(u64::MAX),
+        host_switches: switches.host(),
+        objections: switches.objections().to_vec(),
+        cwd: std::env::current_dir().ok(),
+        cores: config.cores,
     }
 }

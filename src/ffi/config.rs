@@ -168,6 +168,39 @@ pub extern "C" fn ondat_telemetry_config_set_monitor_path(config: Option<&mut Co
     set_text(config, Setting::MonitorPath, path);
 }
 
+/// How long a crashing process waits for its report to be sent, in milliseconds, 0 to 30000. Default: 2000 where the
+/// process is PID 1, whose end the crash monitor does not survive; else 0: the monitor sends when the process is dead, and
+/// the report then says whether a core was dumped.
+#[unsafe(no_mangle)]
+pub extern "C" fn ondat_telemetry_config_set_crash_wait_ms(config: Option<&mut ConfigBuilder>, crash_wait_ms: u32) {
+    contain(|| {
+        if let Some(config) = config {
+            config.set_crash_wait_ms(crash_wait_ms);
+        }
+    });
+}
+
+/// How many core files of crashed processes of this state directory are kept, where core_pattern is a plain path: the
+/// oldest are removed when another one comes. Default: all. Files that are not known to be such cores are never removed.
+#[unsafe(no_mangle)]
+pub extern "C" fn ondat_telemetry_config_set_core_files(config: Option<&mut ConfigBuilder>, files: u32) {
+    contain(|| {
+        if let Some(config) = config {
+            config.set_core_files(files);
+        }
+    });
+}
+
+/// How many bytes on disk they may take in all. Default: any number.
+#[unsafe(no_mangle)]
+pub extern "C" fn ondat_telemetry_config_set_core_bytes(config: Option<&mut ConfigBuilder>, bytes: u64) {
+    contain(|| {
+        if let Some(config) = config {
+            config.set_core_bytes(bytes);
+        }
+    });
+}
+
 /// Reads DISABLE_*, DO_NOT_TRACK, the proxy variables, SSL_CERT_FILE, SSL_CERT_DIR and ONDAT_TELEMETRY_* (upper-case
 /// setting names); nothing else ever reads the environment. Of two words on one setting, the later call's holds.
 #[unsafe(no_mangle)]

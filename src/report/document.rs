@@ -28,6 +28,15 @@ pub struct Envelope {
     pub day: String,
 }
 
+/// What the library itself knows of the node that reports.
+#[derive(Clone, Debug, Default)]
+pub struct OwnNode {
+    /// Its anonymised id.
+    pub id: [u8; 16],
+    /// How many core files of watched processes are there, where that is known.
+    pub crash_files: Option<u64>,
+}
+
 /// Writes one report as records come in. Holds at most one row group of each kind.
 pub struct Document<W: Write> {
     out: Bounded<W>,
@@ -35,6 +44,7 @@ pub struct Document<W: Write> {
     envelope: Envelope,
     /// Filled in where the host says nothing.
     defaults: Map<String, Value>,
+    own_node: OwnNode,
     cluster: Option<Map<String, Value>>,
     is_head_written: bool,
     /// Something of it could not be written: it must not be taken for a report.
@@ -44,13 +54,21 @@ pub struct Document<W: Write> {
 }
 
 impl<W: Write> Document<W> {
-    /// An empty report. `defaults` are cluster fields that hold unless the host sets them.
-    pub fn new(out: W, identity: &Identity, envelope: Envelope, defaults: Map<String, Value>) -> Self {
+    /// An empty report. `defaults` are cluster fields that hold unless the host sets them, and so is what is known of
+    /// the node that reports.
+    pub fn new(
+        out: W,
+        identity: &Identity,
+        envelope: Envelope,
+        defaults: Map<String, Value>,
+        own_node: OwnNode,
+    ) -> Self {
         Self {
             out: Bounded { out, room: REPORT_BYTES },
             anonymiser: Anonymiser::new(identity),
             envelope,
             defaults,
+            own_node,
             cluster: None,
             is_head_written: false,
             is_spoiled: false,
@@ -92,7 +110,7 @@ impl<W: Write> Document<W> {
     fn read(&mut self, level: Level, record: impl FnOnce(&mut Row<'_>) -> serde_json::Result<()>) -> Result<(), Error> {
         self.refuse_if_spoiled()?;
         let group = if level == Level::Node { &mut self.nodes } else { &mut self.volumes };
-        group.read(&mut self.anonymiser, record)?;
+        group.read(&mut self.anonymiser, &self.own_node, record)?;
         if group.records == GROUP_RECORDS { self.write(level) } else { Ok(()) }
     }
 
@@ -162,6 +180,7 @@ impl Group {
     fn read(
         &mut self,
         anonymiser: &mut Anonymiser,
+        own_node: &OwnNode,
         record: impl FnOnce(&mut Row<'_>) -> serde_json::Result<()>,
     ) -> Result<(), Error> {
         let index = self.given;
@@ -173,9 +192,20 @@ impl Group {
             self.columns.iter_mut().for_each(Column::take_back);
             return Err(Error::InvalidReport(format!("{}[{index}]{why}", self.name)));
         }
+        if let Some(count) = own_node.crash_files.filter(|_| self.is_of(&own_node.id))
+            && let Some(column) = self.columns.iter_mut().find(|column| column.field.name == "node_crash_files_on_disk")
+        {
+            column.fill(count, anonymiser).map_err(Error::Internal)?;
+        }
         self.columns.iter_mut().for_each(Column::end);
         self.records += 1;
         Ok(())
+    }
+
+    /// Whether the record in the making is that of this node.
+    fn is_of(&self, node: &[u8; 16]) -> bool {
+        let mut ids = self.columns.iter().filter(|column| column.field.name == "node_id");
+        ids.any(|column| column.is_value(format!("\"{}\"", HEXLOWER.encode(node)).as_bytes()))
     }
 
     fn write(&mut self, out: &mut Bounded<impl Write>) -> Result<(), Error> {
@@ -233,7 +263,7 @@ mod tests {
         let identity = Identity::from_cluster_id("cluster");
         let envelope = Envelope { id: [7; 16], day: "2026-01-31".to_owned() };
         let empty = |room| {
-            let mut document = Document::new(Vec::new(), &identity, envelope.clone(), Map::new());
+            let mut document = Document::new(Vec::new(), &identity, envelope.clone(), Map::new(), OwnNode::default());
             document.out.room = room;
             document
         };

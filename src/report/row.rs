@@ -51,6 +51,17 @@ impl Column {
         }
     }
 
+    /// Says what the record has not said.
+    pub(super) fn fill(&mut self, count: u64, anonymiser: &mut Anonymiser) -> Result<(), String> {
+        if self.is_given() { Ok(()) } else { self.push(Given::Count(count), anonymiser) }
+    }
+
+    /// Whether the record in the making has this value, in the form in which it leaves the process.
+    pub(super) fn is_value(&self, json: &[u8]) -> bool {
+        let value = &self.values[self.begin..];
+        value.strip_prefix(b",").unwrap_or(value) == json
+    }
+
     fn is_given(&self) -> bool {
         self.values.len() > self.begin
     }
@@ -206,14 +217,14 @@ impl<'de> Visitor<'de> for Cell<'_, '_> {
 mod tests {
     use serde_json::{Map, json};
 
-    use super::super::document::{Document, Envelope, GROUP_RECORDS};
+    use super::super::document::{Document, Envelope, GROUP_RECORDS, OwnNode};
     use super::super::input::read_object;
     use super::*;
     use crate::identity::{Identity, Purpose};
 
     fn document() -> Document<Vec<u8>> {
         let envelope = Envelope { id: [7; 16], day: "2026-01-31".to_owned() };
-        Document::new(Vec::new(), &Identity::from_key([7; 32]), envelope, Map::new())
+        Document::new(Vec::new(), &Identity::from_key([7; 32]), envelope, Map::new(), OwnNode::default())
     }
 
     const VOLUMES: [&str; 4] = [
@@ -222,6 +233,25 @@ mod tests {
         r#"{"volume_labels":{"team":"a\u0041\n","storageos.com/replicas":"\"2\"","app":""},"volume_id":"größer"}"#,
         r#"{"volume_metrics":{"b":2,"a":0.5},"volume_provision_source_user_agent":"cli/2.4 (host)"}"#,
     ];
+
+    #[test]
+    fn what_is_known_of_the_own_node_holds_unless_the_host_says_otherwise() {
+        let envelope = Envelope { id: [7; 16], day: "2026-01-31".to_owned() };
+        let identity = Identity::from_key([7; 32]);
+        let own_node = OwnNode { id: identity.anonymise(Purpose::Node, "own"), crash_files: Some(3) };
+        let mut document = Document::new(Vec::new(), &identity, envelope, Map::new(), own_node);
+        for node in [
+            r#"{"node_id":"own"}"#,
+            r#"{"node_id":"other"}"#,
+            "{}",
+            r#"{"node_crash_files_on_disk":5,"node_id":"own"}"#,
+        ] {
+            document.add_json(Level::Node, node.as_bytes()).unwrap();
+        }
+        document.add_json(Level::Volume, br#"{"volume_id":"own"}"#).unwrap();
+        let written = String::from_utf8(document.finish().unwrap()).unwrap();
+        assert!(written.contains(r#""node_crash_files_on_disk":[3,null,null,5]"#), "{written}");
+    }
 
     #[test]
     fn a_record_is_written_the_same_from_json_and_from_a_tree() {
@@ -290,7 +320,8 @@ mod tests {
     fn a_report_that_lacks_a_part_is_none() {
         let is_full = std::cell::Cell::new(false);
         let envelope = Envelope { id: [7; 16], day: "2026-01-31".to_owned() };
-        let mut document = Document::new(Full(&is_full), &Identity::from_key([7; 32]), envelope, Map::new());
+        let mut document =
+            Document::new(Full(&is_full), &Identity::from_key([7; 32]), envelope, Map::new(), OwnNode::default());
         for _ in 1..GROUP_RECORDS {
             document.add_json(Level::Volume, b"{}").unwrap();
         }

@@ -1,6 +1,7 @@
 //! Facts about a process from /proc/PID/stat, proc(5).
 
 use std::fs;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -43,6 +44,11 @@ pub fn parse(line: &[u8]) -> Option<Stat> {
         start_stack: field(28)?.parse().ok()?,
         exit_code: field(52)?.parse().ok()?,
     })
+}
+
+/// Where the process works; none when it is gone, is another's, or /proc is not there.
+pub fn cwd(pid: u32) -> Option<PathBuf> {
+    fs::read_link(format!("/proc/{pid}/cwd")).ok()
 }
 
 /// How many processes the kernel has killed for the memory limit of this process's cgroup: `oom_kill` of memory.events

@@ -2,9 +2,11 @@
 #![allow(unsafe_code, reason = "signal(2) and inherited descriptors have no safe form")]
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::ptr;
 
-use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, pthread_sigmask};
 
 use crate::error::Error;
 
@@ -27,6 +29,62 @@ impl Drop for AllSignalsBlocked {
     fn drop(&mut self) {
         let _ = pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&self.before), None);
     }
+}
+
+/// The signal mask that this process was started with.
+pub struct Mask(SigSet);
+
+impl Mask {
+    /// Blocks every signal but those by which the kernel tells of faults, and keeps what was.
+    pub fn block_all() -> nix::Result<Self> {
+        let mut blocked = SigSet::all();
+        for fault in [Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGILL, Signal::SIGFPE] {
+            blocked.remove(fault);
+        }
+        let mut before = SigSet::empty();
+        pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&blocked), Some(&mut before))?;
+        Ok(Self(before))
+    }
+
+    /// Sets it again.
+    pub fn restore(&self) {
+        let _ = pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&self.0), None);
+    }
+}
+
+/// Unblocks one signal.
+pub fn unblock(signal: i32) {
+    change_mask(libc::SIG_UNBLOCK, signal);
+}
+
+/// Blocks one signal.
+pub fn block(signal: i32) {
+    change_mask(libc::SIG_BLOCK, signal);
+}
+
+fn change_mask(how: i32, signal: i32) {
+    // SAFETY: a set on the stack that sigemptyset fills before it is read; real-time signals are not in nix's enum.
+    unsafe {
+        let mut set = MaybeUninit::<libc::sigset_t>::zeroed();
+        libc::sigemptyset(set.as_mut_ptr());
+        libc::sigaddset(set.as_mut_ptr(), signal);
+        libc::pthread_sigmask(how, set.as_ptr(), ptr::null_mut());
+    }
+}
+
+/// Whether the process ignores this signal.
+pub fn is_ignored(signal: i32) -> bool {
+    let mut now = MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: a query; the kernel fills the structure.
+    unsafe {
+        libc::sigaction(signal, ptr::null(), now.as_mut_ptr()) == 0 && now.assume_init().sa_sigaction == libc::SIG_IGN
+    }
+}
+
+/// Sets this signal to its default action; what a parent ignored stays ignored in its children.
+pub fn set_default(signal: i32) {
+    // SAFETY: no handler is installed.
+    unsafe { libc::signal(signal, libc::SIG_DFL) };
 }
 
 /// Ignores these signals in the whole process.

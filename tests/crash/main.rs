@@ -10,6 +10,7 @@ mod faults;
 mod heap;
 mod host;
 mod monitor;
+mod pid1;
 mod process;
 mod sink;
 mod stack;

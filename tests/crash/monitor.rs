@@ -1,13 +1,13 @@
 //! The monitor: killed, stopped, missing, and what it knows of its host.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
 use crate::process::Process;
 use crate::sink::Sink;
-use crate::support::TempDir;
-use crate::victim::{Around, Victim, assert_event, ended_by, files_below, send, state_variable, stored_event};
+use crate::support::{TempDir, built, succeed};
+use crate::victim::{Around, Victim, assert_event, command, ended_by, files_below, send, state_variable, stored_event};
 
 #[test]
 fn a_killed_monitor_leaves_the_record_to_the_next_start() {
@@ -28,7 +28,7 @@ fn a_killed_monitor_leaves_the_record_to_the_next_start() {
     let (_, reports) = ended_by(second, &sink, &dir, &[(name, &state)]);
     assert_eq!(reports, Vec::<Value>::new(), "stored for the schedule, which this program does not start");
     let stored = stored_event(&state);
-    assert_event(&stored, "SIGSEGV", "victim killed by SIGSEGV (sent by a process)", "sent by a process", "unknown");
+    assert_event(&stored, "SIGSEGV", "victim killed by SIGSEGV (sent by a process)", "sent by a process", "false");
 }
 
 #[test]
@@ -86,4 +86,41 @@ fn the_monitor_has_nothing_of_its_hosts() {
         send(victim.child.id(), libc::SIGTERM);
     };
     ended_by(look, &sink, &dir, &[("SECRET", "hunter2")]);
+}
+
+/// What `status` says of crash reports.
+fn status(state: &str) -> Value {
+    let mut command = std::process::Command::new(command());
+    command.args(["--state-dir", state, "--json", "status"]).env_clear();
+    let output = succeed(&mut command);
+    let status: Value = serde_json::from_slice(&output.stdout).unwrap();
+    status["crash_reports"].clone()
+}
+
+#[test]
+fn status_says_who_is_watched_and_why_not() {
+    let (dir, sink) = (TempDir::new(), Sink::start(200));
+    let (name, state) = state_variable(&dir);
+    let dsn = sink.dsn();
+    for monitor in [built("ondat-telemetry-monitor"), PathBuf::from("/nonexistent/monitor")] {
+        let library = [
+            ("ONDAT_TELEMETRY_SENTRY_DSN", dsn.as_str()),
+            ("ONDAT_TELEMETRY_MONITOR_PATH", monitor.to_str().unwrap()),
+            (name, state.as_str()),
+        ];
+        let victim = Victim::start("wait", Some(&library), dir.path(), &Around::default());
+        let said = status(&state);
+        let run = &said["runs"][0];
+        assert_eq!(run["running"], true);
+        assert_eq!(run["version"], "1.2.3");
+        assert!(run["name"].as_str().unwrap().starts_with(&format!("victim-{}-", victim.pid)), "{run}");
+        let why = run["no_monitor"].as_str().unwrap_or_default();
+        assert_eq!(why.is_empty(), victim.monitor.is_some());
+        assert_eq!(why.contains("/nonexistent/monitor"), victim.monitor.is_none(), "{why}");
+        send(victim.pid, libc::SIGKILL);
+        victim.end();
+    }
+    let said = status(&state);
+    assert_eq!(said["runs"].as_array().map(Vec::len), Some(1), "the monitor has dealt with the first: {said}");
+    assert_eq!(said["runs"][0]["running"], false);
 }

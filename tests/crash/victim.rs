@@ -28,6 +28,14 @@ pub(crate) fn victim() -> &'static Path {
     })
 }
 
+/// The operator's command, built by `make test`.
+pub(crate) fn command() -> PathBuf {
+    let folder = std::env::var_os("ONDAT_TELEMETRY_COMMANDS");
+    let path = folder.map_or_else(|| root().join("target/debug"), PathBuf::from).join("ondat-telemetry");
+    assert!(path.exists(), "{} is missing: run make test", path.display());
+    path
+}
+
 /// What the victim is surrounded by, with the library and without it.
 #[derive(Clone, Default)]
 pub(crate) struct Around {
@@ -62,6 +70,8 @@ pub(crate) struct Victim {
     /// The victim itself, which is not the child where it was launched by another program.
     pub(crate) pid: u32,
     pub(crate) output: BufReader<ChildStdout>,
+    /// The library's log until everything was installed.
+    pub(crate) log: Vec<String>,
     /// What the installation said: its status and, after a blank, the message.
     pub(crate) installed: String,
     pub(crate) monitor: Option<Process>,
@@ -89,16 +99,22 @@ impl Victim {
         };
         let mut child = command.spawn().unwrap();
         let mut output = BufReader::new(child.stdout.take().unwrap());
+        let mut log = Vec::new();
         let mut line = || {
-            let mut line = String::new();
-            output.read_line(&mut line).unwrap();
-            line.trim_end().to_owned()
+            loop {
+                let mut line = String::new();
+                output.read_line(&mut line).unwrap();
+                if !line.starts_with("log ") {
+                    break line.trim_end().to_owned();
+                }
+                log.push(line);
+            }
         };
         let installed = if library.is_some() { line() } else { String::new() };
         assert_eq!(line(), "ready");
         let pid = if around.launcher.is_empty() { child.id() } else { pid_of_victim_below(child.id()) };
         let monitor = monitor_of(pid);
-        Self { child, pid, output, installed, monitor }
+        Self { child, pid, output, log, installed, monitor }
     }
 
     /// Lets it go on to its end.
@@ -198,7 +214,7 @@ fn event(envelope: &str) -> Value {
 }
 
 /// What the library remembers, and its locks: no part of any report.
-const MEMORY: [&str; 3] = ["crash.json", "crash-memory.lock", "notice.json"];
+const MEMORY: [&str; 5] = ["cores.json", "cores.lock", "crash.json", "crash-memory.lock", "notice.json"];
 
 /// The files below, but for [`MEMORY`].
 pub(crate) fn files_below(folder: &Path) -> Vec<String> {

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use ondat_telemetry::error::Error;
 use ondat_telemetry::identity::Identity;
-use ondat_telemetry::report::document::{Document, Envelope};
+use ondat_telemetry::report::document::{Document, Envelope, OwnNode};
 use ondat_telemetry::report::fields::{ENTRIES, FIELDS, Kind, Level, STRING_BYTES};
 use ondat_telemetry::report::input::read_document;
 use serde_json::{Map, Value, json};
@@ -316,7 +316,8 @@ fn unknown(level: Level) -> Vec<String> {
 /// What the library has against a document, as it judges it for a preview.
 fn judged(json: &str) -> Option<String> {
     let envelope = Envelope { id: [0; 16], day: "2026-01-31".to_owned() };
-    let mut document = Document::new(Vec::new(), &Identity::from_cluster_id("cluster"), envelope, Map::new());
+    let mut document =
+        Document::new(Vec::new(), &Identity::from_cluster_id("cluster"), envelope, Map::new(), OwnNode::default());
     match read_document(json.as_bytes(), &mut document).and_then(|()| document.finish()) {
         Ok(_) => None,
         Err(Error::InvalidReport(why)) => Some(why),

@@ -28,6 +28,11 @@ static void wait_for_the_end(void)
         pause();
 }
 
+static void refuse_to_be_dumped(void)
+{
+    prctl(PR_SET_DUMPABLE, 0);
+}
+
 static void close_and_segv(void)
 {
     ondat_telemetry_close(telemetry, 0);
@@ -40,6 +45,7 @@ const struct scenario endings[] = {
     { "exit_0", NULL, exit_0 },
     { "hog", NULL, hog },
     { "wait", NULL, wait_for_the_end },
+    { "undumpable", refuse_to_be_dumped, segv },
     { "close", NULL, close_and_segv },
     { NULL, NULL, NULL },
 };

@@ -4,7 +4,8 @@
  *   victim with|without SCENARIO
  *
  * It prints "ready" once everything is installed, then waits for a line on stdin, so that a test can do something to
- * it or its monitor in between.
+ * it or its monitor in between. VICTIM_LOG prints the library's log, VICTIM_CORE_DUMPS asks for core dumps, and
+ * VICTIM_FOLDER is where it goes on.
  */
 #include "victim.h"
 
@@ -35,10 +36,17 @@ static const struct scenario *find(const char *name)
     exit(99);
 }
 
+static void print_log(int priority, const char *line, void *unused)
+{
+    (void)unused;
+    printf("log %d %s\n", priority, line);
+}
+
 static void install(void)
 {
     ondat_telemetry_config *config = ondat_telemetry_config_new();
     ondat_telemetry_status status;
+    uint32_t flags = getenv("VICTIM_CORE_DUMPS") != NULL ? ONDAT_TELEMETRY_CRASH_CORE_DUMPS : 0;
     char errbuf[512] = "";
 
     ondat_telemetry_config_set_component(config, "victim");
@@ -46,12 +54,14 @@ static void install(void)
     ondat_telemetry_config_set_cluster_id(config, "cluster-1");
     ondat_telemetry_config_set_node_id(config, "node-1");
     ondat_telemetry_config_load_env(config);
+    if (getenv("VICTIM_LOG") != NULL)
+        ondat_telemetry_config_set_log_callback(config, 7, print_log, NULL, NULL);
     if (ondat_telemetry_init(config, &telemetry, errbuf, sizeof errbuf) != ONDAT_TELEMETRY_OK) {
         fprintf(stderr, "init: %s\n", errbuf);
         exit(98);
     }
     ondat_telemetry_config_free(config);
-    status = ondat_telemetry_install_crash_handler(telemetry, 0, errbuf, sizeof errbuf);
+    status = ondat_telemetry_install_crash_handler(telemetry, flags, errbuf, sizeof errbuf);
     printf("installed %d %s\n", (int)status, errbuf);
 }
 
@@ -68,6 +78,8 @@ int main(int argc, char **argv)
     printf("ready\n");
     if (fgets(line, sizeof line, stdin) == NULL)
         return 97;
+    if (getenv("VICTIM_FOLDER") != NULL && chdir(getenv("VICTIM_FOLDER")) != 0)
+        return 95;
     scenario->run();
     return 96;
 }
