@@ -1,9 +1,10 @@
 //! `ondat-telemetry`, the operator's command: asks for the latest version, shows and sends reports, signs the version
-//! zone and reads its queries, makes keys, and says what is on, what is remembered and what is stored.
+//! zone and reads its queries, makes keys, runs a program and reports how it ends, and says what is on, what is remembered and what is stored.
 
 mod check;
 mod crashes;
 mod decode;
+mod exec;
 mod exit;
 mod keygen;
 mod report;
@@ -19,6 +20,8 @@ use clap::{Parser, Subcommand};
 use ondat_telemetry::error::Error;
 
 use crate::settings::{Options, Settings, Warnings};
+
+ondat_telemetry::remember_sigpipe!();
 
 /// Version check, daily report and crash reports: the operator's command.
 #[derive(Parser)]
@@ -41,6 +44,9 @@ enum Action {
     /// Look at the crash reports that are not delivered yet, send or remove them
     #[command(subcommand, after_help = exit::HELP)]
     Crashes(crashes::Action),
+    /// Run a program and report how it ends
+    #[command(after_help = exec::HELP)]
+    Exec(exec::Arguments),
     /// Print a signed BIND zone file for a release
     Zone(zone::Arguments),
     /// Say what the names of version queries tell: day, version and anonymised ids
@@ -107,6 +113,7 @@ fn run(command: &Command, warnings: &Warnings) -> Result<Output, Error> {
         Action::CheckVersion => check::run(settings()?.complete()?, json),
         Action::Report(action) => report::run(action, settings()?, json),
         Action::Crashes(action) => crashes::run(action, settings()?, json),
+        Action::Exec(arguments) => exec::run(arguments, settings(), warnings),
         Action::Zone(arguments) => zone::run(arguments),
         Action::DecodeQuery(arguments) => decode::run(arguments, settings()?.config.version_zone.as_deref(), json),
         Action::Keygen(action) => keygen::run(action, json),

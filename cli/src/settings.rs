@@ -13,6 +13,7 @@ use ondat_telemetry::identity::Purpose;
 
 /// Stand in for what was not said, so that `status` can do without; never shown and never sent.
 const NO_VERSION: &str = "0.0.0+not-configured";
+const CLI: &str = "cli";
 const NO_ID: &str = "\u{1}not configured";
 
 /// The settings of every subcommand. The environment is read first, then the cluster spec, and options override both.
@@ -55,6 +56,10 @@ pub(crate) struct Options {
     /// Where crash reports go [env: ONDAT_TELEMETRY_SENTRY_DSN]
     #[arg(long, global = true, value_name = "DSN")]
     sentry_dsn: Option<String>,
+    /// The program ondat-telemetry-monitor, for exec [default: beside this command, then in libexec]
+    /// [env: ONDAT_TELEMETRY_MONITOR_PATH]
+    #[arg(long, global = true, value_name = "FILE")]
+    monitor_path: Option<String>,
     /// Roots in PEM, in addition to the system's [env: ONDAT_TELEMETRY_CA_FILE]
     #[arg(long, global = true, value_name = "FILE")]
     ca_file: Option<String>,
@@ -76,6 +81,8 @@ pub(crate) struct Options {
 pub(crate) struct Settings {
     /// The settings, with stand-ins for what was not said.
     pub(crate) config: Config,
+    /// Whether the component's name was said.
+    pub(crate) has_component: bool,
     /// Whether the product's version was said.
     pub(crate) has_version: bool,
     /// Whether the cluster id was said.
@@ -88,7 +95,7 @@ impl Settings {
     /// Reads environment, cluster spec and options. The library's warnings go where `warnings` keeps them.
     pub(crate) fn load(options: &Options, warnings: &Warnings) -> Result<Self, Error> {
         let mut builder = ConfigBuilder::new();
-        builder.set(Setting::Component, "cli");
+        builder.set(Setting::Component, CLI);
         builder.set(Setting::Version, NO_VERSION);
         builder.set(Setting::ClusterId, NO_ID);
         builder.set(Setting::NodeId, NO_ID);
@@ -108,6 +115,7 @@ impl Settings {
             (Setting::Nameservers, &options.nameservers),
             (Setting::ReportUrl, &options.report_url),
             (Setting::SentryDsn, &options.sentry_dsn),
+            (Setting::MonitorPath, &options.monitor_path),
             (Setting::CaFile, &options.ca_file),
             (Setting::Proxy, &options.proxy),
         ];
@@ -125,6 +133,7 @@ impl Settings {
         builder.set_log(priority::WARNING, warnings.log());
         let config = builder.build()?;
         Ok(Self {
+            has_component: config.component != CLI,
             has_version: config.version_text != NO_VERSION,
             has_cluster_id: config.cluster != config.identity.anonymise(Purpose::Cluster, NO_ID),
             has_node_id: config.node != config.identity.anonymise(Purpose::Node, NO_ID),

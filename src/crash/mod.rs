@@ -13,4 +13,5 @@ pub mod postmortem;
 pub mod record;
 pub mod sentry;
 pub mod signals;
+pub mod supervisor;
 pub mod watch;

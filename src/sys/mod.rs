@@ -5,6 +5,8 @@ pub mod clock;
 pub mod library;
 pub mod pidfd;
 pub mod procfs;
+pub mod program;
+pub mod reaper;
 pub mod signals;
 pub mod spawn;
 pub mod waiter;

@@ -6,6 +6,7 @@
 mod core;
 mod delivery;
 mod endings;
+mod exec;
 mod faults;
 mod heap;
 mod host;

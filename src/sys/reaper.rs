@@ -1,0 +1,31 @@
+//! What has become of children, waitpid(2).
+#![allow(unsafe_code, reason = "nix knows no children ended by real-time signals")]
+
+use nix::unistd::Pid;
+
+/// How a child has changed.
+pub enum Change {
+    /// It has ended with this wait status.
+    Ended(i32),
+    /// This signal has stopped it.
+    Stopped(i32),
+}
+
+/// The next change of any child; none where nothing has changed.
+pub fn next_change() -> Option<(Pid, Change)> {
+    loop {
+        let mut status = 0;
+        // SAFETY: fills a local.
+        let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG | libc::WUNTRACED) };
+        if pid <= 0 {
+            return None;
+        }
+        let pid = Pid::from_raw(pid);
+        if libc::WIFSTOPPED(status) {
+            return Some((pid, Change::Stopped(libc::WSTOPSIG(status))));
+        }
+        if libc::WIFEXITED(status) || libc::WIFSIGNALED(status) {
+            return Some((pid, Change::Ended(status)));
+        }
+    }
+}
