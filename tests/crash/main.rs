@@ -9,6 +9,7 @@ mod endings;
 mod faults;
 mod heap;
 mod host;
+mod locks;
 mod monitor;
 mod process;
 mod sink;

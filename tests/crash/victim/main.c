@@ -8,7 +8,7 @@
  */
 #include "victim.h"
 
-static const struct scenario *const all[] = { faults, stacks, heaps, threads, endings, hosts };
+static const struct scenario *const all[] = { faults, stacks, heaps, locks, threads, endings, hosts };
 
 ondat_telemetry *telemetry;
 
@@ -35,23 +35,40 @@ static const struct scenario *find(const char *name)
     exit(99);
 }
 
-static void install(void)
+/* A client that has installed the crash handler, or has been refused it. */
+static ondat_telemetry *client_with_handler(ondat_telemetry_status *status, char *errbuf, size_t room)
 {
     ondat_telemetry_config *config = ondat_telemetry_config_new();
-    ondat_telemetry_status status;
-    char errbuf[512] = "";
+    ondat_telemetry *client = NULL;
 
     ondat_telemetry_config_set_component(config, "victim");
     ondat_telemetry_config_set_version(config, "1.2.3");
     ondat_telemetry_config_set_cluster_id(config, "cluster-1");
     ondat_telemetry_config_set_node_id(config, "node-1");
     ondat_telemetry_config_load_env(config);
-    if (ondat_telemetry_init(config, &telemetry, errbuf, sizeof errbuf) != ONDAT_TELEMETRY_OK) {
+    if (ondat_telemetry_init(config, &client, errbuf, room) != ONDAT_TELEMETRY_OK) {
         fprintf(stderr, "init: %s\n", errbuf);
         exit(98);
     }
     ondat_telemetry_config_free(config);
-    status = ondat_telemetry_install_crash_handler(telemetry, 0, errbuf, sizeof errbuf);
+    *status = ondat_telemetry_install_crash_handler(client, 0, errbuf, room);
+    return client;
+}
+
+ondat_telemetry *try_install(void)
+{
+    ondat_telemetry_status status;
+    char errbuf[512] = "";
+
+    return client_with_handler(&status, errbuf, sizeof errbuf);
+}
+
+static void install(void)
+{
+    ondat_telemetry_status status;
+    char errbuf[512] = "";
+
+    telemetry = client_with_handler(&status, errbuf, sizeof errbuf);
     printf("installed %d %s\n", (int)status, errbuf);
 }
 
