@@ -7,6 +7,7 @@ mod core;
 mod delivery;
 mod endings;
 mod faults;
+mod handler;
 mod heap;
 mod host;
 mod locks;

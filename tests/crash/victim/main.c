@@ -8,7 +8,7 @@
  */
 #include "victim.h"
 
-static const struct scenario *const all[] = { faults, stacks, heaps, locks, threads, endings, hosts };
+static const struct scenario *const all[] = { faults, stacks, heaps, locks, threads, endings, handlers, hosts };
 
 ondat_telemetry *telemetry;
 

@@ -28,7 +28,8 @@ struct scenario {
 };
 
 /* Each file's own, ended by a NULL name. */
-extern const struct scenario faults[], stacks[], heaps[], locks[], threads[], endings[], hosts[];
+extern const struct scenario faults[], stacks[], heaps[], locks[], threads[], endings[], handlers[],
+    hosts[];
 
 /* The client, NULL without the library. */
 extern ondat_telemetry *telemetry;
