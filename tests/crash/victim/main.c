@@ -8,7 +8,9 @@
  */
 #include "victim.h"
 
-static const struct scenario *const all[] = { faults, stacks, heaps, locks, threads, endings, handlers, hosts };
+static const struct scenario *const all[] = {
+    faults, stacks, heaps, locks, threads, endings, handlers, hosts, children, plugins,
+};
 
 ondat_telemetry *telemetry;
 
