@@ -85,6 +85,11 @@ fn jump_to_data() {
 }
 
 #[test]
+fn memory_error_of_the_hardware() {
+    killed("memory_error", libc::SIGBUS, "SIGBUS", Some("memory error"));
+}
+
+#[test]
 fn seccomp_trap() {
     killed("seccomp_trap", libc::SIGSYS, "SIGSYS", Some("system call not allowed"));
 }

@@ -3,7 +3,9 @@
 use crate::process::Process;
 use crate::sink::Sink;
 use crate::support::{TempDir, root, succeed};
-use crate::victim::{Around, Victim, assert_event, exited, killed, killed_in, run, run_in, send, unreported};
+use crate::victim::{
+    Around, Victim, assert_event, events, exited, killed, killed_in, monitor_of, run, run_in, send, unreported,
+};
 
 const UNMAPPED: Option<&str> = Some("address not mapped");
 const SENT: Option<&str> = Some("sent by a process");
@@ -94,4 +96,59 @@ fn no_memory_is_allocated_and_no_mutex_locked() {
         assert_eq!((outcome.without.0, outcome.with.0), (77 << 8, 77 << 8), "{scenario}");
         assert_event(&outcome.reports[0], "ExitCode", "victim exited with code 77", "exited", "false");
     }
+}
+
+#[test]
+fn another_reporter_above_and_below_ours() {
+    for (fault, signal, name, class) in [
+        ("segv", libc::SIGSEGV, "SIGSEGV", "address not mapped"),
+        ("abort", libc::SIGABRT, "SIGABRT", "sent by a process"),
+    ] {
+        let (dir, sink) = (TempDir::new(), Sink::start(200));
+        let dsn = sink.dsn();
+        let library = [("ONDAT_TELEMETRY_SENTRY_DSN", dsn.as_str())];
+        let scenario = format!("ours_over_caller_over_ours_{fault}");
+        let end = |library: Option<&[(&str, &str)]>| {
+            let mut victim = Victim::start(&scenario, library, dir.path(), &Around::default());
+            victim.go();
+            let mut again = String::new();
+            std::io::BufRead::read_line(&mut victim.output, &mut again).unwrap();
+            victim.monitor = monitor_of(victim.pid);
+            assert_eq!((again.as_str(), victim.monitor.is_some()), ("again\n", library.is_some()));
+            victim.go();
+            victim.end()
+        };
+        assert_eq!(end(None), (signal, "reported by another".to_owned()));
+        assert_eq!(end(Some(&library)), (signal, "reported by another".to_owned()));
+        let reports = events(&sink);
+        assert_eq!(reports.len(), 1);
+        assert_event(&reports[0], name, &format!("victim killed by {name} ({class})"), class, "false");
+    }
+}
+
+#[test]
+fn an_earlier_handler_that_defers_nothing() {
+    exited("handler_without_deferring", 42);
+}
+
+#[test]
+fn an_earlier_handler_runs_on_the_stack_it_was_made_for() {
+    exited("handler_with_much_stack", 42);
+}
+
+#[test]
+fn damaged_memory_of_the_library_does_not_change_the_signal() {
+    killed("scribble_and_abort", libc::SIGABRT, "SIGABRT", None);
+}
+
+#[test]
+fn descriptors_that_have_become_the_hosts_are_not_written_to() {
+    let dir = TempDir::new();
+    let file = dir.join("foreign");
+    let environment = vec![("FOREIGN".to_owned(), file.to_str().unwrap().to_owned())];
+    killed_in("reuse_for_file", &Around { environment, ..Around::default() }, libc::SIGABRT, "SIGABRT", None);
+    assert_eq!(std::fs::read(&file).unwrap(), b"");
+
+    killed("reuse_for_socket", libc::SIGABRT, "SIGABRT", None);
+    assert_eq!(run("reuse_for_socket").with.1, "0 bytes");
 }
