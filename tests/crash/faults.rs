@@ -137,7 +137,7 @@ fn signals_to_a_process_of_which_one_thread_has_all_blocked() {
 
 #[cfg(target_arch = "x86_64")] // in assembler
 mod bad_stack_pointer {
-    use crate::victim::killed;
+    use crate::victim::{assert_event, killed, run};
 
     #[test]
     fn instructions_that_fault() {
@@ -159,5 +159,15 @@ mod bad_stack_pointer {
     #[test]
     fn a_thread_without_an_alternate_stack() {
         killed("segv_bad_stack_thread", libc::SIGSEGV, "SIGSEGV", None);
+    }
+
+    #[test]
+    fn other_faults_of_such_a_thread_become_sigsegv() {
+        // The kernel finds no room for any handler (force_sigsegv): the one difference to a run without the library.
+        let outcome = run("fpe_bad_stack_thread");
+        assert_eq!((outcome.without.0, outcome.with.0), (libc::SIGFPE, libc::SIGSEGV));
+        assert_eq!(outcome.reports.len(), 1);
+        assert_event(&outcome.reports[0], "SIGSEGV", "victim killed by SIGSEGV", "killed", "false");
+        killed("fpe_bad_stack_thread_init", libc::SIGFPE, "SIGFPE", Some("integer division by zero"));
     }
 }

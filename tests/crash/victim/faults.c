@@ -274,6 +274,24 @@ static void fpe_bad_stack(void)
     __asm__ volatile(BAD_STACK "div %2" ::"a"(1), "d"(0), "r"(0) : "memory");
 }
 
+static void *fpe_bad_stack_body(void *has_init)
+{
+    if (has_init != NULL)
+        ondat_telemetry_thread_init();
+    fpe_bad_stack();
+    return NULL;
+}
+
+static void fpe_bad_stack_thread(void)
+{
+    run_thread(fpe_bad_stack_body, NULL);
+}
+
+static void fpe_bad_stack_thread_init(void)
+{
+    run_thread(fpe_bad_stack_body, "");
+}
+
 static void ill_bad_stack(void)
 {
     __asm__ volatile(BAD_STACK "ud2" ::: "memory");
@@ -349,6 +367,8 @@ const struct scenario faults[] = {
     { "segv_bad_stack_thread", NULL, segv_bad_stack_thread },
     { "bus_bad_stack", NULL, bus_bad_stack },
     { "fpe_bad_stack", NULL, fpe_bad_stack },
+    { "fpe_bad_stack_thread", NULL, fpe_bad_stack_thread },
+    { "fpe_bad_stack_thread_init", NULL, fpe_bad_stack_thread_init },
     { "ill_bad_stack", NULL, ill_bad_stack },
     { "trap_bad_stack", NULL, trap_bad_stack },
     { "abrt_bad_stack", NULL, abrt_bad_stack },
