@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use crate::sink::Sink;
 use crate::support::TempDir;
-use crate::victim::{Around, Victim, assert_event, ended_by, exited, run_in, send, unreported};
+use crate::victim::{
+    Around, Victim, assert_event, ended_by, exited, killed, run_in, send, state_variable, stored_event, unreported,
+};
 
 #[test]
 fn exit_codes() {
@@ -91,4 +93,89 @@ fn a_kill_for_the_memory_limit_is_named() {
     assert_eq!(outcome.with, outcome.without);
     assert_eq!(outcome.reports.len(), 1);
     assert_event(&outcome.reports[0], "SIGKILL", "victim killed by SIGKILL (memory limit)", "memory limit", "false");
+}
+
+#[test]
+fn exit_codes_from_a_thread_and_in_a_hurry() {
+    exited("exit_3_thread", 3);
+    exited("_exit_3_thread", 3);
+    exited("quick_exit_3", 3);
+}
+
+#[test]
+fn exit_0_after_close_is_no_crash() {
+    let outcome = unreported("close_and_exit_0");
+    assert_eq!(outcome.with.0, 0);
+}
+
+#[test]
+fn a_fault_on_the_way_out() {
+    killed("atexit_segv", libc::SIGSEGV, "SIGSEGV", Some("address not mapped"));
+}
+
+#[test]
+fn limits_of_the_process() {
+    // The kernel gives no cause for the first, and the process itself for the second.
+    killed("cpu_limit", libc::SIGXCPU, "SIGXCPU", None);
+    killed("file_size_limit", libc::SIGXFSZ, "SIGXFSZ", Some("sent by a process"));
+}
+
+#[test]
+fn signals_that_end_a_process_and_are_no_stop() {
+    killed("broken_pipe", libc::SIGPIPE, "SIGPIPE", None);
+    killed("alarm_clock", libc::SIGALRM, "SIGALRM", None);
+    killed("usr1", libc::SIGUSR1, "SIGUSR1", None);
+}
+
+/// Sends a signal as kill(2), tgkill(2) or sigqueue(3) does.
+fn send_by(call: &str, pid: u32, signal: i32) {
+    let pid = i32::try_from(pid).unwrap();
+    // SAFETY: system calls on numbers, and a value that is not read as a pointer.
+    let answer = unsafe {
+        match call {
+            "kill" => i64::from(libc::kill(pid, signal)),
+            "tgkill" => libc::syscall(libc::SYS_tgkill, pid, pid, signal),
+            _ => i64::from(libc::sigqueue(pid, signal, libc::sigval { sival_ptr: std::ptr::null_mut() })),
+        }
+    };
+    assert_eq!(answer, 0);
+}
+
+#[test]
+fn crash_signals_from_outside() {
+    let signals = [(libc::SIGSEGV, "SIGSEGV"), (libc::SIGABRT, "SIGABRT"), (libc::SIGSYS, "SIGSYS")];
+    for (signal, name) in signals {
+        for call in ["kill", "tgkill", "sigqueue"] {
+            let (dir, sink) = (TempDir::new(), Sink::start(200));
+            let mut without = Victim::start("wait", None, dir.path(), &Around::default());
+            without.go();
+            send_by(call, without.pid, signal);
+            assert_eq!(without.end().0, signal);
+
+            let (status, reports) = ended_by(|victim| send_by(call, victim.pid, signal), &sink, &dir, &[]);
+            assert_eq!((status, reports.len()), (signal, 1), "{call}");
+            let value = format!("victim killed by {name} (sent by a process)");
+            assert_event(&reports[0], name, &value, "sent by a process", "false");
+        }
+    }
+}
+
+#[test]
+fn a_kill_of_process_and_monitor_is_found_at_the_next_start() {
+    // What a kill of the whole cgroup does (memory.oom.group), and the end of a container.
+    let (dir, sink) = (TempDir::new(), Sink::start(200));
+    let (name, state) = state_variable(&dir);
+    let kill_both = |victim: &Victim| {
+        send(victim.monitor.as_ref().unwrap().pid, libc::SIGKILL);
+        send(victim.pid, libc::SIGKILL);
+    };
+    let (status, reports) = ended_by(kill_both, &sink, &dir, &[(name, &state)]);
+    assert_eq!((status, reports.len()), (libc::SIGKILL, 0));
+
+    let (_, reports) = ended_by(|victim| send(victim.pid, libc::SIGTERM), &sink, &dir, &[(name, &state)]);
+    assert_eq!(reports.len(), 0, "stored for the schedule, which this program does not start");
+    let stored = stored_event(&state);
+    assert_eq!(stored["exception"]["values"][0]["value"], "victim: previous run ended without a clean stop");
+    assert_eq!(stored["tags"]["signal"], "unknown");
+    assert_eq!(stored["tags"]["core_dump"], "unknown");
 }

@@ -3,13 +3,18 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 #![allow(unsafe_code, reason = "the tests confine, signal and await processes, which has no safe form")]
 
+mod children;
+mod company;
 mod core;
 mod delivery;
 mod endings;
 mod exec;
 mod faults;
+mod handler;
 mod heap;
 mod host;
+mod languages;
+mod locks;
 mod monitor;
 mod pid1;
 mod process;

@@ -12,17 +12,24 @@ use crate::process::Process;
 use crate::sink::Sink;
 use crate::support::{TempDir, compile, root};
 
+/// How the victim's C files are compiled.
+pub(crate) const FLAGS: [&str; 7] = ["-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-O0", "-g"];
+
+/// Where the victim's C files are.
+pub(crate) fn sources() -> PathBuf {
+    root().join("tests/crash/victim")
+}
+
 /// The victim program, compiled once.
 pub(crate) fn victim() -> &'static Path {
     static VICTIM: OnceLock<PathBuf> = OnceLock::new();
     VICTIM.get_or_init(|| {
-        let flags = ["-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-O0", "-g"];
         let folder = root().join("target/tmp");
         std::fs::create_dir_all(&folder).unwrap();
         // One name for every run: a static is never dropped, and what it made would stay.
         let program = folder.join("victim");
         let unfinished = folder.join(format!("victim-{}", std::process::id()));
-        compile("gcc", &root().join("tests/crash/victim"), &unfinished, &flags);
+        compile("gcc", &sources(), &unfinished, &FLAGS);
         std::fs::rename(&unfinished, &program).unwrap();
         program
     })
@@ -41,6 +48,8 @@ pub(crate) fn command() -> PathBuf {
 pub(crate) struct Around {
     /// RLIMIT_CORE, hard and soft.
     pub(crate) core: u64,
+    /// A program that is the victim in place of [`victim`].
+    pub(crate) program: Option<PathBuf>,
     /// A program and its arguments that start the victim.
     pub(crate) launcher: Vec<String>,
     /// Called between fork and exec.
@@ -81,7 +90,8 @@ impl Victim {
     /// `library` are the variables of the library's settings; without them the victim does not use the library.
     pub(crate) fn start(scenario: &str, library: Option<&[(&str, &str)]>, cwd: &Path, around: &Around) -> Self {
         let mut words = around.launcher.clone();
-        words.push(victim().to_str().unwrap().to_owned());
+        let program = around.program.as_deref().unwrap_or_else(|| victim());
+        words.push(program.to_str().unwrap().to_owned());
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).args([if library.is_some() { "with" } else { "without" }, scenario]).current_dir(cwd);
         command.env_clear().envs(around.environment.iter().cloned()).envs(library.unwrap_or_default().iter().copied());

@@ -9,7 +9,9 @@
  */
 #include "victim.h"
 
-static const struct scenario *const all[] = { faults, stacks, heaps, threads, endings, hosts };
+static const struct scenario *const all[] = {
+    faults, stacks, heaps, locks, threads, endings, handlers, hosts, children, plugins,
+};
 
 ondat_telemetry *telemetry;
 
@@ -42,12 +44,12 @@ static void print_log(int priority, const char *line, void *unused)
     printf("log %d %s\n", priority, line);
 }
 
-static void install(void)
+/* A client that has installed the crash handler, or has been refused it. */
+static ondat_telemetry *client_with_handler(ondat_telemetry_status *status, char *errbuf, size_t room)
 {
     ondat_telemetry_config *config = ondat_telemetry_config_new();
-    ondat_telemetry_status status;
     uint32_t flags = getenv("VICTIM_CORE_DUMPS") != NULL ? ONDAT_TELEMETRY_CRASH_CORE_DUMPS : 0;
-    char errbuf[512] = "";
+    ondat_telemetry *client = NULL;
 
     ondat_telemetry_config_set_component(config, "victim");
     ondat_telemetry_config_set_version(config, "1.2.3");
@@ -56,12 +58,29 @@ static void install(void)
     ondat_telemetry_config_load_env(config);
     if (getenv("VICTIM_LOG") != NULL)
         ondat_telemetry_config_set_log_callback(config, 7, print_log, NULL, NULL);
-    if (ondat_telemetry_init(config, &telemetry, errbuf, sizeof errbuf) != ONDAT_TELEMETRY_OK) {
+    if (ondat_telemetry_init(config, &client, errbuf, room) != ONDAT_TELEMETRY_OK) {
         fprintf(stderr, "init: %s\n", errbuf);
         exit(98);
     }
     ondat_telemetry_config_free(config);
-    status = ondat_telemetry_install_crash_handler(telemetry, flags, errbuf, sizeof errbuf);
+    *status = ondat_telemetry_install_crash_handler(client, flags, errbuf, room);
+    return client;
+}
+
+ondat_telemetry *try_install(void)
+{
+    ondat_telemetry_status status;
+    char errbuf[512] = "";
+
+    return client_with_handler(&status, errbuf, sizeof errbuf);
+}
+
+static void install(void)
+{
+    ondat_telemetry_status status;
+    char errbuf[512] = "";
+
+    telemetry = client_with_handler(&status, errbuf, sizeof errbuf);
     printf("installed %d %s\n", (int)status, errbuf);
 }
 

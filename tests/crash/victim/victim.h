@@ -28,10 +28,17 @@ struct scenario {
 };
 
 /* Each file's own, ended by a NULL name. */
-extern const struct scenario faults[], stacks[], heaps[], threads[], endings[], hosts[];
+extern const struct scenario faults[], stacks[], heaps[], locks[], threads[], endings[], handlers[],
+    hosts[], children[], plugins[];
 
 /* The client, NULL without the library. */
 extern ondat_telemetry *telemetry;
+
+/* What the scenario "plugin" calls. */
+extern void (*plugin)(void);
+
+/* A client that has installed the crash handler, if no other has. */
+ondat_telemetry *try_install(void);
 
 /* Writes to an address that is not mapped. */
 void segv(void);
