@@ -498,6 +498,16 @@ ondat_telemetry_status ondat_telemetry_install_crash_handler(const ondat_telemet
                                                              size_t errbuf_len);
 
 /**
+ * For a Go host whose crash handler is installed: a descriptor for debug.SetCrashOutput, *fd, the caller's to close (Go
+ * keeps a copy). The monitor keeps whether the text is that of a panic or of a fatal error, and drops the text.
+ * UNSUPPORTED when there is no monitor or the handler was not installed with ONDAT_TELEMETRY_CRASH_GO_HOST.
+ */
+ondat_telemetry_status ondat_telemetry_crash_output(const ondat_telemetry *telemetry,
+                                                    int *fd,
+                                                    char *errbuf,
+                                                    size_t errbuf_len);
+
+/**
  * For a parent that reaps: wait_status is that of waitpid(2), description NULL or up to 200 characters that are sent.
  * OK also when there is nothing to report (exit code 0; SIGTERM, SIGINT, SIGHUP, SIGQUIT). Stored at once, delivered
  * by the schedule or ondat_telemetry_flush.

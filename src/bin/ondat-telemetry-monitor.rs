@@ -32,9 +32,9 @@ fn watch() -> ExitCode {
     if monitor::ignore_stop_signals().is_err() {
         return ExitCode::FAILURE;
     }
-    let (socket, process) = (inherited(FIRST_DESCRIPTOR), inherited(FIRST_DESCRIPTOR + 1));
+    let [socket, process, output] = [0, 1, 2].map(|number| inherited(FIRST_DESCRIPTOR + number));
     let Some(socket) = socket else { return ExitCode::FAILURE };
-    match monitor::run(socket, process) {
+    match monitor::run(socket, process, output) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     }

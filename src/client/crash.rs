@@ -9,8 +9,8 @@ use crate::crash::delivery::{new_event_id, store_event};
 use crate::crash::event::{Crash, Subject, event};
 use crate::crash::exit::Ending;
 use crate::crash::limit::CrashLimits;
+use crate::crash::marker;
 use crate::crash::record::Record;
-use crate::crash::{marker, signals};
 use crate::error::Error;
 use crate::memory;
 
@@ -29,7 +29,7 @@ impl Core {
             if !ending.is_crash() {
                 return Ok(());
             }
-            let class = record.and_then(|record| signals::cause(record.signal, record.code));
+            let class = record.and_then(Record::cause);
             let at = record.map_or_else(|| self.now(), |record| record.at);
             let crash = Crash { event_id: &new_event_id()?, at, ending, class, text: None };
             self.store_crash(&leftover.component, &leftover.version, &crash)

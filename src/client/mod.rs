@@ -6,6 +6,7 @@ mod report;
 mod version;
 
 use std::cell::Cell;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -355,6 +356,15 @@ impl Client {
                 Err(Error::Unsupported(line))
             }
         }
+    }
+
+    /// A descriptor for what a Go runtime writes when it dies.
+    pub fn crash_output(&self) -> Result<OwnedFd, Error> {
+        self.core.may_call()?;
+        let watch = lock(&self.core.watch);
+        let watch =
+            watch.as_ref().ok_or_else(|| Error::InvalidState("the crash handler is not installed".to_owned()))?;
+        watch.crash_output()
     }
 
     /// Stores what earlier runs on this state directory have left behind, as installing the crash handler does.

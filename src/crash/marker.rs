@@ -42,7 +42,7 @@ pub struct Leftover {
     pub component: String,
     /// Its version.
     pub version: String,
-    /// The last record of an exit, or of a signal that it is not known to have survived.
+    /// The last record of its end, or of a signal that it is not known to have survived.
     pub record: Option<Record>,
 }
 
@@ -174,7 +174,8 @@ fn parse(bytes: &[u8], boot: &str) -> Option<Leftover> {
     let component = crate::config::component(&head.component).ok()?;
     let end = bytes.iter().position(|byte| *byte == b'\n')?;
     let records = bytes[end + 1..].chunks(RECORD_BYTES).filter_map(Record::from_bytes);
-    let last = records.filter(|record| matches!(record.kind, Kind::Crash | Kind::Exit | Kind::Recovered)).last();
+    let tells = |record: &Record| matches!(record.kind, Kind::Crash | Kind::Exit | Kind::Recovered | Kind::Output);
+    let last = records.filter(tells).last();
     Some(Leftover { component, version: head.version, record: last.filter(|record| record.kind != Kind::Recovered) })
 }
 

@@ -9,6 +9,7 @@ pub mod handler;
 pub mod limit;
 pub mod marker;
 pub mod monitor;
+pub mod output;
 pub mod postmortem;
 pub mod record;
 pub mod sentry;

@@ -1,14 +1,16 @@
 //! The crash monitor: a small process that outlives its host by one report. It sleeps until the host dies, reads how
 //! from the kernel, stores the report and sends it.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, recv, send};
 
 use super::exit::{CoreDump, Ending};
+use super::output::{Class, CrashOutput};
 use super::postmortem::{Postmortem, Report};
 use super::record::{AWAITED, Kind, RECORD_BYTES, Record, SETUP_BYTES, Setup, TENTATIVE};
 use crate::error::Error;
@@ -23,12 +25,14 @@ const RECORDS: usize = 16;
 
 /// Watches the process at the other end of `socket` and returns when its report is stored, and sent if that was
 /// possible at once.
-pub fn run(socket: OwnedFd, process: Option<OwnedFd>) -> Result<(), Error> {
+pub fn run(socket: OwnedFd, process: Option<OwnedFd>, output: Option<OwnedFd>) -> Result<(), Error> {
     let Some(setup) = receive_setup(&socket)? else { return Ok(()) };
     let mut host = Host {
         socket: Some(socket),
         process,
+        output: output.map(|pipe| (File::from(pipe), CrashOutput::default())),
         postmortem: Postmortem::new(setup),
+        class: None,
         is_off: false,
         is_reported: false,
         records: Vec::new(),
@@ -54,7 +58,11 @@ fn receive_setup(socket: &OwnedFd) -> Result<Option<Setup>, Error> {
 struct Host {
     socket: Option<OwnedFd>,
     process: Option<OwnedFd>,
+    /// What the host's Go runtime writes when it dies.
+    output: Option<(File, CrashOutput)>,
     postmortem: Postmortem,
+    /// What it said, once it has ended.
+    class: Option<Class>,
     is_off: bool,
     /// The death was reported before it came.
     is_reported: bool,
@@ -72,7 +80,10 @@ impl Host {
     /// Waits for the host's end. False when there is nothing to report: it said goodbye, or became another program.
     fn outlive(&mut self) -> bool {
         loop {
-            let (has_message, has_ended) = self.wait();
+            let (has_message, has_ended, has_output) = self.wait();
+            if has_output {
+                self.read_output();
+            }
             if has_message {
                 match self.receive() {
                     Received::Goodbye => return false,
@@ -88,6 +99,7 @@ impl Host {
             }
             if has_ended {
                 self.drain();
+                self.read_output();
                 return true;
             }
             if self.recovered_at.is_some_and(|at| at <= Instant::now()) {
@@ -99,10 +111,11 @@ impl Host {
     }
 
     /// Sleeps until the socket or the process has something to say.
-    fn wait(&self) -> (bool, bool) {
-        let mut fds = Vec::with_capacity(2);
+    fn wait(&self) -> (bool, bool, bool) {
+        let mut fds = Vec::with_capacity(3);
         fds.extend(self.socket.as_ref().map(|socket| PollFd::new(socket.as_fd(), PollFlags::POLLIN)));
         fds.extend(self.process.as_ref().map(|process| PollFd::new(process.as_fd(), PollFlags::POLLIN)));
+        fds.extend(self.output.as_ref().map(|(pipe, _)| PollFd::new(pipe.as_fd(), PollFlags::POLLIN)));
         let is_blind = self.socket.is_none() && self.process.is_none();
         let recovery = self.recovered_at.map(|at| at.saturating_duration_since(Instant::now()));
         let timeout = recovery.into_iter().chain(is_blind.then_some(POLL_WITHOUT_PIDFD)).min();
@@ -115,7 +128,32 @@ impl Host {
             Some(_) => is_ready.next().unwrap_or(false),
             None => is_blind && self.stat().is_none_or(|stat| matches!(stat.state, 'Z' | 'X')),
         };
-        (has_message, has_ended)
+        (has_message, has_ended, is_ready.next().unwrap_or(false))
+    }
+
+    /// Reads what there is, so that the dying host is not held up. Its text goes no further.
+    fn read_output(&mut self) {
+        let Some((pipe, output)) = &mut self.output else { return };
+        let known = output.class();
+        let mut bytes = [0; 4096];
+        let has_ended = loop {
+            match pipe.read(&mut bytes) {
+                Ok(0) => break true,
+                Ok(length) => output.take(&bytes[..length]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => break error.kind() != io::ErrorKind::WouldBlock,
+            }
+        };
+        let class = output.class();
+        if let (None, Some(class)) = (known, class) {
+            // The host ends any moment, and this process with it where that is PID 1.
+            self.postmortem.note(Record { code: class as i32, ..Record::of(Kind::Output) });
+        }
+        if has_ended {
+            // Closed without a word it says nothing, and polling it would spin.
+            self.class = class;
+            self.output = None;
+        }
     }
 
     fn receive(&mut self) -> Received {
@@ -133,7 +171,7 @@ impl Host {
             Kind::Goodbye => return Received::Goodbye,
             Kind::On => self.is_off = false,
             Kind::Off => self.is_off = true,
-            Kind::Recovered => {}
+            Kind::Recovered | Kind::Output => {}
             Kind::Crash | Kind::Exit => {
                 self.recovered_at = record.has(TENTATIVE).then(|| Instant::now() + RECOVERY);
                 // What cannot be reported now is tried again when the process is dead.
@@ -240,12 +278,19 @@ impl Host {
             self.postmortem.forget_run();
             return Ok(());
         }
-        let record = self.record_of(ending);
+        let class = self.class.or_else(|| self.output.as_ref().and_then(|(_, output)| output.class()));
+        let told = class.map(|class| Record { code: class as i32, at: now(), ..Record::of(Kind::Output) });
+        let record = self.record_of(ending).or(told);
         if let Report::Stored(claim) = self.postmortem.store(ending, record)? {
             self.postmortem.send(claim)?;
         }
         Ok(())
     }
+}
+
+fn now() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_secs()).unwrap_or(i64::MAX)
 }
 
 enum Received {

@@ -11,7 +11,6 @@ use super::exit::Ending;
 use super::marker::{self, Marker};
 use super::record::{Record, Setup};
 use super::sentry::Dsn;
-use super::signals;
 use crate::error::Error;
 use crate::memory;
 use crate::spool::{self, Claim, Spool};
@@ -173,7 +172,7 @@ impl Postmortem {
             ending,
             class: match ending {
                 Ending::Killed { signal: libc::SIGKILL, .. } if self.has_met_memory_limit() => Some("memory limit"),
-                _ => record.and_then(|record| signals::cause(record.signal, record.code)),
+                _ => record.and_then(Record::cause),
             },
             text: None,
         };

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::cores::{self, Retention};
 use super::exit::{CoreDump, Ending};
+use super::output::Class;
+use super::signals;
 use crate::switches::Objection;
 use crate::sys::procfs::Stat;
 use crate::transport::https::HttpsSettings;
@@ -34,6 +36,8 @@ pub enum Kind {
     Recovered = 5,
     /// The process has called exit(3) with the code.
     Exit = 6,
+    /// Written by the monitor into the run marker: the Go runtime has said of what kind its death is.
+    Output = 7,
 }
 
 /// An earlier handler is called next: the process may live on.
@@ -52,7 +56,7 @@ pub struct Record {
     pub kind: Kind,
     /// The signal, for a crash.
     pub signal: i32,
-    /// Its `si_code`; for an exit, the code.
+    /// Its `si_code`; for an exit, the code; for an output, the number of its class.
     pub code: i32,
     /// The thread that got it.
     pub thread: i32,
@@ -75,13 +79,24 @@ impl Record {
 
     /// The ending that it announces.
     pub fn ending(self) -> Ending {
-        if self.kind == Kind::Exit {
+        match self.kind {
             // exit(3): the low eight bits.
-            return Ending::Exited(self.code.to_le_bytes()[0]);
+            Kind::Exit => return Ending::Exited(self.code.to_le_bytes()[0]),
+            Kind::Output => return Ending::Unknown,
+            _ => {}
         }
         // A limit of 0 keeps the kernel from writing files, not from starting the program of core_pattern, core(5).
         let has_none = self.has(EXITS) || (self.has(NO_CORE_FILE) && cores::are_files());
         Ending::Killed { signal: self.signal, core_dump: if has_none { CoreDump::No } else { CoreDump::Unknown } }
+    }
+
+    /// Why, as far as it knows.
+    pub fn cause(self) -> Option<&'static str> {
+        match self.kind {
+            Kind::Crash => signals::cause(self.signal, self.code),
+            Kind::Output => Class::from_code(self.code).map(Class::as_str),
+            _ => None,
+        }
     }
 
     /// Its bytes. Called in the signal handler: no allocation, no lock.
@@ -111,6 +126,7 @@ impl Record {
             4 => Kind::Off,
             5 => Kind::Recovered,
             6 => Kind::Exit,
+            7 => Kind::Output,
             _ => return None,
         };
         let mut at = [0; 8];

@@ -6,8 +6,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use data_encoding::HEXLOWER;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, send, socketpair};
+use nix::unistd::pipe2;
 
 use super::cores;
 use super::handler::{self, CRASH_SIGNALS, GO_SIGNALS};
@@ -35,6 +37,8 @@ const MONITOR: &str = "ondat-telemetry-monitor";
 pub struct Watch {
     socket: Option<OwnedFd>,
     marker: Option<Marker>,
+    /// Where a Go runtime writes when it dies.
+    crash_output: Option<OwnedFd>,
 }
 
 impl Watch {
@@ -52,11 +56,15 @@ impl Watch {
         let pid = std::process::id();
         let marker = config.state_dir.as_ref().map(|_| marker::name(&config.component, pid)).transpose()?;
         let setup = Setup { marker, ..setup(config, switches, dsn, pid) };
-        let (socket, why_no_monitor) = match start_monitor(config, &setup) {
-            Ok(socket) => (Some(socket), None),
-            Err(error) => (None, Some(error)),
+        let mut watch = Self { socket: None, marker: None, crash_output: None };
+        let why_no_monitor = match start_monitor(config, &setup, flags & FLAG_GO_HOST != 0) {
+            Ok((socket, crash_output)) => {
+                watch.socket = Some(socket);
+                watch.crash_output = crash_output;
+                None
+            }
+            Err(error) => Some(error),
         };
-        let mut watch = Self { socket, marker: None };
         if let (Some(dir), Some(name)) = (&config.state_dir, setup.marker) {
             let why = why_no_monitor.as_ref().map(ToString::to_string);
             match Marker::create(dir, name, &setup.component, &setup.version, why) {
@@ -95,6 +103,14 @@ impl Watch {
         self.remove_marker();
     }
 
+    /// A copy of the descriptor for a Go runtime's crash output.
+    pub fn crash_output(&self) -> Result<OwnedFd, Error> {
+        let output = self.crash_output.as_ref().ok_or_else(|| {
+            Error::Unsupported("no crash monitor was started for a Go host: nobody would read it".to_owned())
+        })?;
+        output.try_clone().map_err(|error| Error::Unsupported(format!("a descriptor for the crash output: {error}")))
+    }
+
     /// Tells the monitor what the switch for crash reports has come to.
     pub fn set_enabled(&self, is_on: bool) {
         self.say(if is_on { Kind::On } else { Kind::Off });
@@ -116,7 +132,8 @@ impl Watch {
     }
 }
 
-fn start_monitor(config: &Config, setup: &Setup) -> Result<OwnedFd, Error> {
+/// The socket to it and, for a Go host, where its runtime writes when it dies.
+fn start_monitor(config: &Config, setup: &Setup, is_go_host: bool) -> Result<(OwnedFd, Option<OwnedFd>), Error> {
     let program = find_monitor(config.monitor_path.as_deref())?;
     let failed = |what: &str, error: nix::Error| Error::Unsupported(format!("{what}: {error}"));
     let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
@@ -131,10 +148,18 @@ fn start_monitor(config: &Config, setup: &Setup) -> Result<OwnedFd, Error> {
         .map_err(|error| failed("the crash monitor's setup", error))?;
     // Opened here and inherited: no other process can come to bear this pid meanwhile. Before Linux 5.3 there is none.
     let process = pidfd::open_self().ok();
+    // Only the reader must not wait: the runtime waits until its text is taken.
+    let output = is_go_host.then(|| pipe2(OFlag::O_CLOEXEC)).transpose();
+    let output = output.map_err(|error| failed("no pipe for the crash monitor", error))?;
+    let (reader, writer) = output.unzip();
+    if let Some(reader) = &reader {
+        fcntl(reader, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(|error| failed("the monitor's pipe", error))?;
+    }
     let path = CString::new(program.as_os_str().as_bytes())
         .map_err(|_| Error::InvalidConfig("monitor_path: it contains a zero byte".to_owned()))?;
-    spawn::spawn_detached(&path, [Some(theirs.as_fd()), process.as_ref().map(AsFd::as_fd)])?;
-    Ok(ours)
+    let given = [Some(theirs.as_fd()), process.as_ref().map(AsFd::as_fd), reader.as_ref().map(AsFd::as_fd)];
+    spawn::spawn_detached(&path, given)?;
+    Ok((ours, writer))
 }
 
 /// Beside the library, then in the usual places for helpers relative to it, then in the system's.

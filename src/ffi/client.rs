@@ -1,6 +1,7 @@
 //! Life, switches, version check and crashes.
 
 use std::ffi::{c_char, c_int, c_void};
+use std::os::fd::IntoRawFd;
 use std::time::Duration;
 
 use super::types::{Status, TextFn, VersionFn, give_version};
@@ -151,6 +152,23 @@ pub extern "C" fn ondat_telemetry_install_crash_handler(
     errbuf_len: usize,
 ) -> Status {
     guard(errbuf, errbuf_len, || not_null("telemetry", telemetry)?.install_crash_handler(flags))
+}
+
+/// For a Go host whose crash handler is installed: a descriptor for debug.SetCrashOutput, *fd, the caller's to close (Go
+/// keeps a copy). The monitor keeps whether the text is that of a panic or of a fatal error, and drops the text.
+/// UNSUPPORTED when there is no monitor or the handler was not installed with ONDAT_TELEMETRY_CRASH_GO_HOST.
+#[unsafe(no_mangle)]
+pub extern "C" fn ondat_telemetry_crash_output(
+    telemetry: Option<&Client>,
+    fd: Option<&mut c_int>,
+    errbuf: *mut c_char,
+    errbuf_len: usize,
+) -> Status {
+    guard(errbuf, errbuf_len, || {
+        let fd = not_null("fd", fd)?;
+        *fd = not_null("telemetry", telemetry)?.crash_output()?.into_raw_fd();
+        Ok(())
+    })
 }
 
 /// For a parent that reaps: wait_status is that of waitpid(2), description NULL or up to 200 characters that are sent.

@@ -14,7 +14,7 @@ const STACK_BYTES: usize = 64 * 1024;
 /// The descriptors that the program gets start here, after stdin, stdout and stderr.
 pub const FIRST_DESCRIPTOR: RawFd = 3;
 /// The most descriptors that are handed over.
-const DESCRIPTORS: usize = 2;
+const DESCRIPTORS: usize = 3;
 
 /// What the children read, on the parent's stack: they share its memory, and it waits for them.
 struct Task {
