@@ -4,7 +4,8 @@ use crate::process::Process;
 use crate::sink::Sink;
 use crate::support::{TempDir, root, succeed};
 use crate::victim::{
-    Around, Victim, assert_event, events, exited, killed, killed_in, monitor_of, run, run_in, send, unreported,
+    Around, Victim, assert_event, events, exited, killed, killed_in, monitor_of, run, run_in, send, state_variable,
+    unreported,
 };
 
 const UNMAPPED: Option<&str> = Some("address not mapped");
@@ -151,4 +152,19 @@ fn descriptors_that_have_become_the_hosts_are_not_written_to() {
 
     killed("reuse_for_socket", libc::SIGABRT, "SIGABRT", None);
     assert_eq!(run("reuse_for_socket").with.1, "0 bytes");
+}
+
+#[test]
+fn a_record_that_finds_no_room_does_not_change_the_signal() {
+    // Without a monitor the record goes into a file, which a limit forbids by another signal.
+    let (dir, sink) = (TempDir::new(), Sink::start(200));
+    let dsn = sink.dsn();
+    let (name, state) = state_variable(&dir);
+    let library = [("ONDAT_TELEMETRY_SENTRY_DSN", dsn.as_str()), (name, state.as_str())];
+    let mut victim = Victim::start("segv_where_nothing_can_be_written", Some(&library), dir.path(), &Around::default());
+    let monitor = victim.monitor.as_ref().unwrap();
+    send(monitor.pid, libc::SIGKILL);
+    monitor.wait();
+    victim.go();
+    assert_eq!(victim.end().0, libc::SIGSEGV);
 }

@@ -304,6 +304,14 @@ static void reuse_for_socket(void)
     abort();
 }
 
+static void segv_where_nothing_can_be_written(void)
+{
+    struct rlimit limit = { 0, RLIM_INFINITY };
+
+    setrlimit(RLIMIT_FSIZE, &limit);
+    segv();
+}
+
 /* Of the preloaded allocator: whoever allocates or locks after it ends with code 77. */
 static void forbid_allocation(void)
 {
@@ -376,6 +384,7 @@ const struct scenario handlers[] = {
     { "scribble_and_abort", NULL, scribble_and_abort },
     { "reuse_for_file", NULL, reuse_for_file },
     { "reuse_for_socket", NULL, reuse_for_socket },
+    { "segv_where_nothing_can_be_written", NULL, segv_where_nothing_can_be_written },
     { "segv_without_allocation", NULL, segv_without_allocation },
     { "abort_without_allocation", NULL, abort_without_allocation },
     { "allocation_in_handler", handle_segv_by_allocating, segv_without_allocation },
