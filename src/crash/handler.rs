@@ -6,7 +6,7 @@ use std::cell::UnsafeCell;
 use std::mem::MaybeUninit;
 use std::os::fd::RawFd;
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 
 use super::record::{AWAITED, EXITS, Kind, NO_CORE_FILE, Record, TENTATIVE};
 use crate::error::Error;
@@ -36,18 +36,58 @@ const PARK_MS: i64 = 1_000;
 static IS_ARMED: AtomicBool = AtomicBool::new(false);
 /// The process that did: a forked child inherits the handler but not the monitor.
 static PID: AtomicI32 = AtomicI32::new(0);
-static SOCKET: AtomicI32 = AtomicI32::new(-1);
-static MARKER: AtomicI32 = AtomicI32::new(-1);
+static SOCKET: Descriptor = Descriptor::none();
+static MARKER: Descriptor = Descriptor::none();
 /// How long a crash waits for its report to be sent, in milliseconds; 0 where it does not.
 static SENDING_MS: AtomicI32 = AtomicI32::new(0);
 /// The thread that reports, 0 for none.
 static OWNER: AtomicI32 = AtomicI32::new(0);
+/// By signal, the thread that was last handed on to the earlier handler, 0 for none. When the same comes again, that one
+/// has called ours as what it found before itself.
+static HANDED_ON: [AtomicI32; SIGNALS] = [const { AtomicI32::new(0) }; SIGNALS];
 static EARLIER: Earlier = Earlier(UnsafeCell::new([const { MaybeUninit::zeroed() }; SIGNALS]));
 
 const SIGNALS: usize = 32;
 
-/// What was installed before, by signal. Written while the handler is not yet installed for that signal.
-struct Earlier(UnsafeCell<[MaybeUninit<libc::sigaction>; SIGNALS]>);
+/// A descriptor by its number and by what it is open on: a host that closes what is not its own gives the number to
+/// something else, which is not to be written to.
+struct Descriptor {
+    number: AtomicI32,
+    device: AtomicU64,
+    inode: AtomicU64,
+}
+
+impl Descriptor {
+    const fn none() -> Self {
+        Self { number: AtomicI32::new(-1), device: AtomicU64::new(0), inode: AtomicU64::new(0) }
+    }
+
+    fn set(&self, number: RawFd) {
+        let (device, inode) = identity(number).unwrap_or_default();
+        self.device.store(device, Ordering::Release);
+        self.inode.store(inode, Ordering::Release);
+        self.number.store(number, Ordering::Release);
+    }
+
+    /// The number, while it is what it was.
+    fn get(&self) -> Option<RawFd> {
+        let number = self.number.load(Ordering::Acquire);
+        let was = (self.device.load(Ordering::Acquire), self.inode.load(Ordering::Acquire));
+        (number >= 0 && identity(number) == Some(was)).then_some(number)
+    }
+}
+
+/// Device and inode of what a descriptor is open on.
+fn identity(number: RawFd) -> Option<(u64, u64)> {
+    let mut stat = MaybeUninit::<libc::stat>::zeroed();
+    // SAFETY: a system call that fills the structure.
+    let stat = unsafe { (libc::fstat(number, stat.as_mut_ptr()) == 0).then(|| stat.assume_init()) }?;
+    Some((stat.st_dev, stat.st_ino))
+}
+
+/// What was installed before, by signal, with a check word each: a host that has written over this must not be led into
+/// a handler that never was. Written while the handler is not yet installed for that signal.
+struct Earlier(UnsafeCell<[MaybeUninit<(libc::sigaction, u64)>; SIGNALS]>);
 
 // SAFETY: an entry is written before the handler that reads it is installed, and not again while it is.
 unsafe impl Sync for Earlier {}
@@ -55,15 +95,26 @@ unsafe impl Sync for Earlier {}
 impl Earlier {
     fn get(&self, signal: libc::c_int) -> libc::sigaction {
         let at = usize::try_from(signal).unwrap_or(0) % SIGNALS;
-        // SAFETY: zeroed memory is a valid sigaction (SIG_DFL), and writes happened before installation.
-        unsafe { (*self.0.get())[at].assume_init() }
+        // SAFETY: zeroed memory is valid, and writes happened before installation.
+        let (action, check) = unsafe { (*self.0.get())[at].assume_init() };
+        if check == check_word(&action) { action } else { default_action() }
     }
 
     fn set(&self, signal: libc::c_int, action: libc::sigaction) {
         let at = usize::try_from(signal).unwrap_or(0) % SIGNALS;
         // SAFETY: only `arm` calls this, for a signal whose handler is not ours yet.
-        unsafe { (*self.0.get())[at] = MaybeUninit::new(action) };
+        unsafe { (*self.0.get())[at] = MaybeUninit::new((action, check_word(&action))) };
     }
+}
+
+/// Any pattern that fills memory fails this; zeros, which are `SIG_DFL`, do too, and that is what they are taken for.
+fn check_word(action: &libc::sigaction) -> u64 {
+    (action.sa_sigaction as u64).rotate_left(17) ^ u64::from(action.sa_flags.cast_unsigned()) ^ 0x4f44_4352_7369_6721
+}
+
+fn default_action() -> libc::sigaction {
+    // SAFETY: zeroed memory is a valid sigaction: SIG_DFL without flags.
+    unsafe { MaybeUninit::<libc::sigaction>::zeroed().assume_init() }
 }
 
 /// Installs the handler for these signals, but where one is ignored: that stays ignored. One client of a process at a
@@ -73,10 +124,13 @@ pub fn arm(signals: &[libc::c_int], socket: RawFd, marker: RawFd, sending_ms: u3
     if IS_ARMED.swap(true, Ordering::AcqRel) {
         return Err(Error::InvalidState("another client of this process has installed the crash handler".to_owned()));
     }
-    SOCKET.store(socket, Ordering::Release);
-    MARKER.store(marker, Ordering::Release);
+    SOCKET.set(socket);
+    MARKER.set(marker);
     SENDING_MS.store(i32::try_from(sending_ms).unwrap_or(i32::MAX), Ordering::Release);
     OWNER.store(0, Ordering::Release);
+    for thread in &HANDED_ON {
+        thread.store(0, Ordering::Release);
+    }
     // SAFETY: a query.
     PID.store(unsafe { libc::getpid() }, Ordering::Release);
     if sending_ms > 0 || PID.load(Ordering::Acquire) == 1 {
@@ -106,8 +160,8 @@ pub fn arm(signals: &[libc::c_int], socket: RawFd, marker: RawFd, sending_ms: u3
 /// Takes the handler off where it is still the one installed.
 pub fn disarm() {
     PID.store(0, Ordering::Release);
-    SOCKET.store(-1, Ordering::Release);
-    MARKER.store(-1, Ordering::Release);
+    SOCKET.set(-1);
+    MARKER.set(-1);
     for signal in CRASH_SIGNALS {
         // SAFETY: as in `arm`.
         unsafe {
@@ -155,7 +209,7 @@ fn is_ours(action: &libc::sigaction) -> bool {
     action.sa_sigaction == on_signal as *const () as usize
 }
 
-extern "C" fn on_signal(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
+extern "C" fn on_signal(signal: libc::c_int, info: *mut libc::siginfo_t, _context: *mut libc::c_void) {
     // SAFETY: the kernel gives a valid `info`; everything below is async-signal-safe (signal-safety(7)) or a raw
     // system call.
     unsafe {
@@ -164,7 +218,7 @@ extern "C" fn on_signal(signal: libc::c_int, info: *mut libc::siginfo_t, context
         if PID.load(Ordering::Acquire) == getpid() {
             report(signal, (*info).si_code);
         }
-        pass_on(signal, info, context);
+        pass_on(signal, info);
         *errno = errno_before;
     }
 }
@@ -190,18 +244,29 @@ unsafe fn tell(record: Record) {
     unsafe {
         let bytes = record.to_bytes();
         let patience = if record.has(AWAITED) { SENDING_MS.load(Ordering::Acquire) } else { ACK_MS };
-        if !tell_monitor(&bytes, patience) {
-            let marker = MARKER.load(Ordering::Acquire);
-            if marker >= 0 {
-                // In the page cache it outlives the process; the next start reads it.
-                libc::write(marker, bytes.as_ptr().cast(), bytes.len());
-            }
+        if !tell_monitor(&bytes, patience)
+            && let Some(marker) = MARKER.get()
+        {
+            write_record(marker, &bytes);
         }
     }
 }
 
+/// In the page cache it outlives the process; the next start reads it.
+unsafe fn write_record(marker: RawFd, bytes: &[u8]) {
+    let mut ignore = default_action();
+    ignore.sa_sigaction = libc::SIG_IGN;
+    let mut before = default_action();
+    // SAFETY: see `on_signal`. A limit on file sizes says so by a signal, which must not take the place of this one.
+    unsafe {
+        libc::sigaction(libc::SIGXFSZ, &raw const ignore, &raw mut before);
+        libc::write(marker, bytes.as_ptr().cast(), bytes.len());
+        libc::sigaction(libc::SIGXFSZ, &raw const before, ptr::null_mut());
+    }
+}
+
 /// What is known of how the process will go on.
-unsafe fn flags(signal: libc::c_int, code: libc::c_int) -> u32 {
+fn flags(signal: libc::c_int, code: libc::c_int) -> u32 {
     let mut flags = 0;
     if is_function(&EARLIER.get(signal)) {
         flags |= TENTATIVE;
@@ -223,9 +288,9 @@ unsafe fn flags(signal: libc::c_int, code: libc::c_int) -> u32 {
 unsafe fn tell_monitor(bytes: &[u8], patience: libc::c_int) -> bool {
     // SAFETY: see `on_signal`.
     unsafe {
-        let socket = SOCKET.load(Ordering::Acquire);
+        let Some(socket) = SOCKET.get() else { return false };
         let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-        if socket < 0 || libc::send(socket, bytes.as_ptr().cast(), bytes.len(), flags) < 0 {
+        if libc::send(socket, bytes.as_ptr().cast(), bytes.len(), flags) < 0 {
             return false;
         }
         let mut waited = libc::pollfd { fd: socket, events: libc::POLLIN, revents: 0 };
@@ -262,29 +327,25 @@ unsafe fn park(owner: i32) {
     }
 }
 
-/// What would have happened without us.
-unsafe fn pass_on(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
-    // SAFETY: see `on_signal`; the earlier handler is called as the kernel would have called it.
+/// Puts back what was there before and lets the kernel deliver the signal to it, as it would have without us: on the
+/// stack, with the mask and the flags that an earlier handler was installed with.
+unsafe fn pass_on(signal: libc::c_int, info: *mut libc::siginfo_t) {
+    // SAFETY: see `on_signal`.
     unsafe {
-        let mut earlier = EARLIER.get(signal);
-        let handler = earlier.sa_sigaction;
-        if is_function(&earlier) {
-            if earlier.sa_flags & libc::SA_RESETHAND != 0 {
-                earlier.sa_sigaction = libc::SIG_DFL;
-            }
-            libc::sigaction(signal, &raw const earlier, ptr::null_mut());
-            // It may never return: a handler that recovers by siglongjmp leaves the next crash to be reported.
+        let handed_on = &HANDED_ON[usize::try_from(signal).unwrap_or(0) % SIGNALS];
+        let comes_again = handed_on.swap(gettid(), Ordering::AcqRel) == gettid();
+        let earlier = if comes_again { default_action() } else { EARLIER.get(signal) };
+        let has_earlier = is_function(&earlier);
+        let next = if has_earlier { earlier } else { default_action() };
+        libc::sigaction(signal, &raw const next, ptr::null_mut());
+        if has_earlier {
+            // It may recover: the next crash is to be reported.
             release();
-            call_earlier(handler, &earlier, signal, info, context);
-            return;
         }
-        let mut default = MaybeUninit::<libc::sigaction>::zeroed().assume_init();
-        default.sa_sigaction = libc::SIG_DFL;
-        libc::sigaction(signal, &raw const default, ptr::null_mut());
         if faults_again(signal, (*info).si_code) {
             return;
         }
-        if getpid() == 1 {
+        if !has_earlier && getpid() == 1 {
             // The default action of a signal that PID 1 sends itself is nothing at all (pid_namespaces(7)).
             libc::_exit(128 + signal);
         }
@@ -304,33 +365,10 @@ fn is_function(action: &libc::sigaction) -> bool {
 
 /// Whether the instruction will fault again when the handler returns, which leaves the truest core.
 fn faults_again(signal: libc::c_int, code: libc::c_int) -> bool {
-    /// A memory error that was noticed in passing, sigaction(2): the instruction does not depend on it.
-    const BUS_MCEERR_AO: libc::c_int = 5;
+    /// Memory errors, sigaction(2): noticed in passing, or sent by a test of the host; the instruction need not fault.
+    const BUS_MCEERR: std::ops::RangeInclusive<libc::c_int> = 4..=5;
     let by_instruction = matches!(signal, libc::SIGSEGV | libc::SIGBUS | libc::SIGILL | libc::SIGFPE);
-    by_instruction && code > 0 && !(signal == libc::SIGBUS && code == BUS_MCEERR_AO)
-}
-
-unsafe fn call_earlier(
-    handler: usize,
-    action: &libc::sigaction,
-    signal: libc::c_int,
-    info: *mut libc::siginfo_t,
-    context: *mut libc::c_void,
-) {
-    // SAFETY: `handler` came from sigaction(2) with these flags, which say which of the two types it has.
-    unsafe {
-        let mut mask_before = MaybeUninit::<libc::sigset_t>::zeroed().assume_init();
-        libc::sigprocmask(libc::SIG_BLOCK, &raw const action.sa_mask, &raw mut mask_before);
-        if action.sa_flags & libc::SA_SIGINFO != 0 {
-            let handler: extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void) =
-                std::mem::transmute(handler);
-            handler(signal, info, context);
-        } else {
-            let handler: extern "C" fn(libc::c_int) = std::mem::transmute(handler);
-            handler(signal);
-        }
-        libc::sigprocmask(libc::SIG_SETMASK, &raw const mask_before, ptr::null_mut());
-    }
+    by_instruction && code > 0 && !(signal == libc::SIGBUS && BUS_MCEERR.contains(&code))
 }
 
 /// Gives the claim back and lets parked threads go on.
