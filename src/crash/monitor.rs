@@ -21,6 +21,7 @@ use crate::spool::{self, Spool};
 use crate::state::StateDir;
 use crate::switches::{Switch, Switches};
 use crate::sys::clock::{Clock, SystemClock};
+use crate::sys::library::{self, Whose};
 use crate::sys::{pidfd, procfs};
 use crate::transport::https::UreqHttps;
 
@@ -33,6 +34,7 @@ pub fn run(socket: OwnedFd, process: Option<OwnedFd>) -> Result<(), Error> {
     let Some(setup) = receive_setup(&socket)? else { return Ok(()) };
     let oom_kills = procfs::oom_kills();
     let mut host = Host { socket: Some(socket), process, setup, oom_kills, is_off: false, records: Vec::new() };
+    library::give_back(Whose::Process);
     if !host.outlive() {
         return Ok(());
     }
