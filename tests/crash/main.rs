@@ -9,8 +9,10 @@ mod endings;
 mod faults;
 mod heap;
 mod host;
+mod kinds;
 mod monitor;
 mod process;
+mod sentry;
 mod sink;
 mod stack;
 #[path = "../programs/support.rs"]
