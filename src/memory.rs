@@ -210,7 +210,14 @@ pub fn change_crash_limits<T>(dir: &StateDir, change: impl FnOnce(&mut CrashLimi
     let (mut limits, damaged): (CrashLimits, _) = load(dir, CRASH_FILE).unwrap_or_default();
     let before = limits.clone();
     let outcome = change(&mut limits);
-    let stored = if limits == before { Ok(()) } else { store(dir, CRASH_FILE, &limits) };
+    let stored = if limits == before {
+        Ok(())
+    } else if limits.held() > before.held() {
+        store(dir, CRASH_FILE, &limits)
+    } else {
+        // A report waits to be sent; forgotten in a power cut, this limits too little.
+        to_bytes(CRASH_FILE, &limits).and_then(|bytes| dir.root().write_unsynced(CRASH_FILE, &bytes))
+    };
     drop(locked);
     let complaint = stored.err().map(|error| format!("what was sent of crash reports is not remembered: {error}"));
     (outcome, complaint.or(damaged))
@@ -261,6 +268,9 @@ fn load<T: DeserializeOwned + Default>(dir: &StateDir, name: &str) -> Result<(T,
 }
 
 fn store<T: Serialize>(dir: &StateDir, name: &str, value: &T) -> Result<(), Error> {
-    let bytes = serde_json::to_vec(value).map_err(|error| Error::Internal(format!("{name}: {error}")))?;
-    dir.root().write(name, &bytes)
+    dir.root().write(name, &to_bytes(name, value)?)
+}
+
+fn to_bytes<T: Serialize>(name: &str, value: &T) -> Result<Vec<u8>, Error> {
+    serde_json::to_vec(value).map_err(|error| Error::Internal(format!("{name}: {error}")))
 }

@@ -108,7 +108,7 @@ impl Spool {
                 }
             }
         };
-        Ok(Some(Claim { spool: self, name: name.to_owned(), content }))
+        Ok(Some(Claim { spool: self, name: name.to_owned(), content, is_durable: true }))
     }
 
     /// Removes everything: the switch has gone off.
@@ -207,9 +207,20 @@ enum DraftContent {
 impl<'a> Draft<'a> {
     /// Makes the item durable under this name and claims it for sending. Returns how many older items had to go.
     pub fn commit(self, name: &str) -> Result<(Claim<'a>, usize), Error> {
+        self.claimed(name, true)
+    }
+
+    /// The same for an item that is sent at once: it outlives this process, and becomes durable when the claim is given
+    /// up with the item still there.
+    pub fn commit_unsynced(self, name: &str) -> Result<(Claim<'a>, usize), Error> {
+        self.claimed(name, false)
+    }
+
+    fn claimed(self, name: &str, is_durable: bool) -> Result<(Claim<'a>, usize), Error> {
         let Self { spool, content, .. } = self;
         let content = match content {
-            DraftContent::Disk(file) => ClaimContent::Disk(file.commit(name)?),
+            DraftContent::Disk(file) if is_durable => ClaimContent::Disk(file.commit(name)?),
+            DraftContent::Disk(file) => ClaimContent::Disk(file.commit_unsynced(name)?),
             DraftContent::Memory(bytes) => {
                 if let Place::Memory(items) = &spool.place {
                     let kept = Kept { bytes: bytes.clone(), modified: unix_seconds(), is_claimed: true };
@@ -219,7 +230,7 @@ impl<'a> Draft<'a> {
             }
         };
         let dropped = spool.enforce_limits()?;
-        Ok((Claim { spool, name: name.to_owned(), content }, dropped))
+        Ok((Claim { spool, name: name.to_owned(), content, is_durable }, dropped))
     }
 }
 
@@ -246,6 +257,8 @@ pub struct Claim<'a> {
     spool: &'a Spool,
     name: String,
     content: ClaimContent,
+    /// A power cut leaves it, or it is gone.
+    is_durable: bool,
 }
 
 enum ClaimContent {
@@ -296,12 +309,26 @@ impl Claim<'_> {
     }
 
     /// Removes the item: it is delivered, or will never be wanted.
-    pub fn remove(self) -> Result<(), Error> {
+    pub fn remove(mut self) -> Result<(), Error> {
+        self.is_durable = true;
         self.spool.remove(&self.name)
     }
 
+    /// Makes it durable.
+    pub fn sync(&mut self) -> Result<(), Error> {
+        if let (false, ClaimContent::Disk(file), Place::Disk(folder)) =
+            (self.is_durable, &self.content, &self.spool.place)
+        {
+            file.sync_all().map_err(|error| Error::Io(format!("stored item {}: {error}", self.name)))?;
+            folder.sync()?;
+        }
+        self.is_durable = true;
+        Ok(())
+    }
+
     /// Puts a damaged item out of the way, where a person can look at it.
-    pub fn set_aside(self) -> Result<(), Error> {
+    pub fn set_aside(mut self) -> Result<(), Error> {
+        self.is_durable = true;
         match &self.spool.place {
             Place::Disk(folder) => folder.set_aside(&self.name),
             Place::Memory(_) => self.spool.remove(&self.name),
@@ -311,6 +338,8 @@ impl Claim<'_> {
 
 impl Drop for Claim<'_> {
     fn drop(&mut self) {
+        // Who has to know calls `sync` before.
+        let _ = self.sync();
         if let Place::Memory(items) = &self.spool.place
             && let Some(kept) = items.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&self.name)
         {
@@ -511,6 +540,24 @@ mod tests {
         assert!(spool.claim("a").unwrap().is_none());
         claim.remove().unwrap();
         assert!(spool.claim("a").unwrap().is_none());
+    }
+
+    #[test]
+    fn an_item_to_be_sent_at_once_is_seen_and_stays_where_it_was_not_sent() {
+        let scratch = Scratch::new("at-once");
+        for spool in [Spool::new(None, FOLDER, CRASHES), scratch.spool(CRASHES)] {
+            let mut draft = spool.create().unwrap();
+            draft.write_all(b"event").unwrap();
+            let (mut claim, dropped) = draft.commit_unsynced("a").unwrap();
+            assert_eq!((names(&spool), dropped), (vec!["a".to_owned()], 0));
+            assert!(spool.claim("a").unwrap().is_none(), "it is being sent");
+            assert_eq!(claim.bytes().unwrap(), b"event");
+            drop(claim);
+            let mut claim = spool.claim("a").unwrap().unwrap();
+            assert_eq!(claim.bytes().unwrap(), b"event");
+            claim.remove().unwrap();
+            assert!(names(&spool).is_empty());
+        }
     }
 
     #[test]

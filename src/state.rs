@@ -142,9 +142,16 @@ impl Folder {
         Ok(true)
     }
 
+    /// The same as [`write`](Self::write) for bytes that a power cut may undo.
+    pub fn write_unsynced(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
+        let mut file = self.create()?;
+        file.write_all(bytes).map_err(|error| self.failed(name, &error))?;
+        file.commit_unsynced(name).map(drop)
+    }
+
     /// A new file without a name yet.
     pub fn create(&self) -> Result<NewFile, Error> {
-        let handle = self.handle_or_make()?;
+        let (handle, is_new) = self.handle_or_make()?;
         self.remove_leftovers(&handle);
         let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         for _ in 0..CREATE_TRIES {
@@ -156,7 +163,8 @@ impl Folder {
             // Locked before it has a name that others look for: it is nobody else's to send until it is let go.
             match Flock::lock(File::from(file), FlockArg::LockExclusiveNonblock) {
                 Ok(file) if is_linked(&file) => {
-                    return Ok(NewFile { folder: self.clone(), handle, file: Some(file), temporary: Some(name) });
+                    let folder = self.clone();
+                    return Ok(NewFile { folder, handle, is_new, file: Some(file), temporary: Some(name) });
                 }
                 // Another process has taken it for a leftover before it was locked.
                 Ok(_) | Err((_, Errno::EWOULDBLOCK)) => {}
@@ -185,17 +193,40 @@ impl Folder {
 
     /// Removes a file; gone already is fine.
     pub fn remove(&self, name: &str) -> Result<(), Error> {
-        let Some(handle) = self.existing_handle()? else { return Ok(()) };
+        let Some(handle) = self.unlink(name)? else { return Ok(()) };
+        fsync(&handle).map_err(|error| self.failed(name, &error.into()))
+    }
+
+    /// The same for a file that a power cut may bring back.
+    pub fn remove_unsynced(&self, name: &str) -> Result<(), Error> {
+        self.unlink(name).map(drop)
+    }
+
+    /// The folder, where it has changed.
+    fn unlink(&self, name: &str) -> Result<Option<OwnedFd>, Error> {
+        let Some(handle) = self.existing_handle()? else { return Ok(None) };
         match unlinkat(&handle, name, UnlinkatFlags::NoRemoveDir) {
-            Ok(()) => fsync(&handle).map_err(|error| self.failed(name, &error.into())),
-            Err(Errno::ENOENT) => Ok(()),
+            Ok(()) => Ok(Some(handle)),
+            Err(Errno::ENOENT) => Ok(None),
             Err(error) => Err(self.failed(name, &error.into())),
         }
     }
 
+    /// Makes durable which files there are, and the folder itself.
+    pub fn sync(&self) -> Result<(), Error> {
+        let synced = |handle: &OwnedFd| fsync(handle).map_err(|error| self.failed("", &error.into()));
+        let mut handle = Self { root: self.root.clone(), name: None }.handle()?;
+        synced(&handle)?;
+        for part in self.name.into_iter().flat_map(|name| name.split('/')) {
+            handle = openat(&handle, part, DIRECTORY, Mode::empty()).map_err(|error| self.failed("", &error.into()))?;
+            synced(&handle)?;
+        }
+        Ok(())
+    }
+
     /// Gives a file another name, replacing one that has it.
     pub fn rename(&self, from: &str, to: &str) -> Result<(), Error> {
-        let handle = self.handle_or_make()?;
+        let (handle, _) = self.handle_or_make()?;
         renameat(&handle, from, &handle, to).map_err(|error| self.failed(from, &error.into()))?;
         fsync(&handle).map_err(|error| self.failed(to, &error.into()))
     }
@@ -254,7 +285,7 @@ impl Folder {
 
     /// Waits for nobody: the lock of this name, or none while another process holds it.
     pub fn lock(&self, name: &str) -> Result<Option<Flock<File>>, Error> {
-        let handle = self.handle_or_make()?;
+        let (handle, _) = self.handle_or_make()?;
         let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let file = openat(&handle, name, flags, Mode::from_bits_truncate(0o600))
             .map_err(|error| self.failed(name, &error.into()))?;
@@ -322,11 +353,12 @@ impl Folder {
             .ok_or_else(|| Error::Io(format!("state_dir {} does not exist: create it with mode 0700", path.display())))
     }
 
-    fn handle_or_make(&self) -> Result<OwnedFd, Error> {
+    /// Also whether it was made, which is not durable yet.
+    fn handle_or_make(&self) -> Result<(OwnedFd, bool), Error> {
         if let Some(handle) = self.existing_handle()? {
-            return Ok(handle);
+            return Ok((handle, false));
         }
-        let Some(name) = self.name else { return self.handle() };
+        let Some(name) = self.name else { return Ok((self.handle()?, false)) };
         let root = Self { root: self.root.clone(), name: None }.handle()?;
         let mut made_to = root;
         for part in name.split('/') {
@@ -334,11 +366,10 @@ impl Folder {
                 Ok(()) | Err(Errno::EEXIST) => {}
                 Err(error) => return Err(self.failed("", &error.into())),
             }
-            fsync(&made_to).map_err(|error| self.failed("", &error.into()))?;
             made_to =
                 openat(&made_to, part, DIRECTORY, Mode::empty()).map_err(|error| self.failed("", &error.into()))?;
         }
-        Ok(made_to)
+        Ok((made_to, true))
     }
 
     fn existing_handle(&self) -> Result<Option<OwnedFd>, Error> {
@@ -380,6 +411,8 @@ const DIRECTORY: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::
 pub struct NewFile {
     folder: Folder,
     handle: OwnedFd,
+    /// The folder has just been made.
+    is_new: bool,
     file: Option<Flock<File>>,
     temporary: Option<String>,
 }
@@ -387,14 +420,30 @@ pub struct NewFile {
 impl NewFile {
     /// Makes the bytes durable under this name. Returns the open file, locked.
     pub fn commit(mut self, name: &str) -> Result<Flock<File>, Error> {
+        if let Some(file) = &self.file {
+            file.sync_all().map_err(|error| self.folder.failed(name, &error))?;
+        }
+        let file = self.rename(name)?;
+        if self.is_new {
+            self.folder.sync()?;
+        } else {
+            fsync(self.handle.as_fd()).map_err(|error| self.folder.failed(name, &error.into()))?;
+        }
+        Ok(file)
+    }
+
+    /// The same for bytes that a power cut may undo: every process sees them from now on, and they outlive this one.
+    pub fn commit_unsynced(mut self, name: &str) -> Result<Flock<File>, Error> {
+        self.rename(name)
+    }
+
+    fn rename(&mut self, name: &str) -> Result<Flock<File>, Error> {
         let (Some(file), Some(temporary)) = (self.file.take(), self.temporary.as_deref()) else {
             return Err(Error::Internal(format!("{name} written twice")));
         };
-        file.sync_all().map_err(|error| self.folder.failed(name, &error))?;
         let renamed = renameat(&self.handle, temporary, &self.handle, name);
         renamed.map_err(|error| self.folder.failed(name, &error.into()))?;
         self.temporary = None;
-        fsync(self.handle.as_fd()).map_err(|error| self.folder.failed(name, &error.into()))?;
         Ok(file)
     }
 }

@@ -101,7 +101,8 @@ impl Core {
 
     fn store_crash_event(&self, event: &Value) -> Result<(), Error> {
         let event_id = event["event_id"].as_str().unwrap_or_default();
-        let dropped = store_event(&self.crashes, event_id, event)?.1;
+        let (mut claim, dropped) = store_event(&self.crashes, event_id, event)?;
+        claim.sync()?;
         if dropped > 0 {
             self.log(
                 priority::WARNING,

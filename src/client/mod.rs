@@ -27,6 +27,7 @@ use crate::schedule::{self, Pace, Timer};
 use crate::spool::{self, Spool};
 use crate::switches::{Permit, Switch, Switches};
 use crate::sys::clock::{Clock, Moment, SystemClock};
+use crate::sys::library::{self, Whose};
 use crate::transport::dns::{Dns, ResolverDns};
 use crate::transport::https::{Https, UreqHttps};
 use crate::version::query::canonical;
@@ -347,6 +348,7 @@ impl Client {
         let (installed, why_no_monitor) = Watch::install(&self.core.config, &self.core.switches, &dsn, flags)?;
         *watch = Some(installed);
         drop(watch);
+        library::give_back(Whose::Library);
         self.wake();
         match why_no_monitor {
             None => Ok(()),

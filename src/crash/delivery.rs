@@ -36,13 +36,14 @@ pub fn new_event_id() -> Result<String, Error> {
     Ok(HEXLOWER.encode(&id))
 }
 
-/// Makes a crash event durable and claims it. Also how many older ones had to go.
+/// Stores a crash event and claims it; it becomes durable when the claim is given up unsent. Also how many older ones had
+/// to go.
 pub fn store_event<'a>(spool: &'a Spool, event_id: &str, event: &Value) -> Result<(Claim<'a>, usize), Error> {
     let mut draft = spool.create()?;
     draft
         .write_all(event.to_string().as_bytes())
         .map_err(|error| Error::Io(format!("storing a crash report: {error}")))?;
-    draft.commit(&format!("{event_id}.json"))
+    draft.commit_unsynced(&format!("{event_id}.json"))
 }
 
 /// Posts a stored crash event; the monitor and the worker do it alike. Also for how long the server wants no more.

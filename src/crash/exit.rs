@@ -96,6 +96,33 @@ mod tests {
     }
 
     #[test]
+    fn every_status_word_is_read_as_the_c_library_reads_it() {
+        for status in 0..=0xffff {
+            let by_library = if libc::WIFEXITED(status) {
+                Some(Ending::Exited(u8::try_from(libc::WEXITSTATUS(status)).unwrap()))
+            } else if libc::WIFSIGNALED(status) {
+                let core_dump = if libc::WCOREDUMP(status) { CoreDump::Yes } else { CoreDump::No };
+                Some(Ending::Killed { signal: libc::WTERMSIG(status), core_dump })
+            } else {
+                // 0x7f in the low byte is a stop, 0xffff a continuation; no kernel makes 0xff with another code.
+                let has_ended = !libc::WIFSTOPPED(status) && !libc::WIFCONTINUED(status) && status & 0xff != 0xff;
+                assert!(!has_ended, "{status:#x}");
+                None
+            };
+            // The macros look at some bits only. No kernel makes words that have others too.
+            let is_made_by_kernels = match by_library {
+                Some(Ending::Exited(_)) => status & 0xff == 0,
+                Some(Ending::Killed { .. }) => status & 0xff00 == 0,
+                _ => true,
+            };
+            assert_eq!(Ending::from_wait_status(status), by_library.filter(|_| is_made_by_kernels), "{status:#x}");
+        }
+        for status in [-1, i32::MIN, 0x1_0000, 0x1_000b, 0x7fff_0300, i32::MAX] {
+            assert_eq!(Ending::from_wait_status(status), None, "{status:#x}");
+        }
+    }
+
+    #[test]
     fn an_operators_stop_is_no_crash() {
         for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT] {
             assert!(!Ending::from_wait_status(signal).unwrap().is_crash());

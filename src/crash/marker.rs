@@ -73,11 +73,11 @@ impl Marker {
         let folder = dir.folder(FOLDER);
         let head = Head { boot: boot_id(), component: component.to_owned(), version: version.to_owned(), no_monitor };
         let mut file = folder.create()?;
-        serde_json::to_writer(&mut file, &head)
-            .map_err(std::io::Error::from)
-            .and_then(|()| file.write_all(b"\n"))
-            .map_err(|error| Error::Io(format!("run marker {name}: {error}")))?;
-        let file = file.commit(&name)?;
+        let mut line = serde_json::to_vec(&head).map_err(|error| Error::Internal(format!("run marker: {error}")))?;
+        line.push(b'\n');
+        file.write_all(&line).map_err(|error| Error::Io(format!("run marker {name}: {error}")))?;
+        // After a power cut it is one of another boot, which means nothing.
+        let file = file.commit_unsynced(&name)?;
         // The monitor adds records too.
         fcntl(file.as_fd(), FcntlArg::F_SETFL(OFlag::O_APPEND))
             .map_err(|error| Error::Io(format!("run marker {name}: {error}")))?;
@@ -91,7 +91,7 @@ impl Marker {
 
     /// The run has ended as it should.
     pub fn remove(self) -> Result<(), Error> {
-        self.folder.remove(&self.name)
+        self.folder.remove_unsynced(&self.name)
     }
 }
 
@@ -114,7 +114,7 @@ pub fn of_process(dir: &StateDir, pid: u32, since: i64) -> Result<Option<Run>, E
 pub fn take(dir: &StateDir, name: &str) -> Result<Option<Leftover>, Error> {
     let folder = dir.folder(FOLDER);
     let leftover = folder.read(name)?.and_then(|bytes| parse(&bytes, &boot_id()));
-    folder.remove(name)?;
+    folder.remove_unsynced(name)?;
     Ok(leftover)
 }
 
@@ -145,7 +145,7 @@ pub fn runs(dir: &StateDir) -> Result<Vec<Run>, Error> {
 
 /// Removes the marker of a run whose ending has been dealt with.
 pub fn remove(dir: &StateDir, name: &str) -> Result<(), Error> {
-    dir.folder(FOLDER).remove(name)
+    dir.folder(FOLDER).remove_unsynced(name)
 }
 
 /// Gives `take` what runs of this boot have left behind, one by one, and removes what it has taken. Markers of earlier
@@ -164,7 +164,7 @@ pub fn take_leftovers(dir: &StateDir, mut take: impl FnMut(Leftover) -> Result<(
         if let Some(leftover) = folder.read(&entry.name)?.and_then(|bytes| parse(&bytes, &boot)) {
             take(leftover)?;
         }
-        folder.remove(&entry.name)?;
+        folder.remove_unsynced(&entry.name)?;
     }
     Ok(())
 }

@@ -14,6 +14,7 @@ use super::output::{Class, CrashOutput};
 use super::postmortem::{Postmortem, Report};
 use super::record::{AWAITED, Kind, RECORD_BYTES, Record, SETUP_BYTES, Setup, TENTATIVE};
 use crate::error::Error;
+use crate::sys::library::{self, Whose};
 use crate::sys::{pidfd, procfs};
 
 /// How often a host without a pidfd (before Linux 5.3) is looked at once its socket has closed.
@@ -38,6 +39,7 @@ pub fn run(socket: OwnedFd, process: Option<OwnedFd>, output: Option<OwnedFd>) -
         records: Vec::new(),
         recovered_at: None,
     };
+    library::give_back(Whose::Process);
     if !host.outlive() {
         return Ok(());
     }

@@ -133,6 +133,22 @@ mod tests {
         assert!(dsn.auth().ends_with("sentry_key=abc"));
         let dsn = Dsn::parse("https://abc@o1.ingest.sentry.io/7").unwrap();
         assert_eq!(dsn.endpoint().to_string(), "https://o1.ingest.sentry.io/api/7/envelope/");
+        for (text, endpoint) in [
+            ("https://abc@[2001:db8::1]/7", "https://[2001:db8::1]/api/7/envelope/"),
+            ("https://abc:secret@[2001:db8::1]:9000/a/b/7/", "https://[2001:db8::1]:9000/a/b/api/7/envelope/"),
+            (" https://a_b-C@192.0.2.1:65535/project-x\n", "https://192.0.2.1:65535/api/project-x/envelope/"),
+            ("http://abc@127.0.0.1:9000/1", "http://127.0.0.1:9000/api/1/envelope/"),
+            ("http://abc@[::1]/p/1", "http://[::1]/p/api/1/envelope/"),
+        ] {
+            assert_eq!(Dsn::parse(text).unwrap().endpoint().to_string(), endpoint, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_secret_of_an_old_dsn_goes_nowhere() {
+        let dsn = Dsn::parse("https://abc:hunter2@sentry.example.com/1").unwrap();
+        assert_eq!(dsn.auth().split(", ").last(), Some("sentry_key=abc"));
+        assert!(!dsn.auth().contains("hunter2") && !dsn.endpoint().to_string().contains("hunter2"));
     }
 
     #[test]
@@ -145,6 +161,20 @@ mod tests {
             ("https://abc@/1", "host"),
             ("http://abc@sentry.example.com/1", "https"),
             ("ftp://abc@sentry.example.com/1", "https"),
+            ("", "expected https"),
+            ("https://:secret@sentry.example.com/1", "public key"),
+            ("https://a%62c@sentry.example.com/1", "public key"),
+            ("https://abc@sentry.example.com/", "project"),
+            ("https://abc@sentry.example.com//", "project"),
+            ("https://abc@sentry.example.com/1?x=2", "project"),
+            ("https://abc@:443/1", "host"),
+            ("https://abc@[2001:db8::1/1", "host"),
+            ("https://abc@sentry.example.com:0/1", "port"),
+            ("https://abc@sentry.example.com:65536/1", "port"),
+            ("https://abc@def@sentry.example.com/1", "credentials"),
+            ("http://abc@127.0.0.1.example.com/1", "https"),
+            ("http://abc@192.0.2.1/1", "https"),
+            ("http://abc@[2001:db8::1]/1", "https"),
         ] {
             let error = Dsn::parse(text).unwrap_err();
             assert!(error.contains(why), "{text}: {error}");
@@ -171,6 +201,36 @@ mod tests {
     }
 
     #[test]
+    fn without_limits_by_category_retry_after_counts_on_429_alone() {
+        let limit = |status, value: &str| {
+            let headers = vec![("retry-after".to_owned(), value.to_owned())];
+            // Sun, 06 Nov 1994 08:49:37 GMT.
+            rate_limit(&Response { status, headers, body: Vec::new() }, 784_111_777).map(|limit| limit.as_secs())
+        };
+        for (value, seconds) in [
+            ("120", 120),
+            (" 120\t", 120),
+            ("0", 0),
+            ("86401", 86_400),
+            ("Sun, 06 Nov 1994 08:51:37 GMT", 120),
+            ("Sun, 06 Nov 1994 08:00:00 GMT", 0),
+            // What cannot be read is as good as nothing: a minute.
+            ("", 60),
+            ("soon", 60),
+            ("-5", 60),
+            ("1.5", 60),
+            ("nan", 60),
+            ("inf", 60),
+            ("99999999999999999999", 60),
+            ("Sunday, 06-Nov-94 08:51:37 GMT", 60),
+        ] {
+            assert_eq!(limit(429, value), Some(seconds), "{value:?}");
+            assert_eq!(limit(200, value), None, "{value:?}");
+            assert_eq!(limit(503, value), None, "{value:?}");
+        }
+    }
+
+    #[test]
     fn rate_limits_are_read_and_what_is_none_is_passed_over() {
         let limit = |status, header: Option<&str>| {
             let headers =
@@ -189,6 +249,20 @@ mod tests {
             ("99999999999:error:key", Some(86_400)),
             ("nan:error:key, inf:error, -5:error, :error, x:error, ,,", None),
             ("", None),
+            (",", None),
+            (":::", None),
+            ("60:", Some(60)),
+            ("60:;", Some(60)),
+            ("\t60 :\tdefault ; replay", Some(60)),
+            ("60:ERROR", None),
+            ("60:errors", None),
+            ("0.2:error", Some(1)),
+            ("0:error, -0:error", None),
+            ("1e3:error", Some(1_000)),
+            ("1e400:error", None),
+            ("0x10:error, 10s:error, 1_0:error, 1 0:error", None),
+            ("7:session:organization, 8:error:organization:quota, 9:attachment", Some(8)),
+            ("x, 8:error", Some(8)),
         ] {
             assert_eq!(limit(200, Some(header)), seconds, "{header:?}");
         }

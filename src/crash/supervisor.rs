@@ -18,6 +18,7 @@ use super::marker::{self, Marker};
 use super::postmortem::{Postmortem, Report};
 use super::record::{Record, Setup};
 use crate::error::Error;
+use crate::sys::library::{self, Whose};
 use crate::sys::program;
 use crate::sys::reaper::{Change, next_change};
 use crate::sys::signals::{self, Mask};
@@ -75,6 +76,7 @@ pub fn run(task: Task, words: &[CString]) -> io::Result<Ended> {
         postmortem.watch(program.as_raw().unsigned_abs());
     }
     let mut supervisor = Supervisor { program, signals, postmortem, sender: None, _marker: marker };
+    library::give_back(Whose::Process);
     // What an earlier run could not deliver waits for whoever runs next.
     if supervisor.postmortem.as_ref().is_some_and(Postmortem::has_stored) {
         supervisor.start_sender();

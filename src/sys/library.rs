@@ -1,9 +1,12 @@
-//! Where this library's code was loaded from.
-#![allow(unsafe_code, reason = "dladdr(3) has no safe form")]
+//! Where this library's code was loaded from, and how much of it is kept in memory.
+#![allow(unsafe_code, reason = "dladdr(3), dl_iterate_phdr(3) and madvise(2) have no safe form")]
 
 use std::ffi::{CStr, OsStr};
+use std::fs::File;
 use std::mem::MaybeUninit;
+use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 /// The file that holds this code: the shared library, or the program it is linked into.
@@ -24,4 +27,102 @@ pub fn path() -> Option<PathBuf> {
     let path = PathBuf::from(name);
     // A program started by a bare name is recorded under that name: then the kernel knows better.
     if path.is_absolute() { Some(path) } else { path.canonicalize().or_else(|_| std::env::current_exe()).ok() }
+}
+
+/// Whose code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// The shared library's; nothing where this code is part of the program.
+    Library,
+    /// The whole process's.
+    Process,
+}
+
+/// Gives back the memory of code and constants that starting has touched and waiting does not need: they are still in the
+/// file, from where the kernel takes what is used again. Pages that somebody has changed, as debuggers do for a
+/// breakpoint, stay.
+pub fn give_back(whose: Whose) {
+    /// Of an entry of pagemap, proc_pid_pagemap(5): in memory, and there as the file has it.
+    const IN_MEMORY_AS_IN_FILE: u64 = 1 << 63 | 1 << 61;
+    let Ok(pagemap) = File::open("/proc/self/pagemap") else { return };
+    // SAFETY: a query.
+    let Ok(page) = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }) else { return };
+    for segment in read_only_segments(whose) {
+        let pages = segment.start / page..segment.end.div_ceil(page);
+        let mut entries = vec![0; pages.len() * size_of::<u64>()];
+        if pagemap.read_exact_at(&mut entries, (pages.start * size_of::<u64>()) as u64).is_err() {
+            continue;
+        }
+        let (entries, _) = entries.as_chunks();
+        let is_clean = |entry: &[u8; 8]| u64::from_ne_bytes(*entry) & IN_MEMORY_AS_IN_FILE == IN_MEMORY_AS_IN_FILE;
+        let mut at = pages.start;
+        for run in entries.chunk_by(|a, b| is_clean(a) == is_clean(b)) {
+            if is_clean(&run[0]) {
+                // SAFETY: pages of a file that is mapped read-only, with nothing of their own: reading them gives the
+                // same as before.
+                unsafe { libc::madvise((at * page) as *mut libc::c_void, run.len() * page, libc::MADV_DONTNEED) };
+            }
+            at += run.len();
+        }
+    }
+}
+
+/// The addresses of what was loaded from files and is not for writing.
+fn read_only_segments(whose: Whose) -> Vec<Range<usize>> {
+    /// The segments so far, and whose are wanted.
+    type Found = (Vec<Range<usize>>, Whose);
+
+    unsafe extern "C" fn collect(info: *mut libc::dl_phdr_info, _: usize, found: *mut libc::c_void) -> libc::c_int {
+        // SAFETY: the loader gives a valid object with that many headers; `found` is the caller's, alive until the end.
+        let (name, base, headers, (segments, whose)) = unsafe {
+            let headers = std::slice::from_raw_parts((*info).dlpi_phdr, usize::from((*info).dlpi_phnum));
+            (CStr::from_ptr((*info).dlpi_name), (*info).dlpi_addr as usize, headers, &mut *found.cast::<Found>())
+        };
+        let loaded = headers.iter().filter(|header| header.p_type == libc::PT_LOAD).map(|header| {
+            let start = base + header.p_vaddr as usize;
+            (start..start + header.p_memsz as usize, header.p_flags & libc::PF_W == 0)
+        });
+        let here = read_only_segments as *const () as usize;
+        // The program itself has no name.
+        let is_ours = !name.is_empty() && loaded.clone().any(|(addresses, _)| addresses.contains(&here));
+        if *whose == Whose::Process || is_ours {
+            segments.extend(loaded.filter(|(_, is_read_only)| *is_read_only).map(|(addresses, _)| addresses));
+        }
+        0
+    }
+
+    let mut found: Found = (Vec::new(), whose);
+    // SAFETY: `collect` is given `found`, and does not unwind: it calls nothing that panics.
+    unsafe { libc::dl_iterate_phdr(Some(collect), (&raw mut found).cast()) };
+    found.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of this process's memory, what is there as in files, in KiB.
+    fn resident_of_files() -> u64 {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("RssFile:")).unwrap();
+        line.trim_end_matches("kB").trim().parse().unwrap()
+    }
+
+    #[test]
+    fn a_program_gives_back_its_code_and_runs_on() {
+        assert!(read_only_segments(Whose::Library).is_empty(), "in a test it is part of the program");
+        let segments = read_only_segments(Whose::Process);
+        assert!(segments.iter().any(|segment| segment.contains(&(give_back as *const () as usize))));
+        // All of its code is touched first.
+        for segment in &segments {
+            for at in segment.clone().step_by(4096) {
+                // SAFETY: an address of a segment that is mapped for reading.
+                std::hint::black_box(unsafe { (at as *const u8).read_volatile() });
+            }
+        }
+        let before = resident_of_files();
+        give_back(Whose::Process);
+        let after = resident_of_files();
+        assert!(after + 1024 < before, "{before} KiB, then {after} KiB");
+    }
 }

@@ -13,11 +13,13 @@ mod faults;
 mod handler;
 mod heap;
 mod host;
+mod kinds;
 mod languages;
 mod locks;
 mod monitor;
 mod pid1;
 mod process;
+mod sentry;
 mod sink;
 mod stack;
 #[path = "../programs/support.rs"]

@@ -6,6 +6,7 @@ mod abi;
 mod bad_input;
 mod compile;
 mod descriptors;
+mod exit_status;
 mod interrupt;
 mod large_documents;
 mod support;

@@ -1,11 +1,14 @@
 //! The built artefacts against software that others have written: BIND, NSD, Knot, PowerDNS, Unbound and dnsmasq answer
 //! the version check, Python opens the sealed reports and judges documents by their schema, Bugsink takes the crash
-//! reports, strace watches what is turned off, Go says which proxy is taken, Squid, Tinyproxy, MicroSocks and mitmproxy are
-//! what is taken.
+//! reports, Sentry's own code judges them, strace watches what is turned off, Go says which proxy is taken, Squid,
+//! Tinyproxy, MicroSocks and mitmproxy are what is taken.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod cluster;
 mod crash_bugsink;
+#[path = "../crash/kinds.rs"]
+mod crash_kinds;
+mod crash_sentry;
 mod dns_servers;
 mod off_strace;
 mod proxy_delivery;
