@@ -8,7 +8,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use data_encoding::HEXLOWER;
 use ondat_telemetry::config::Config;
 use ondat_telemetry::crash::cores::Core;
-use ondat_telemetry::crash::marker::{self, Run};
+use ondat_telemetry::crash::marker::{self, Run, Watched};
 use ondat_telemetry::error::Error;
 use ondat_telemetry::memory::{self, MadeReport, ReportMemory, Told, VersionMemory};
 use ondat_telemetry::schedule;
@@ -152,8 +152,8 @@ impl<'a> Status<'a> {
             "crash_reports": {
                 "server": self.config.sentry_dsn.as_ref().map(|dsn| dsn.endpoint().to_string()),
                 "runs": self.runs.iter().map(|run| {
-                    let Run { name, version, is_running, no_monitor, .. } = run;
-                    json!({ "name": name, "version": version, "running": is_running, "no_monitor": no_monitor })
+                    let Run { name, head, is_running, .. } = run;
+                    json!({ "name": name, "version": head.version, "running": is_running, "watched": head.watched })
                 }).collect::<Vec<_>>(),
                 "core_files": self.cores.iter().map(|core| {
                     let Core { path, component, signal, at, bytes, .. } = core;
@@ -193,12 +193,16 @@ impl<'a> Status<'a> {
         let server = dsn.map_or_else(|| NOT_CONFIGURED.to_owned(), |dsn| dsn.endpoint().to_string());
         writeln!(out, "  server         {server}")?;
         for run in &self.runs {
-            let state = match (run.is_running, &run.no_monitor) {
+            let state = match (run.is_running, &run.head.watched) {
                 (false, _) => "ended without a clean stop: reported when the next process starts".to_owned(),
-                (true, None) => "watched by a crash monitor".to_owned(),
-                (true, Some(why)) => format!("without a crash monitor ({why}): reported when the next process starts"),
+                (true, Watched::Monitor) => "watched by a crash monitor".to_owned(),
+                (true, Watched::Supervisor(_)) => "started by exec, which watches it".to_owned(),
+                (true, Watched::Supervised) => "watched by exec".to_owned(),
+                (true, Watched::Nobody(why)) => {
+                    format!("no crash monitor: {why}; reported when the next process starts")
+                }
             };
-            writeln!(out, "  run            {} of version {}, {state}", run.name, run.version)?;
+            writeln!(out, "  run            {} of version {}, {state}", run.name, run.head.version)?;
         }
         for core in &self.cores {
             writeln!(out, "  {core}, {}", moment(core.at))?;

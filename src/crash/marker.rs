@@ -17,15 +17,39 @@ use crate::sys::clock::boot_id;
 const FOLDER: &str = "run";
 
 /// First line of a marker.
-#[derive(Debug, Deserialize, Serialize)]
-struct Head {
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub struct Head {
     /// The kernel's id of this boot; never sent.
     boot: String,
-    component: String,
-    version: String,
-    /// Why no monitor watches this run.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    no_monitor: Option<String>,
+    /// The component that runs.
+    pub component: String,
+    /// Its version.
+    pub version: String,
+    /// Who deals with its end.
+    #[serde(default)]
+    pub watched: Watched,
+}
+
+/// Who deals with the end of a run.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Watched {
+    /// A monitor.
+    #[default]
+    Monitor,
+    /// The next start. Why there is no monitor.
+    Nobody(String),
+    /// This is a supervisor's own run. When it started, in the ticks of /proc/PID/stat.
+    Supervisor(u64),
+    /// A program that uses the library, below a supervisor that deals with its end.
+    Supervised,
+}
+
+impl Head {
+    /// Of a run of this boot.
+    pub fn new(component: &str, version: &str, watched: Watched) -> Self {
+        Self { boot: boot_id(), component: component.to_owned(), version: version.to_owned(), watched }
+    }
 }
 
 /// The marker of this run.
@@ -44,6 +68,8 @@ pub struct Leftover {
     pub version: String,
     /// The last record of its end, or of a signal that it is not known to have survived.
     pub record: Option<Record>,
+    /// The host had turned crash reports off.
+    pub is_off: bool,
 }
 
 /// A run as `status` shows it.
@@ -51,29 +77,20 @@ pub struct Leftover {
 pub struct Run {
     /// The marker's name: component, process id and a random part.
     pub name: String,
-    /// Its version.
-    pub version: String,
+    /// What it says of itself.
+    pub head: Head,
     /// When it began or last wrote a record, Unix seconds.
     pub since: i64,
-    /// Why no monitor watches it.
-    pub no_monitor: Option<String>,
     /// Whether it goes on; else it is reported at the next start.
     pub is_running: bool,
 }
 
 impl Marker {
     /// Marks this run.
-    pub fn create(
-        dir: &StateDir,
-        name: String,
-        component: &str,
-        version: &str,
-        no_monitor: Option<String>,
-    ) -> Result<Self, Error> {
+    pub fn create(dir: &StateDir, name: String, head: &Head) -> Result<Self, Error> {
         let folder = dir.folder(FOLDER);
-        let head = Head { boot: boot_id(), component: component.to_owned(), version: version.to_owned(), no_monitor };
         let mut file = folder.create()?;
-        let mut line = serde_json::to_vec(&head).map_err(|error| Error::Internal(format!("run marker: {error}")))?;
+        let mut line = serde_json::to_vec(head).map_err(|error| Error::Internal(format!("run marker: {error}")))?;
         line.push(b'\n');
         file.write_all(&line).map_err(|error| Error::Io(format!("run marker {name}: {error}")))?;
         // After a power cut it is one of another boot, which means nothing.
@@ -87,6 +104,12 @@ impl Marker {
     /// The descriptor into which the handler writes.
     pub fn descriptor(&self) -> RawFd {
         self.file.as_raw_fd()
+    }
+
+    /// Writes a record for whoever deals with the end.
+    pub fn append(&self, record: Record) -> Result<(), Error> {
+        let written = (&*self.file).write_all(&record.to_bytes());
+        written.map_err(|error| Error::Io(format!("run marker {}: {error}", self.name)))
     }
 
     /// The run has ended as it should.
@@ -132,13 +155,7 @@ pub fn runs(dir: &StateDir) -> Result<Vec<Run>, Error> {
         let Some(head) = folder.read(&entry.name)?.and_then(|bytes| parse_head(&bytes, &boot)) else { continue };
         let Some(file) = folder.open_existing(&entry.name)? else { continue };
         let is_running = matches!(Flock::lock(file, FlockArg::LockSharedNonblock), Err((_, Errno::EWOULDBLOCK)));
-        runs.push(Run {
-            name: entry.name,
-            version: head.version,
-            since: entry.modified,
-            no_monitor: head.no_monitor,
-            is_running,
-        });
+        runs.push(Run { name: entry.name, head, since: entry.modified, is_running });
     }
     Ok(runs)
 }
@@ -161,8 +178,13 @@ pub fn take_leftovers(dir: &StateDir, mut take: impl FnMut(Leftover) -> Result<(
             Err((_, Errno::EWOULDBLOCK)) => continue,
             Err((_, error)) => return Err(Error::Io(format!("run marker {}: {error}", entry.name))),
         };
-        if let Some(leftover) = folder.read(&entry.name)?.and_then(|bytes| parse(&bytes, &boot)) {
-            take(leftover)?;
+        let bytes = folder.read(&entry.name)?.unwrap_or_default();
+        if let Some(leftover) = parse(&bytes, &boot) {
+            // Of a program that was killed with its supervisor, the supervisor's marker tells.
+            let is_supervised = parse_head(&bytes, &boot).is_some_and(|head| head.watched == Watched::Supervised);
+            if !leftover.is_off && !(is_supervised && leftover.record.is_none()) {
+                take(leftover)?;
+            }
         }
         folder.remove_unsynced(&entry.name)?;
     }
@@ -175,8 +197,10 @@ fn parse(bytes: &[u8], boot: &str) -> Option<Leftover> {
     let end = bytes.iter().position(|byte| *byte == b'\n')?;
     let records = bytes[end + 1..].chunks(RECORD_BYTES).filter_map(Record::from_bytes);
     let tells = |record: &Record| matches!(record.kind, Kind::Crash | Kind::Exit | Kind::Recovered | Kind::Output);
-    let last = records.filter(tells).last();
-    Some(Leftover { component, version: head.version, record: last.filter(|record| record.kind != Kind::Recovered) })
+    let last = records.clone().filter(tells).last().filter(|record| record.kind != Kind::Recovered);
+    let is_off = records.filter(|record| matches!(record.kind, Kind::On | Kind::Off)).last();
+    let is_off = is_off.is_some_and(|record| record.kind == Kind::Off);
+    Some(Leftover { component, version: head.version, record: last, is_off })
 }
 
 fn parse_head(bytes: &[u8], boot: &str) -> Option<Head> {

@@ -243,10 +243,7 @@ impl Host {
 
     /// The handler's record of this ending, where it has one.
     fn record_of(&self, ending: Ending) -> Option<Record> {
-        match ending {
-            Ending::Killed { signal, .. } => self.records.iter().find(|record| record.signal == signal).copied(),
-            Ending::Exited(_) | Ending::Unknown => None,
-        }
+        self.records.iter().find(|record| record.is_of(ending)).copied()
     }
 
     /// Notes what the process says of its end. Where it waits for that, its death is reported before it comes.

@@ -8,7 +8,7 @@ use super::cores::{self, Core};
 use super::delivery::{Sent, new_event_id, send_event, store_event};
 use super::event::{Crash, Subject, event};
 use super::exit::Ending;
-use super::marker::{self, Marker};
+use super::marker::{self, Head, Leftover, Marker, Watched};
 use super::record::{Record, Setup};
 use super::sentry::Dsn;
 use crate::error::Error;
@@ -58,13 +58,28 @@ impl Postmortem {
         &self.setup
     }
 
-    /// Marks the run, for the next start: this process may be killed with the one it watches.
+    /// Marks the run of a supervisor, for the next start, which finds it where both are killed.
     pub fn mark_run(&mut self) -> Result<Option<Marker>, Error> {
         let Some(dir) = &self.state_dir else { return Ok(None) };
         let name = marker::name(&self.setup.component, std::process::id())?;
-        let marker = Marker::create(dir, name.clone(), &self.setup.component, &self.setup.version, None)?;
+        let born = procfs::stat(std::process::id()).map_or(0, |stat| stat.start_time);
+        let head = Head::new(&self.setup.component, &self.setup.version, Watched::Supervisor(born));
+        let marker = Marker::create(dir, name.clone(), &head)?;
         self.setup.marker = Some(name);
         Ok(Some(marker))
+    }
+
+    /// What the process itself has left behind, where it uses the library below this supervisor.
+    pub fn take_own_words(&mut self, since: i64) -> Option<Leftover> {
+        let dir = self.state_dir.as_ref()?;
+        let run = marker::of_process(dir, self.setup.pid, since).ok().flatten()?;
+        if run.head.watched != Watched::Supervised {
+            return None;
+        }
+        let leftover = marker::take(dir, &run.name).ok().flatten()?;
+        self.setup.component.clone_from(&leftover.component);
+        self.setup.version.clone_from(&leftover.version);
+        Some(leftover)
     }
 
     /// The process is this one.

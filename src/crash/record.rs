@@ -90,6 +90,11 @@ impl Record {
         Ending::Killed { signal: self.signal, core_dump: if has_none { CoreDump::No } else { CoreDump::Unknown } }
     }
 
+    /// Whether it tells of this ending and not of a signal that was survived.
+    pub fn is_of(self, ending: Ending) -> bool {
+        matches!(ending, Ending::Killed { signal, .. } if self.kind == Kind::Crash && self.signal == signal)
+    }
+
     /// Why, as far as it knows.
     pub fn cause(self) -> Option<&'static str> {
         match self.kind {

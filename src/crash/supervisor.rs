@@ -14,9 +14,9 @@ use serde::{Deserialize, Serialize};
 
 use super::cores::Core;
 use super::exit::Ending;
-use super::marker::{self, Marker};
+use super::marker::Marker;
 use super::postmortem::{Postmortem, Report};
-use super::record::{Record, Setup};
+use super::record::Setup;
 use crate::error::Error;
 use crate::sys::library::{self, Whose};
 use crate::sys::program;
@@ -154,37 +154,20 @@ impl Supervisor {
     fn report(&mut self, status: i32, since: i64, deadline: Instant) -> Option<Core> {
         let ending = Ending::from_wait_status(status)?;
         let core = self.postmortem.as_ref()?.note_core(ending);
-        match self.own_run(since) {
-            OwnRun::Watched => {
-                self.postmortem.as_ref()?.forget_run();
-                if getpid().as_raw() == 1 {
-                    self.wait(deadline, |this| matches!(this.own_run(since), OwnRun::Watched));
-                }
-            }
-            OwnRun::None(record) => {
-                // What cannot be stored is not reported; the program's end is more important than that.
-                let is_stored = matches!(self.postmortem.as_ref()?.store(ending, record), Ok(Report::Stored(_)));
-                if is_stored {
-                    self.start_sender();
-                    let sender = self.sender;
-                    self.wait(deadline, |this| this.sender == sender && sender.is_some());
-                }
-            }
+        let own_words = self.postmortem.as_mut()?.take_own_words(since);
+        if own_words.as_ref().is_some_and(|words| words.is_off) {
+            self.postmortem.as_ref()?.forget_run();
+            return core;
+        }
+        let record = own_words.and_then(|words| words.record).filter(|record| record.is_of(ending));
+        // What cannot be stored is not reported; the program's end is more important than that.
+        let is_stored = matches!(self.postmortem.as_ref()?.store(ending, record), Ok(Report::Stored(_)));
+        if is_stored {
+            self.start_sender();
+            let sender = self.sender;
+            self.wait(deadline, |this| this.sender == sender && sender.is_some());
         }
         core
-    }
-
-    /// Whether the program uses the library itself: its own monitor then reports how it ended.
-    fn own_run(&self, since: i64) -> OwnRun {
-        let Some(dir) = self.postmortem.as_ref().and_then(Postmortem::state_dir) else { return OwnRun::None(None) };
-        match marker::of_process(dir, self.program.as_raw().unsigned_abs(), since) {
-            Ok(Some(run)) if run.no_monitor.is_some() => {
-                let leftover = marker::take(dir, &run.name).ok().flatten();
-                OwnRun::None(leftover.and_then(|leftover| leftover.record))
-            }
-            Ok(Some(_)) => OwnRun::Watched,
-            Ok(None) | Err(_) => OwnRun::None(None),
-        }
     }
 
     /// Reaps while something is going on, for a bounded time.
@@ -205,13 +188,6 @@ impl Supervisor {
             }
         }
     }
-}
-
-enum OwnRun {
-    /// It does, and is watched.
-    Watched,
-    /// It does not, or nobody watches it; what its handler has left behind.
-    None(Option<Record>),
 }
 
 /// A task as bytes, for the descriptor on which the supervisor reads it.

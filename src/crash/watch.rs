@@ -9,15 +9,16 @@ use data_encoding::HEXLOWER;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, send, socketpair};
-use nix::unistd::pipe2;
+use nix::unistd::{getppid, pipe2};
 
 use super::cores;
 use super::handler::{self, CRASH_SIGNALS, GO_SIGNALS};
-use super::marker::{self, Marker};
+use super::marker::{self, Head, Marker, Watched};
 use super::record::{Kind, Record, SETUP_BYTES, Setup};
 use crate::config::Config;
 use crate::error::Error;
 use crate::memory;
+use crate::state::StateDir;
 use crate::switches::Switches;
 use crate::sys::{altstack, library, pidfd, procfs, spawn};
 use crate::version::query::canonical;
@@ -57,17 +58,21 @@ impl Watch {
         let marker = config.state_dir.as_ref().map(|_| marker::name(&config.component, pid)).transpose()?;
         let setup = Setup { marker, ..setup(config, switches, dsn, pid) };
         let mut watch = Self { socket: None, marker: None, crash_output: None };
-        let why_no_monitor = match start_monitor(config, &setup, flags & FLAG_GO_HOST != 0) {
-            Ok((socket, crash_output)) => {
-                watch.socket = Some(socket);
-                watch.crash_output = crash_output;
-                None
+        let mut why_no_monitor = None;
+        let watched = if config.state_dir.as_ref().is_some_and(is_supervised) {
+            Watched::Supervised
+        } else {
+            match start_monitor(config, &setup, flags & FLAG_GO_HOST != 0) {
+                Ok((socket, crash_output)) => {
+                    watch.socket = Some(socket);
+                    watch.crash_output = crash_output;
+                    Watched::Monitor
+                }
+                Err(error) => Watched::Nobody(why_no_monitor.insert(error).to_string()),
             }
-            Err(error) => Some(error),
         };
         if let (Some(dir), Some(name)) = (&config.state_dir, setup.marker) {
-            let why = why_no_monitor.as_ref().map(ToString::to_string);
-            match Marker::create(dir, name, &setup.component, &setup.version, why) {
+            match Marker::create(dir, name, &Head::new(&setup.component, &setup.version, watched)) {
                 Ok(marker) => watch.marker = Some(marker),
                 Err(error) => {
                     watch.say(Kind::Goodbye);
@@ -117,6 +122,10 @@ impl Watch {
     }
 
     fn say(&self, kind: Kind) {
+        if let (None, Some(marker)) = (&self.socket, &self.marker) {
+            // Whoever reads it was not told before either, where it cannot be written.
+            let _ = marker.append(Record::of(kind));
+        }
         if let Some(socket) = &self.socket {
             // A monitor that is gone is found out by the handler, which has another place for its record.
             let _ =
@@ -130,6 +139,15 @@ impl Watch {
             let _ = marker.remove();
         }
     }
+}
+
+/// Whether the parent of this process is a supervisor on the same state directory. Another container may share the
+/// directory and the number, so the time when it started counts too.
+fn is_supervised(dir: &StateDir) -> bool {
+    let parent = getppid().as_raw().unsigned_abs();
+    let Some(born) = procfs::stat(parent).map(|stat| stat.start_time) else { return false };
+    let run = marker::of_process(dir, parent, 0).ok().flatten();
+    run.is_some_and(|run| run.is_running && run.head.watched == Watched::Supervisor(born))
 }
 
 /// The socket to it and, for a Go host, where its runtime writes when it dies.

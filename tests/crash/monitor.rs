@@ -114,9 +114,12 @@ fn status_says_who_is_watched_and_why_not() {
         assert_eq!(run["running"], true);
         assert_eq!(run["version"], "1.2.3");
         assert!(run["name"].as_str().unwrap().starts_with(&format!("victim-{}-", victim.pid)), "{run}");
-        let why = run["no_monitor"].as_str().unwrap_or_default();
-        assert_eq!(why.is_empty(), victim.monitor.is_some());
-        assert_eq!(why.contains("/nonexistent/monitor"), victim.monitor.is_none(), "{why}");
+        if victim.monitor.is_some() {
+            assert_eq!(run["watched"], "monitor");
+        } else {
+            let why = run["watched"]["nobody"].as_str().unwrap();
+            assert!(why.contains("/nonexistent/monitor"), "{why}");
+        }
         send(victim.pid, libc::SIGKILL);
         victim.end();
     }

@@ -66,10 +66,12 @@ fn an_exit_code_is_sent_before_it_ends() {
 
 #[test]
 fn eight_threads_at_once_are_one_report() {
+    let environment = vec![("THREADS".to_owned(), "8".to_owned())];
     for _ in 0..10 {
-        let outcome = as_pid_1("segv_8_threads");
+        let around = Around { environment: environment.clone(), ..Around::launched_by(&NAMESPACE) };
+        let outcome = run_in("segv_threads", &around);
         assert_eq!(outcome.without.0, libc::SIGSEGV);
-        assert_eq!(outcome.with, outcome.without);
+        assert_eq!(outcome.with.0, outcome.without.0);
         assert_eq!(outcome.reports.len(), 1);
     }
 }
