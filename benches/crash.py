@@ -1,0 +1,231 @@
+"""What crash reporting costs its host, against the same program without the library, run in turn.
+
+    crash.py FOLDER HOST_WITHOUT HOST_WITH RUNS GIB...
+"""
+
+import ctypes
+import gc
+import mmap
+import os
+import pathlib
+import resource
+import select
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+
+PR_SET_CHILD_SUBREAPER = 36
+IDLE_SECONDS = 5
+# Those of a process with gigabytes take seconds each.
+FEWEST_RUNS = 10
+BENCHES = pathlib.Path(__file__).parent
+WORK = pathlib.Path(sys.argv[1])
+WITHOUT, WITH = sys.argv[2:4]
+RUNS = int(sys.argv[4])
+GIBS = [int(size) for size in sys.argv[5:]]
+
+
+class Receiver:
+    """A server of benches/receiver.py."""
+
+    def __init__(self, *arguments):
+        self.process = subprocess.Popen([sys.executable, BENCHES / "receiver.py", *arguments],
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.port = int(self.process.stdout.readline())
+
+    def request(self):
+        """When the next request had come, and its body's bytes."""
+        return map(int, self.process.stdout.readline().split())
+
+    def end(self):
+        self.process.communicate()
+
+
+class Host:
+    """A process that is about to crash, and its monitor."""
+
+    number = 0
+
+    def __init__(self, program, dsn=None, mib=0, look="-"):
+        Host.number += 1
+        state = WORK / f"crash-{Host.number}"
+        state.mkdir(mode=0o700)
+        environment = {"ONDAT_TELEMETRY_STATE_DIR": str(state), "ONDAT_TELEMETRY_SENTRY_DSN": dsn or ""}
+        if (WORK / "certificate.pem").exists():
+            environment["ONDAT_TELEMETRY_CA_FILE"] = str(WORK / "certificate.pem")
+        shared = os.memfd_create("fault")
+        os.truncate(shared, mmap.PAGESIZE)
+        self.shared = mmap.mmap(shared, mmap.PAGESIZE)
+        stdin, self.stdin = os.pipe()
+        ours, stdout = os.pipe()
+        before = children()
+        self.pid = os.posix_spawn(program, [program, str(mib), look], environment, file_actions=[
+            (os.POSIX_SPAWN_DUP2, stdin, 0), (os.POSIX_SPAWN_DUP2, stdout, 1), (os.POSIX_SPAWN_DUP2, shared, 3)])
+        for descriptor in (stdin, stdout, shared):
+            os.close(descriptor)
+        self.said = {}
+        with open(ours) as lines:
+            for line in lines:
+                if line == "ready\n":
+                    break
+                name, value = line.split()
+                self.said[name] = int(value)
+            else:
+                sys.exit("the host did not become ready")
+        self.monitor = next(iter(children() - before - {self.pid}), None)
+        self.pidfd = os.pidfd_open(self.pid)
+
+    def crash(self):
+        """Nanoseconds from the fault to the death, and when the fault was."""
+        poll = select.poll()
+        poll.register(self.pidfd, select.POLLIN)
+        os.write(self.stdin, b"\n")
+        poll.poll()
+        died = time.monotonic_ns()
+        _, status = os.waitpid(self.pid, 0)
+        if os.WTERMSIG(status) != signal.SIGSEGV:
+            sys.exit(f"the host did not crash: {status:#x}")
+        os.close(self.stdin)
+        os.close(self.pidfd)
+        (fault,) = struct.unpack_from("q", self.shared)
+        self.shared.close()
+        return died - fault, fault
+
+    def wait_for_monitor(self):
+        if self.monitor:
+            os.waitpid(self.monitor, 0)
+
+
+def children():
+    path = f"/proc/self/task/{os.getpid()}/children"
+    return set(map(int, pathlib.Path(path).read_text().split()))
+
+
+def percentile(times, percent):
+    times = sorted(times)
+    return times[min(len(times) - 1, len(times) * percent // 100)] / 1e6
+
+
+def print_times(what, times):
+    high = "p99" if len(times) >= 100 else "max"
+    print(f"{what:<44} p50 {percentile(times, 50):8.3f} ms   {high} {percentile(times, 99):8.3f} ms   (of {len(times)})",
+          flush=True)
+
+
+def print_against(what, without, with_):
+    print_times(f"{what}, without", without)
+    print_times(f"{what}, with", with_)
+    pairs = [(percentile(with_, percent), percentile(without, percent)) for percent in (50, 99)]
+    more, ratio = [f"{a - b:+8.3f}" for a, b in pairs], [f"{a / b:.2f}" for a, b in pairs]
+    print(f"{'  the difference':<44}     {more[0]} ms       {more[1]} ms   ratios {ratio[0]} and {ratio[1]}")
+
+
+def deaths(what, dsn, runs, mib=0, receiver=None, waits=True):
+    """In turn, so that what else the machine does falls on both, and each as often after the other."""
+    without, with_, reports, hosts = [], [], [], []
+    for run in range(2 * runs):
+        if run % 4 in (0, 3):
+            without.append(Host(WITHOUT, mib=mib).crash()[0])
+            continue
+        host = Host(WITH, dsn, mib)
+        death, fault = host.crash()
+        with_.append(death)
+        if receiver:
+            came, size = receiver.request()
+            reports.append(came - fault)
+        if waits:
+            host.wait_for_monitor()
+        hosts.append(host)
+    print_against(f"fault to death, {what}", without, with_)
+    if reports:
+        print_times(f"fault to report, {what}", reports)
+        print(f"{'  its body':<44} {size} bytes")
+    return hosts
+
+
+def print_calls(what, hosts):
+    for name, words in [("calls_ns", "init and install"), ("init_ns", "  init"), ("install_ns", "  install"),
+                        ("ready_ns", "  and until the monitor is ready")]:
+        print_times(f"{words}, {what}", [host.said[name] for host in hosts])
+
+
+def seen(host, when):
+    """What the host saw in itself then."""
+    return {name.removeprefix(when): value for name, value in host.said.items() if name.startswith(when)}
+
+
+def memory(pid):
+    lines = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
+    return {line.split()[0].rstrip(":"): int(line.split()[1]) for line in lines}
+
+
+def available_kib():
+    lines = pathlib.Path("/proc/meminfo").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
+
+
+def in_words(kib):
+    return (f"{kib['Rss']} KiB resident, {kib['Pss']} proportional, {kib['Private_Clean'] + kib['Private_Dirty']} private"
+            f" of which {kib['Private_Dirty']} dirty")
+
+
+def switches(pid):
+    """How often it has been given a processor and has given it back."""
+    lines = pathlib.Path(f"/proc/{pid}/status").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if "ctxt_switches" in line)
+
+
+def at_rest(dsn):
+    without, host = Host(WITHOUT, look="look"), Host(WITH, dsn, look="look")
+    for what, before in [("the program without", seen(without, "after_")), ("before init", seen(host, "before_"))]:
+        more = {name: value - before[name] for name, value in seen(host, "after_").items()}
+        print(f"{'host, more than ' + what:<44} {in_words(more)}, {more['threads']} threads, "
+              f"{more['descriptors']} descriptors")
+    print(f"{'monitor':<44} {in_words(memory(host.monitor))}")
+    before = switches(host.monitor)
+    time.sleep(IDLE_SECONDS)
+    print(f"{f'monitor, wakeups in {IDLE_SECONDS} s of rest':<44} {switches(host.monitor) - before}")
+    without.crash()
+    host.crash()
+    host.wait_for_monitor()
+
+
+def main():
+    gc.disable()
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    closed = socket.socket()
+    closed.bind(("127.0.0.1", 0))
+    down = f"http://key@127.0.0.1:{closed.getsockname()[1]}/1"
+    certificate, key = WORK / "certificate.pem", WORK / "key.pem"
+
+    at_rest(down)
+    hosts = deaths("endpoint down", down, RUNS)
+    print_calls("small", hosts)
+    plain = Receiver("plain")
+    deaths("HTTP", f"http://key@127.0.0.1:{plain.port}/1", RUNS, receiver=plain)
+    plain.end()
+    for kind in ["slow", "hanging"]:
+        receiver = Receiver(kind)
+        hosts = deaths(f"endpoint {kind}", f"http://key@127.0.0.1:{receiver.port}/1", RUNS, waits=False)
+        receiver.end()
+        for host in hosts:
+            host.wait_for_monitor()
+    for gib in GIBS:
+        if gib << 20 > available_kib():
+            print(f"{gib} GiB: there is not so much memory")
+            continue
+        print_calls(f"{gib} GiB", deaths(f"{gib} GiB", down, max(RUNS // (8 * gib), FEWEST_RUNS), mib=gib << 10))
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-noenc",
+                    "-subj", "/CN=bench", "-addext", "subjectAltName=IP:127.0.0.1",
+                    "-addext", "basicConstraints=critical,CA:FALSE", "-keyout", key, "-out", certificate],
+                   check=True, stderr=subprocess.DEVNULL)
+    tls = Receiver("tls", certificate, key)
+    deaths("HTTPS", f"https://key@127.0.0.1:{tls.port}/1", RUNS, receiver=tls)
+    tls.end()
+
+
+main()
