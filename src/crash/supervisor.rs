@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::SigSet;
 use nix::sys::signalfd::{SfdFlags, SignalFd, siginfo};
@@ -69,7 +70,8 @@ pub fn run(task: Task, words: &[CString]) -> io::Result<Ended> {
             return Err(error);
         }
     };
-    program::let_go_of_input_and_output()?;
+    // Who waits for their end then waits a little longer.
+    let _ = program::let_go_of_input_and_output();
     let own: Vec<_> = marker.iter().map(Marker::descriptor).chain([signals.as_fd().as_raw_fd()]).collect();
     program::close_others(&own);
     if let Some(postmortem) = &mut postmortem {
@@ -110,7 +112,11 @@ impl Supervisor {
     /// Hands signals on and reaps until the program has ended.
     fn supervise(&mut self) -> io::Result<i32> {
         loop {
-            let Some(signal) = self.signals.read_signal()? else { continue };
+            let signal = match self.signals.read_signal() {
+                Ok(Some(signal)) => signal,
+                Ok(None) | Err(Errno::EINTR) => continue,
+                Err(error) => return Err(error.into()),
+            };
             let number = libc::c_int::try_from(signal.ssi_signo).unwrap_or(0);
             if number != libc::SIGCHLD {
                 self.hand_on(number, &signal);

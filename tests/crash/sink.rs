@@ -25,7 +25,13 @@ impl Sink {
             for stream in listener.incoming() {
                 let mut reader = BufReader::new(stream.unwrap());
                 let (mut line, mut head, mut length) = (String::new(), String::new(), 0);
-                while reader.read_line(&mut line).unwrap_or(0) > 2 {
+                let is_whole = loop {
+                    match reader.read_line(&mut line) {
+                        Ok(0) | Err(_) => break false,
+                        // The blank line.
+                        Ok(1..=2) => break true,
+                        Ok(_) => {}
+                    }
                     if let Some((name, value)) = line.split_once(':')
                         && name.eq_ignore_ascii_case("content-length")
                     {
@@ -33,9 +39,10 @@ impl Sink {
                     }
                     head.push_str(&line);
                     line.clear();
-                }
+                };
                 let mut body = vec![0; length];
-                if reader.read_exact(&mut body).is_err() {
+                // Who sends may be killed in the middle.
+                if !is_whole || reader.read_exact(&mut body).is_err() {
                     continue;
                 }
                 kept.lock().unwrap().push((head, String::from_utf8(body).unwrap()));
