@@ -4,7 +4,7 @@ use data_encoding::HEXLOWER;
 use serde_json::Value;
 
 use super::{Core, lock, priority};
-use crate::crash::delivery::{new_event_id, store_event};
+use crate::crash::delivery::{file_of, store_event};
 use crate::crash::event::{Crash, Subject, event};
 use crate::crash::exit::{CoreDump, Ending};
 use crate::crash::limit::CrashLimits;
@@ -17,6 +17,10 @@ impl Core {
     pub(super) fn report_leftovers(&self) -> Result<(), Error> {
         let Some(dir) = &self.config.state_dir else { return Ok(()) };
         marker::take_leftovers(dir, |leftover| {
+            // A monitor has reported it and was killed before it could remove the marker.
+            if self.crashes.has(&file_of(&leftover.event_id))? {
+                return Ok(());
+            }
             let record = leftover.record;
             let ending = match record {
                 Some(record) => Ending::Killed { signal: record.signal, core_dump: CoreDump::Unknown },
@@ -24,7 +28,7 @@ impl Core {
             };
             let class = record.and_then(|record| signals::cause(record.signal, record.code));
             let at = record.map_or_else(|| self.now(), |record| record.at);
-            let crash = Crash { event_id: &new_event_id()?, at, ending, class, text: None };
+            let crash = Crash { event_id: &leftover.event_id, at, ending, class, text: None };
             self.store_crash(&leftover.component, &leftover.version, &crash)
         })
     }
