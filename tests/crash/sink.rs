@@ -1,14 +1,20 @@
-//! A server that takes envelopes.
+//! Servers that take envelopes, or do not.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
-/// A server that answers every POST with one status and keeps the bodies.
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+
+/// A server that answers every POST and keeps the bodies. Each connection has a thread of its own.
 pub(crate) struct Sink {
     pub(crate) address: SocketAddr,
+    is_tls: bool,
     received: Arc<Mutex<Vec<String>>>,
 }
+
+/// What is answered to a body: the bytes of the answer, or none to hang up.
+type Answer = dyn Fn(&str) -> Option<String> + Send + Sync;
 
 impl Sink {
     pub(crate) fn start(status: u16) -> Self {
@@ -17,41 +23,91 @@ impl Sink {
 
     /// Its answers have these header lines too.
     pub(crate) fn with_headers(status: u16, headers: &'static str) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
+        Self::answering(move |_| Some(answer(status, headers, "{}")))
+    }
+
+    /// It answers what this says, after it has kept the body.
+    pub(crate) fn answering(answer: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> Self {
+        Self::listening(None, answer)
+    }
+
+    /// The same over TLS.
+    pub(crate) fn with_tls(tls: Arc<ServerConfig>, status: u16) -> Self {
+        Self::listening(Some(tls), move |_| Some(answer(status, "", "{}")))
+    }
+
+    fn listening(
+        tls: Option<Arc<ServerConfig>>,
+        answer: impl Fn(&str) -> Option<String> + Send + Sync + 'static,
+    ) -> Self {
         let received = Arc::<Mutex<Vec<String>>>::default();
-        let kept = Arc::clone(&received);
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                let mut reader = BufReader::new(stream.unwrap());
-                let (mut line, mut length) = (String::new(), 0);
-                while reader.read_line(&mut line).unwrap_or(0) > 2 {
-                    if let Some((name, value)) = line.split_once(':')
-                        && name.eq_ignore_ascii_case("content-length")
-                    {
-                        length = value.trim().parse().unwrap();
-                    }
-                    line.clear();
-                }
-                let mut body = vec![0; length];
-                if reader.read_exact(&mut body).is_err() {
-                    continue;
-                }
-                kept.lock().unwrap().push(String::from_utf8(body).unwrap());
-                let answer =
-                    format!("HTTP/1.1 {status} X\r\n{headers}Content-Length: 2\r\nConnection: close\r\n\r\n{{}}");
-                let _ = reader.get_mut().write_all(answer.as_bytes());
+        let (kept, is_tls) = (Arc::clone(&received), tls.is_some());
+        let address = accept(move |stream| match &tls {
+            None => take(stream, &kept, &answer),
+            Some(tls) => {
+                let connection = ServerConnection::new(Arc::clone(tls)).unwrap();
+                take(StreamOwned::new(connection, stream), &kept, &answer);
             }
         });
-        Self { address, received }
+        Self { address, is_tls, received }
     }
 
     pub(crate) fn dsn(&self) -> String {
-        format!("http://key@{}/1", self.address)
+        format!("{}://key@{}/1", if self.is_tls { "https" } else { "http" }, self.address)
     }
 
     /// The bodies received so far.
     pub(crate) fn bodies(&self) -> Vec<String> {
         self.received.lock().unwrap().clone()
+    }
+}
+
+/// An answer of HTTP.
+pub(crate) fn answer(status: u16, headers: &str, body: &str) -> String {
+    let length = body.len();
+    format!("HTTP/1.1 {status} X\r\n{headers}Content-Length: {length}\r\nConnection: close\r\n\r\n{body}")
+}
+
+/// Hands each connection to a thread. The address is one of this machine alone.
+pub(crate) fn accept(serve: impl Fn(TcpStream) + Send + Sync + 'static) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let serve = Arc::new(serve);
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let serve = Arc::clone(&serve);
+            std::thread::spawn(move || serve(stream.unwrap()));
+        }
+    });
+    address
+}
+
+/// The lines of a request's head.
+pub(crate) fn head(reader: &mut impl BufRead) -> Vec<String> {
+    let mut lines = Vec::new();
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line).unwrap_or(0) <= 2 {
+            return lines;
+        }
+        lines.push(line.trim_end().to_owned());
+    }
+}
+
+fn take(stream: impl Read + Write, kept: &Mutex<Vec<String>>, answer: &Answer) {
+    let mut reader = BufReader::new(stream);
+    let length = head(&mut reader).iter().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse().unwrap())
+    });
+    let mut body = vec![0; length.unwrap_or(0)];
+    // Nobody: a connection without a request, such as one that failed in TLS.
+    if length.is_none() || reader.read_exact(&mut body).is_err() {
+        return;
+    }
+    let body = String::from_utf8(body).unwrap();
+    kept.lock().unwrap().push(body.clone());
+    if let Some(answer) = answer(&body) {
+        let _ = reader.get_mut().write_all(answer.as_bytes()).and_then(|()| reader.get_mut().flush());
     }
 }

@@ -28,10 +28,16 @@ struct scenario {
 };
 
 /* Each file's own, ended by a NULL name. */
-extern const struct scenario faults[], stacks[], heaps[], threads[], endings[], hosts[];
+extern const struct scenario faults[], stacks[], heaps[], threads[], endings[], hosts[], lives[], limits[], clocks[];
 
 /* The client, NULL without the library. */
 extern ondat_telemetry *telemetry;
+
+/* A client with the settings of the environment. */
+ondat_telemetry_status make_client(ondat_telemetry **client, char *errbuf, size_t length);
+
+/* Makes the client, installs its crash handler, and prints what came of it. */
+void install(void);
 
 /* Writes to an address that is not mapped. */
 void segv(void);
