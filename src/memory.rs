@@ -259,8 +259,9 @@ fn load<T: DeserializeOwned + Default>(dir: &StateDir, name: &str) -> Result<(T,
             Ok(value) => return Ok((value, None)),
             Err(error) => error.to_string(),
         },
-        // Too large, no regular file: nothing that the library has written.
-        Err(error) => error.to_string(),
+        // Too large, no regular file: nothing that the library has written. Else it may be whole, and is to be read later.
+        Err(error) if !dir.root().may_be_read(name) => error.to_string(),
+        Err(error) => return Err(error),
     };
     let aside = format!("{name}.damaged");
     dir.root().rename(name, &aside)?;

@@ -84,6 +84,14 @@ impl Spool {
         }
     }
 
+    /// Whether something is stored under this name.
+    pub fn has(&self, name: &str) -> Result<bool, Error> {
+        match &self.place {
+            Place::Disk(folder) => Ok(folder.entry(name)?.is_some()),
+            Place::Memory(items) => Ok(items.lock().unwrap_or_else(PoisonError::into_inner).contains_key(name)),
+        }
+    }
+
     /// Takes an item for sending. None when it is gone or somebody else, perhaps another process, is sending it; also
     /// when it has become too old or is too large to be one of ours, and has been removed or set aside for that.
     pub fn claim(&self, name: &str) -> Result<Option<Claim<'_>>, Error> {

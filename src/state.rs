@@ -127,6 +127,13 @@ impl Folder {
         Ok(Some(bytes))
     }
 
+    /// Whether this is a file that [`read`](Self::read) takes, as far as its kind and size go, or cannot be looked at.
+    pub fn may_be_read(&self, name: &str) -> bool {
+        let Ok(Some(handle)) = self.existing_handle() else { return true };
+        let meta = fstatat(&handle, name, AtFlags::AT_SYMLINK_NOFOLLOW);
+        meta.is_err() || self.stat(&handle, name).is_some_and(|entry| entry.bytes <= STATE_FILE_BYTES)
+    }
+
     /// Replaces a file's bytes: a reader sees the old ones or the new ones, also after a power cut.
     pub fn write(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
         let mut file = self.create()?;

@@ -196,7 +196,7 @@ impl<'a> Status<'a> {
             let state = match (run.is_running, &run.head.watched) {
                 (false, _) => "ended without a clean stop: reported when the next process starts".to_owned(),
                 (true, Watched::Monitor) => "watched by a crash monitor".to_owned(),
-                (true, Watched::Supervisor(_)) => "started by exec, which watches it".to_owned(),
+                (true, Watched::Supervisor) => "started by exec, which watches it".to_owned(),
                 (true, Watched::Supervised) => "watched by exec".to_owned(),
                 (true, Watched::Nobody(why)) => {
                     format!("no crash monitor: {why}; reported when the next process starts")

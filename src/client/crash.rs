@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::{Core, lock, priority};
 use crate::crash::cores::Cores;
-use crate::crash::delivery::{new_event_id, store_event};
+use crate::crash::delivery::{file_of, store_event};
 use crate::crash::event::{Crash, Subject, event};
 use crate::crash::exit::Ending;
 use crate::crash::limit::CrashLimits;
@@ -24,6 +24,10 @@ impl Core {
             }
         }
         marker::take_leftovers(dir, |leftover| {
+            // A monitor has reported it and was killed before it could remove the marker.
+            if self.crashes.has(&file_of(&leftover.event_id))? {
+                return Ok(());
+            }
             let record = leftover.record;
             let ending = record.map_or(Ending::Unknown, Record::ending);
             if !ending.is_crash() {
@@ -31,7 +35,7 @@ impl Core {
             }
             let class = record.and_then(Record::cause);
             let at = record.map_or_else(|| self.now(), |record| record.at);
-            let crash = Crash { event_id: &new_event_id()?, at, ending, class, text: None };
+            let crash = Crash { event_id: &leftover.event_id, at, ending, class, text: None };
             self.store_crash(&leftover.component, &leftover.version, &crash)
         })
     }

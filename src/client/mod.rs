@@ -345,12 +345,16 @@ impl Client {
         if watch.is_some() {
             return Err(Error::InvalidState("the crash handler is already installed".to_owned()));
         }
-        let (installed, why_no_monitor) = Watch::install(&self.core.config, &self.core.switches, &dsn, flags)?;
-        *watch = Some(installed);
+        let installed = Watch::install(&self.core.config, &self.core.switches, &dsn, flags)?;
+        *watch = Some(installed.watch);
         drop(watch);
+        if let Some(error) = installed.complaint {
+            let line = format!("{error}: a crash is lost where the crash monitor is killed too");
+            self.core.log(priority::WARNING, &line);
+        }
         library::give_back(Whose::Library);
         self.wake();
-        match why_no_monitor {
+        match installed.why_no_monitor {
             None => Ok(()),
             Some(error) => {
                 let line = format!("{error}; crashes are stored and reported at the next start");

@@ -43,7 +43,12 @@ pub fn store_event<'a>(spool: &'a Spool, event_id: &str, event: &Value) -> Resul
     draft
         .write_all(event.to_string().as_bytes())
         .map_err(|error| Error::Io(format!("storing a crash report: {error}")))?;
-    draft.commit_unsynced(&format!("{event_id}.json"))
+    draft.commit_unsynced(&file_of(event_id))
+}
+
+/// The name under which an event is stored.
+pub fn file_of(event_id: &str) -> String {
+    format!("{event_id}.json")
 }
 
 /// Posts a stored crash event; the monitor and the worker do it alike. Also for how long the server wants no more.

@@ -121,7 +121,8 @@ fn default_action() -> libc::sigaction {
 /// time. The descriptors, -1 for none, stay the caller's and must stay open until [`disarm`]. A crash waits `sending_ms`
 /// for its report to be sent.
 pub fn arm(signals: &[libc::c_int], socket: RawFd, marker: RawFd, sending_ms: u32) -> Result<(), Error> {
-    if IS_ARMED.swap(true, Ordering::AcqRel) {
+    // A forked child has the handler, but not the client that armed it.
+    if IS_ARMED.swap(true, Ordering::AcqRel) && PID.load(Ordering::Acquire) == getpid() {
         return Err(Error::InvalidState("another client of this process has installed the crash handler".to_owned()));
     }
     SOCKET.set(socket);

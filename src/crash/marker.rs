@@ -9,10 +9,12 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, Flock, FlockArg, OFlag, fcntl};
 use serde::{Deserialize, Serialize};
 
+use super::delivery::new_event_id;
 use super::record::{Kind, RECORD_BYTES, Record};
 use crate::error::Error;
 use crate::state::{Folder, StateDir};
 use crate::sys::clock::boot_id;
+use crate::sys::procfs;
 
 const FOLDER: &str = "run";
 
@@ -21,6 +23,8 @@ const FOLDER: &str = "run";
 pub struct Head {
     /// The kernel's id of this boot; never sent.
     boot: String,
+    /// The process, by pid and start time; absent where /proc is not there.
+    process: Option<(u32, u64)>,
     /// The component that runs.
     pub component: String,
     /// Its version.
@@ -39,16 +43,25 @@ pub enum Watched {
     Monitor,
     /// The next start. Why there is no monitor.
     Nobody(String),
-    /// This is a supervisor's own run. When it started, in the ticks of /proc/PID/stat.
-    Supervisor(u64),
+    /// This is a supervisor's own run.
+    Supervisor,
     /// A program that uses the library, below a supervisor that deals with its end.
     Supervised,
 }
 
 impl Head {
-    /// Of a run of this boot.
+    /// Of a run of this process, in this boot.
     pub fn new(component: &str, version: &str, watched: Watched) -> Self {
-        Self { boot: boot_id(), component: component.to_owned(), version: version.to_owned(), watched }
+        let pid = std::process::id();
+        let process = procfs::stat(pid).map(|stat| (pid, stat.start_time));
+        Self { boot: boot_id(), process, component: component.to_owned(), version: version.to_owned(), watched }
+    }
+
+    /// Whether the process lives on: unlocked all the same, it has become another program.
+    fn is_of_living_process(&self) -> bool {
+        self.process.is_some_and(|(pid, start_time)| {
+            procfs::stat(pid).is_some_and(|now| now.start_time == start_time && !matches!(now.state, 'Z' | 'X'))
+        })
     }
 }
 
@@ -62,6 +75,8 @@ pub struct Marker {
 /// What a run left behind.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Leftover {
+    /// The id of its report.
+    pub event_id: String,
     /// The component that ran.
     pub component: String,
     /// Its version.
@@ -79,8 +94,6 @@ pub struct Run {
     pub name: String,
     /// What it says of itself.
     pub head: Head,
-    /// When it began or last wrote a record, Unix seconds.
-    pub since: i64,
     /// Whether it goes on; else it is reported at the next start.
     pub is_running: bool,
 }
@@ -118,25 +131,27 @@ impl Marker {
     }
 }
 
-/// A name for the marker of a process. Processes of two containers may share the folder and the number.
+/// A name for the marker of a process, with the event id of its report. Not the pid alone: a program that starts itself anew
+/// keeps it, and processes of two containers may share the folder and the number.
 pub fn name(component: &str, pid: u32) -> Result<String, Error> {
-    let random = getrandom::u32().map_err(|error| Error::Internal(format!("no randomness for a name: {error}")))?;
-    Ok(format!("{component}-{pid}-{random:08x}"))
+    Ok(format!("{component}-{pid}-{}", new_event_id()?))
 }
 
-/// The run of this process, if it has a marker and was not another one's with its number.
-pub fn of_process(dir: &StateDir, pid: u32, since: i64) -> Result<Option<Run>, Error> {
-    let is_its = |run: &Run| {
-        let number = run.name.rsplit('-').nth(1);
-        number == Some(pid.to_string().as_str()) && run.since >= since
-    };
-    Ok(runs(dir)?.into_iter().find(is_its))
+/// The event id in a marker's name: whoever reports the ending of this run bears it, so that two who do are one report.
+pub fn event_id(name: &str) -> Option<&str> {
+    let (_, id) = name.rsplit_once('-')?;
+    (id.len() == 32 && id.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))).then_some(id)
+}
+
+/// The run of the process with this pid and start time, if it is marked.
+pub fn of_process(dir: &StateDir, pid: u32, start_time: u64) -> Result<Option<Run>, Error> {
+    Ok(runs(dir)?.into_iter().find(|run| run.head.process == Some((pid, start_time))))
 }
 
 /// Removes the marker of a run and gives what it has left behind.
 pub fn take(dir: &StateDir, name: &str) -> Result<Option<Leftover>, Error> {
     let folder = dir.folder(FOLDER);
-    let leftover = folder.read(name)?.and_then(|bytes| parse(&bytes, &boot_id()));
+    let leftover = folder.read(name)?.and_then(|bytes| parse(name, &bytes, &boot_id()));
     folder.remove_unsynced(name)?;
     Ok(leftover)
 }
@@ -155,7 +170,7 @@ pub fn runs(dir: &StateDir) -> Result<Vec<Run>, Error> {
         let Some(head) = folder.read(&entry.name)?.and_then(|bytes| parse_head(&bytes, &boot)) else { continue };
         let Some(file) = folder.open_existing(&entry.name)? else { continue };
         let is_running = matches!(Flock::lock(file, FlockArg::LockSharedNonblock), Err((_, Errno::EWOULDBLOCK)));
-        runs.push(Run { name: entry.name, head, since: entry.modified, is_running });
+        runs.push(Run { name: entry.name, head, is_running });
     }
     Ok(runs)
 }
@@ -166,7 +181,8 @@ pub fn remove(dir: &StateDir, name: &str) -> Result<(), Error> {
 }
 
 /// Gives `take` what runs of this boot have left behind, one by one, and removes what it has taken. Markers of earlier
-/// boots only disappear: a machine that went down is no crash of ours.
+/// boots only disappear: a machine that went down is no crash of ours. So do those of processes that have become another
+/// program.
 pub fn take_leftovers(dir: &StateDir, mut take: impl FnMut(Leftover) -> Result<(), Error>) -> Result<(), Error> {
     let folder = dir.folder(FOLDER);
     let boot = boot_id();
@@ -179,10 +195,11 @@ pub fn take_leftovers(dir: &StateDir, mut take: impl FnMut(Leftover) -> Result<(
             Err((_, error)) => return Err(Error::Io(format!("run marker {}: {error}", entry.name))),
         };
         let bytes = folder.read(&entry.name)?.unwrap_or_default();
-        if let Some(leftover) = parse(&bytes, &boot) {
+        let head = parse_head(&bytes, &boot).filter(|head| !head.is_of_living_process());
+        if let (Some(head), Some(leftover)) = (head, parse(&entry.name, &bytes, &boot)) {
             // Of a program that was killed with its supervisor, the supervisor's marker tells.
-            let is_supervised = parse_head(&bytes, &boot).is_some_and(|head| head.watched == Watched::Supervised);
-            if !leftover.is_off && !(is_supervised && leftover.record.is_none()) {
+            let is_told = head.watched == Watched::Supervised && leftover.record.is_none();
+            if !leftover.is_off && !is_told {
                 take(leftover)?;
             }
         }
@@ -191,16 +208,17 @@ pub fn take_leftovers(dir: &StateDir, mut take: impl FnMut(Leftover) -> Result<(
     Ok(())
 }
 
-fn parse(bytes: &[u8], boot: &str) -> Option<Leftover> {
+fn parse(name: &str, bytes: &[u8], boot: &str) -> Option<Leftover> {
+    let event_id = event_id(name)?.to_owned();
     let head = parse_head(bytes, boot)?;
     let component = crate::config::component(&head.component).ok()?;
     let end = bytes.iter().position(|byte| *byte == b'\n')?;
-    let records = bytes[end + 1..].chunks(RECORD_BYTES).filter_map(Record::from_bytes);
+    let mut records = bytes[end + 1..].chunks(RECORD_BYTES).filter_map(Record::from_bytes);
     let tells = |record: &Record| matches!(record.kind, Kind::Crash | Kind::Exit | Kind::Recovered | Kind::Output);
-    let last = records.clone().filter(tells).last().filter(|record| record.kind != Kind::Recovered);
-    let is_off = records.filter(|record| matches!(record.kind, Kind::On | Kind::Off)).last();
-    let is_off = is_off.is_some_and(|record| record.kind == Kind::Off);
-    Some(Leftover { component, version: head.version, record: last, is_off })
+    let last = records.clone().rfind(tells).filter(|record| record.kind != Kind::Recovered);
+    let switched = records.rfind(|record| matches!(record.kind, Kind::On | Kind::Off));
+    let is_off = switched.is_some_and(|record| record.kind == Kind::Off);
+    Some(Leftover { event_id, component, version: head.version, record: last, is_off })
 }
 
 fn parse_head(bytes: &[u8], boot: &str) -> Option<Head> {
@@ -215,16 +233,26 @@ mod tests {
 
     #[test]
     fn a_survived_signal_is_no_ending() {
-        let head = br#"{"boot":"b","component":"c","version":"1.2.3"}"#;
+        let name = "c-7-0123456789abcdef0123456789abcdef";
+        let head = br#"{"boot":"b","process":null,"component":"c","version":"1.2.3"}"#;
         let crash = Record { signal: 11, ..Record::of(Kind::Crash) };
         let marker = |records: &[Record]| {
             let records: Vec<u8> = records.iter().flat_map(|record| record.to_bytes()).collect();
-            parse(&[&head[..], b"\n", &records].concat(), "b").unwrap().record
+            parse(name, &[&head[..], b"\n", &records].concat(), "b").unwrap().record
         };
         assert_eq!(marker(&[]), None);
         assert_eq!(marker(&[crash]), Some(crash));
         assert_eq!(marker(&[crash, Record::of(Kind::Recovered)]), None);
         let later = Record { signal: 7, ..crash };
         assert_eq!(marker(&[crash, Record::of(Kind::Recovered), later]), Some(later));
+    }
+
+    #[test]
+    fn a_markers_name_ends_with_an_event_id() {
+        let id = "0123456789abcdef0123456789abcdef";
+        assert_eq!(event_id(&format!("data-plane-7-{id}")), Some(id));
+        for name in ["dataplane-7", "dataplane-7-", &format!("dataplane-7-{}", id.to_uppercase()), id] {
+            assert_eq!(event_id(name), None, "{name}");
+        }
     }
 }

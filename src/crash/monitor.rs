@@ -200,7 +200,8 @@ impl Host {
     /// dead again when this process gets to look cannot be told from a host that died.)
     fn has_become_another_program(&self) -> bool {
         match (self.setup().born, self.stat()) {
-            (Some(born), Some(now)) => !now.is_exiting && now.start_stack != born.start_stack,
+            // 0 is what the kernel shows to who may not know.
+            (Some(born), Some(now)) => !now.is_exiting && now.start_stack != 0 && now.start_stack != born.start_stack,
             _ => false,
         }
     }
@@ -213,7 +214,10 @@ impl Host {
 
     /// How the host ended: from the zombie, from the kernel after it was reaped, or as the handler saw it coming.
     fn ending(&self) -> Option<Ending> {
+        // Asked first: of a process that is reaped meanwhile there is no status to be hidden.
+        let is_hidden = procfs::is_hidden(self.setup().pid);
         let of_zombie = self.stat().filter(|stat| matches!(stat.state, 'Z' | 'X')).map(|stat| stat.exit_code);
+        let of_zombie = of_zombie.filter(|status| *status != 0 || !is_hidden);
         let status = of_zombie.or_else(|| self.status_after_reaping());
         match status {
             Some(status) => Ending::from_wait_status(status),

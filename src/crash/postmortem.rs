@@ -62,17 +62,16 @@ impl Postmortem {
     pub fn mark_run(&mut self) -> Result<Option<Marker>, Error> {
         let Some(dir) = &self.state_dir else { return Ok(None) };
         let name = marker::name(&self.setup.component, std::process::id())?;
-        let born = procfs::stat(std::process::id()).map_or(0, |stat| stat.start_time);
-        let head = Head::new(&self.setup.component, &self.setup.version, Watched::Supervisor(born));
+        let head = Head::new(&self.setup.component, &self.setup.version, Watched::Supervisor);
         let marker = Marker::create(dir, name.clone(), &head)?;
         self.setup.marker = Some(name);
         Ok(Some(marker))
     }
 
     /// What the process itself has left behind, where it uses the library below this supervisor.
-    pub fn take_own_words(&mut self, since: i64) -> Option<Leftover> {
+    pub fn take_own_words(&mut self) -> Option<Leftover> {
         let dir = self.state_dir.as_ref()?;
-        let run = marker::of_process(dir, self.setup.pid, since).ok().flatten()?;
+        let run = marker::of_process(dir, self.setup.pid, self.setup.born?.start_time).ok().flatten()?;
         if run.head.watched != Watched::Supervised {
             return None;
         }
@@ -85,6 +84,7 @@ impl Postmortem {
     /// The process is this one.
     pub fn watch(&mut self, pid: u32) {
         self.setup.pid = pid;
+        self.setup.born = procfs::stat(pid);
     }
 
     /// Where the process works now.
@@ -103,7 +103,8 @@ impl Postmortem {
             self.forget_run();
             return Ok(Report::None);
         }
-        let event_id = new_event_id()?;
+        let of_run = self.setup.marker.as_deref().and_then(marker::event_id);
+        let event_id = of_run.map_or_else(new_event_id, |id| Ok(id.to_owned()))?;
         let now = SystemClock::new().now();
         let event = self.event(&event_id, ending, record);
         let (event, is_paused) = match &self.state_dir {

@@ -4,7 +4,7 @@
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -62,7 +62,6 @@ pub fn run(task: Task, words: &[CString]) -> io::Result<Ended> {
     // Made before the program runs: from then on this process may be killed with it. Without a marker, what this process
     // cannot report itself is lost, which is no reason not to run.
     let marker = postmortem.as_mut().and_then(|postmortem| postmortem.mark_run().ok().flatten());
-    let since = unix_seconds();
     let program = match program::start(words, &mask, is_sigchld_ignored) {
         Ok(program) => program,
         Err(error) => {
@@ -84,7 +83,7 @@ pub fn run(task: Task, words: &[CString]) -> io::Result<Ended> {
         supervisor.start_sender();
     }
     let status = supervisor.supervise()?;
-    let core = supervisor.report(status, since, Instant::now() + Duration::from_millis(task.wait_ms.into()));
+    let core = supervisor.report(status, Instant::now() + Duration::from_millis(task.wait_ms.into()));
     Ok(Ended { status, core })
 }
 
@@ -157,10 +156,10 @@ impl Supervisor {
         program::pass_on(self.program, number, (signal.ssi_code == SI_QUEUE).then_some(signal.ssi_int));
     }
 
-    fn report(&mut self, status: i32, since: i64, deadline: Instant) -> Option<Core> {
+    fn report(&mut self, status: i32, deadline: Instant) -> Option<Core> {
         let ending = Ending::from_wait_status(status)?;
         let core = self.postmortem.as_ref()?.note_core(ending);
-        let own_words = self.postmortem.as_mut()?.take_own_words(since);
+        let own_words = self.postmortem.as_mut()?.take_own_words();
         if own_words.as_ref().is_some_and(|words| words.is_off) {
             self.postmortem.as_ref()?.forget_run();
             return core;
@@ -204,9 +203,4 @@ pub fn encode(task: &Task) -> Result<Vec<u8>, Error> {
 /// Reads it back.
 pub fn decode(bytes: &[u8]) -> Result<Task, Error> {
     serde_json::from_slice(bytes).map_err(|error| Error::InvalidArgument(error.to_string()))
-}
-
-fn unix_seconds() -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(now.as_secs()).unwrap_or(i64::MAX)
 }

@@ -42,15 +42,19 @@ pub struct Watch {
     crash_output: Option<OwnedFd>,
 }
 
+/// What came of an installation.
+pub struct Installed {
+    /// The handler.
+    pub watch: Watch,
+    /// Why there is no monitor: the handler writes into the run marker then.
+    pub why_no_monitor: Option<Error>,
+    /// Why there is no run marker: what the monitor does not see is lost then.
+    pub complaint: Option<Error>,
+}
+
 impl Watch {
-    /// Starts the monitor and installs the handler. Without a monitor the handler is installed all the same and writes
-    /// to the run marker; the second value then says why.
-    pub fn install(
-        config: &Config,
-        switches: &Switches,
-        dsn: &str,
-        flags: u32,
-    ) -> Result<(Self, Option<Error>), Error> {
+    /// Starts the monitor and installs the handler, also where there is only one of monitor and run marker.
+    pub fn install(config: &Config, switches: &Switches, dsn: &str, flags: u32) -> Result<Installed, Error> {
         if flags & !(FLAG_GO_HOST | FLAG_CORE_DUMPS) != 0 {
             return Err(Error::InvalidArgument(format!("flags: {flags:#x} has bits that mean nothing")));
         }
@@ -58,7 +62,7 @@ impl Watch {
         let marker = config.state_dir.as_ref().map(|_| marker::name(&config.component, pid)).transpose()?;
         let setup = Setup { marker, ..setup(config, switches, dsn, pid) };
         let mut watch = Self { socket: None, marker: None, crash_output: None };
-        let mut why_no_monitor = None;
+        let (mut why_no_monitor, mut complaint) = (None, None);
         let watched = if config.state_dir.as_ref().is_some_and(is_supervised) {
             Watched::Supervised
         } else {
@@ -74,10 +78,9 @@ impl Watch {
         if let (Some(dir), Some(name)) = (&config.state_dir, setup.marker) {
             match Marker::create(dir, name, &Head::new(&setup.component, &setup.version, watched)) {
                 Ok(marker) => watch.marker = Some(marker),
-                Err(error) => {
-                    watch.say(Kind::Goodbye);
-                    return Err(error);
-                }
+                // Who has a monitor can do without.
+                Err(error) if why_no_monitor.is_none() => complaint = Some(error),
+                Err(error) => return Err(error),
             }
         }
         altstack::ensure()?;
@@ -98,7 +101,7 @@ impl Watch {
             watch.remove_marker();
             return Err(error);
         }
-        Ok((watch, why_no_monitor))
+        Ok(Installed { watch, why_no_monitor, complaint })
     }
 
     /// Takes the handler off and sends the monitor home.
@@ -146,8 +149,8 @@ impl Watch {
 fn is_supervised(dir: &StateDir) -> bool {
     let parent = getppid().as_raw().unsigned_abs();
     let Some(born) = procfs::stat(parent).map(|stat| stat.start_time) else { return false };
-    let run = marker::of_process(dir, parent, 0).ok().flatten();
-    run.is_some_and(|run| run.is_running && run.head.watched == Watched::Supervisor(born))
+    let run = marker::of_process(dir, parent, born).ok().flatten();
+    run.is_some_and(|run| run.is_running && run.head.watched == Watched::Supervisor)
 }
 
 /// The socket to it and, for a Go host, where its runtime writes when it dies.

@@ -1,6 +1,7 @@
 //! Facts about a process from /proc/PID/stat, proc(5).
 
 use std::fs;
+use std::io;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -26,6 +27,13 @@ pub struct Stat {
 /// Reads it; none when the process is gone or /proc is not there.
 pub fn stat(pid: u32) -> Option<Stat> {
     parse(&fs::read(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// Whether the kernel shows zeros in place of a process's wait status and addresses, because this process may not trace
+/// it: it may not be dumped, or is another user's (proc_pid_stat(5), ptrace(2)).
+pub fn is_hidden(pid: u32) -> bool {
+    // Guarded by the same check, and readable of a zombie too.
+    fs::read_link(format!("/proc/{pid}/ns/user")).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
 }
 
 /// Reads the file's one line.

@@ -3,26 +3,34 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 #![allow(unsafe_code, reason = "the tests confine, signal and await processes, which has no safe form")]
 
+mod cgroup;
+mod chance;
 mod children;
 mod company;
 mod core;
 mod delivery;
 mod endings;
 mod exec;
+mod exhaustion;
 mod faults;
 mod handler;
 mod heap;
 mod host;
 mod kinds;
 mod languages;
+mod lives;
 mod locks;
 mod monitor;
+mod mounts;
 mod pid1;
 mod process;
+mod sandbox;
 mod sentry;
+mod service;
 mod sink;
 mod stack;
 #[path = "../programs/support.rs"]
 mod support;
 mod threads;
+mod tls;
 mod victim;

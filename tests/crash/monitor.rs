@@ -1,13 +1,18 @@
 //! The monitor: killed, stopped, missing, and what it knows of its host.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use serde_json::Value;
 
+use crate::mounts::Mounts;
 use crate::process::Process;
 use crate::sink::Sink;
 use crate::support::{TempDir, built, succeed};
-use crate::victim::{Around, Victim, assert_event, command, ended_by, files_below, send, state_variable, stored_event};
+use crate::victim::{
+    Around, Victim, assert_event, command, end_with, end_without, ended_by, events, files_below, send,
+    sent_by_next_run, state_variable, stored_event,
+};
 
 #[test]
 fn a_killed_monitor_leaves_the_record_to_the_next_start() {
@@ -90,7 +95,7 @@ fn the_monitor_has_nothing_of_its_hosts() {
 
 /// What `status` says of crash reports.
 fn status(state: &str) -> Value {
-    let mut command = std::process::Command::new(command());
+    let mut command = Command::new(command());
     command.args(["--state-dir", state, "--json", "status"]).env_clear();
     let output = succeed(&mut command);
     let status: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -126,4 +131,120 @@ fn status_says_who_is_watched_and_why_not() {
     let said = status(&state);
     assert_eq!(said["runs"].as_array().map(Vec::len), Some(1), "the monitor has dealt with the first: {said}");
     assert_eq!(said["runs"][0]["running"], false);
+}
+
+/// A monitor that cannot be started: the installation says so, the crash is as without the library, and the next run
+/// sends its report.
+fn without_monitor(what: &str, monitor: &Path, why: &str, around: &Around) {
+    let (dir, sink) = (TempDir::new(), Sink::start(200));
+    let (name, state) = state_variable(&dir);
+    let dsn = sink.dsn();
+    let library = [
+        ("ONDAT_TELEMETRY_SENTRY_DSN", dsn.as_str()),
+        ("ONDAT_TELEMETRY_MONITOR_PATH", monitor.to_str().unwrap()),
+        (name, state.as_str()),
+    ];
+    let (installed, end) = end_with("segv", &library, around);
+    let start = format!("installed 12 cannot start {}: {why}", monitor.display());
+    assert!(installed.starts_with(&start), "{what}: {installed}");
+    assert!(installed.ends_with("crashes are stored and reported at the next start"), "{what}: {installed}");
+    assert_eq!(end, end_without("segv", around), "{what}");
+    let reports = sent_by_next_run(&state);
+    assert_eq!(reports.len(), 1, "{what}");
+    let value = "victim killed by SIGSEGV (address not mapped)";
+    assert_event(&reports[0], "SIGSEGV", value, "address not mapped", "unknown");
+}
+
+#[test]
+fn a_monitor_that_cannot_run_is_said_and_the_next_start_reports() {
+    /// The machine in an ELF header, elf(5), and one that this is not: the Motorola 68000.
+    const MACHINE: usize = 18;
+    const EM_68K: u8 = 4;
+    let dir = TempDir::new();
+    let program = std::fs::read(built("ondat-telemetry-monitor")).unwrap();
+    let file = |name: &str, bytes: &[u8], mode: u32| {
+        let path = dir.join(name);
+        std::fs::write(&path, bytes).unwrap();
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+        path
+    };
+    let mut foreign = program.clone();
+    foreign[MACHINE] = EM_68K;
+    let (not_executable, not_there) = ("Permission denied", "No such file or directory");
+    for (what, monitor, why) in [
+        ("absent", dir.join("absent"), not_there),
+        ("not executable", file("plain", &program, 0o644), not_executable),
+        ("a folder", dir.path().to_owned(), not_executable),
+        ("below a file", dir.join("plain/monitor"), "Not a directory"),
+        ("a text", file("text", b"no program\n", 0o755), "Exec format error"),
+        ("empty", file("empty", b"", 0o755), "Exec format error"),
+        ("for another machine", file("foreign", &foreign, 0o755), "Exec format error"),
+        ("a script of nothing", file("script", b"#!/nonexistent\n", 0o755), not_there),
+    ] {
+        without_monitor(what, &monitor, why, &Around::default());
+    }
+    // On a file system that programs are not started from.
+    let monitor = file("monitor", &program, 0o755);
+    let around = Mounts::default().folder(dir.path().to_str().unwrap(), libc::MS_NOEXEC).around();
+    without_monitor("noexec", &monitor, not_executable, &around);
+    // In a folder that the host's user may not enter.
+    let closed = dir.join("closed");
+    std::fs::create_dir(&closed).unwrap();
+    std::fs::set_permissions(&closed, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    let (dsn, monitor) = ("http://key@127.0.0.1:1/1", closed.join("monitor"));
+    let library = [("ONDAT_TELEMETRY_SENTRY_DSN", dsn), ("ONDAT_TELEMETRY_MONITOR_PATH", monitor.to_str().unwrap())];
+    let (installed, end) = end_with("nobody_from_the_start", &library, &Around::default());
+    let start = format!("installed 12 cannot start {}: {not_executable}", monitor.display());
+    assert!(installed.starts_with(&start), "{installed}");
+    assert_eq!(end, end_without("nobody_from_the_start", &Around::default()));
+}
+
+#[test]
+fn a_program_that_is_no_monitor_leaves_the_record_to_the_next_start() {
+    // It starts, and is gone before the crash.
+    let (dir, sink) = (TempDir::new(), Sink::start(200));
+    let (name, state) = state_variable(&dir);
+    let dsn = sink.dsn();
+    let gone = dir.join("gone");
+    let text = format!("#!/bin/sh\nexec 3>&-\necho > {}\n", gone.display());
+    succeed(Command::new("mkfifo").arg(&gone));
+    let script = dir.join("monitor");
+    std::fs::write(&script, text).unwrap();
+    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let library = [
+        ("ONDAT_TELEMETRY_SENTRY_DSN", dsn.as_str()),
+        ("ONDAT_TELEMETRY_MONITOR_PATH", script.to_str().unwrap()),
+        (name, state.as_str()),
+    ];
+    let mut victim = Victim::start("segv", Some(&library), dir.path(), &Around::default());
+    assert_eq!(victim.installed, "installed 0");
+    assert_eq!(std::fs::read_to_string(&gone).unwrap(), "\n");
+    victim.go();
+    assert_eq!(victim.end().0, libc::SIGSEGV);
+    let reports = sent_by_next_run(&state);
+    assert_eq!(reports.len(), 1);
+    let value = "victim killed by SIGSEGV (address not mapped)";
+    assert_event(&reports[0], "SIGSEGV", value, "address not mapped", "unknown");
+}
+
+#[test]
+fn a_late_monitor_and_the_next_start_make_one_report() {
+    let (dir, sink) = (TempDir::new(), Sink::start(200));
+    let (name, state) = state_variable(&dir);
+    let dsn = sink.dsn();
+    let library = [("ONDAT_TELEMETRY_SENTRY_DSN", dsn.as_str()), (name, state.as_str())];
+    let mut victim = Victim::start("segv", Some(&library), dir.path(), &Around::default());
+    let monitor = victim.monitor.take().unwrap();
+    monitor.signal(libc::SIGSTOP);
+    victim.go();
+    assert_eq!(victim.end().0, libc::SIGSEGV);
+    // Started again at once: whoever reports first, a server takes two events of one id for one.
+    let of_next_run = sent_by_next_run(&state);
+    monitor.signal(libc::SIGCONT);
+    monitor.wait();
+    let mut ids: Vec<String> =
+        [of_next_run, events(&sink)].concat().iter().map(|event| event["event_id"].to_string()).collect();
+    ids.dedup();
+    assert_eq!(ids.len(), 1, "{ids:?}");
+    assert_eq!(files_below(Path::new(&state)), Vec::<String>::new());
 }

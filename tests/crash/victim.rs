@@ -155,15 +155,22 @@ fn pid_of_victim_below(launcher: u32) -> u32 {
     pid
 }
 
-/// The monitor of a process: it holds a pidfd of it as descriptor 4.
+/// The monitor of a process.
 pub(crate) fn monitor_of(host: u32) -> Option<Process> {
+    monitors_of(host).pop()
+}
+
+/// The monitors of a process: they hold a pidfd of it as descriptor 4.
+pub(crate) fn monitors_of(host: u32) -> Vec<Process> {
     let wanted = format!("Pid:\t{host}\n");
-    std::fs::read_dir("/proc").unwrap().flatten().find_map(|entry| {
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    let monitors = entries.filter_map(|entry| {
         let pid = entry.file_name().to_str()?.parse().ok()?;
         let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
         let held = std::fs::read_to_string(format!("/proc/{pid}/fdinfo/4")).ok()?;
-        (name.starts_with("ondat-telemetry") && held.contains(&wanted)).then(|| Process::open(pid))
-    })
+        (name.starts_with("ondat-telemetry") && held.contains(&wanted)).then(|| Process::find(pid)).flatten()
+    });
+    monitors.collect()
 }
 
 /// A state directory in `dir`, and the variable that names it.
@@ -326,6 +333,33 @@ pub(crate) fn ended_by(act: impl Fn(&Victim), sink: &Sink, dir: &TempDir, extra:
     act(&victim);
     let (status, _) = victim.end();
     (status, events(sink))
+}
+
+/// How a scenario ended without the library.
+pub(crate) fn end_without(scenario: &str, around: &Around) -> (i32, String) {
+    let dir = TempDir::new();
+    let mut victim = Victim::start(scenario, None, dir.path(), around);
+    victim.go();
+    victim.end()
+}
+
+/// What the installation said, and how a scenario ended with the library: the wait status and what was printed.
+pub(crate) fn end_with(scenario: &str, library: &[(&str, &str)], around: &Around) -> (String, (i32, String)) {
+    let dir = TempDir::new();
+    let mut victim = Victim::start(scenario, Some(library), dir.path(), around);
+    victim.go();
+    (victim.installed.clone(), victim.end())
+}
+
+/// What the next run on a state directory sends, and nothing is left then.
+pub(crate) fn sent_by_next_run(state: &str) -> Vec<Value> {
+    let sink = Sink::start(200);
+    let dsn = sink.dsn();
+    let library = [("ONDAT_TELEMETRY_SENTRY_DSN", dsn.as_str()), ("ONDAT_TELEMETRY_STATE_DIR", state)];
+    let (installed, end) = end_with("flush", &library, &Around::default());
+    assert_eq!((installed.as_str(), end), ("installed 0", (0, "flushed 0".to_owned())));
+    assert_eq!(files_below(Path::new(state)), Vec::<String>::new(), "something was left in the state directory");
+    events(&sink)
 }
 
 /// Sends a signal.

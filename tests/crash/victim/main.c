@@ -10,7 +10,7 @@
 #include "victim.h"
 
 static const struct scenario *const all[] = {
-    faults, stacks, heaps, locks, threads, endings, handlers, hosts, children, plugins,
+    faults, stacks, heaps, locks, threads, endings, handlers, hosts, children, plugins, lives, limits, clocks,
 };
 
 ondat_telemetry *telemetry;
@@ -44,12 +44,10 @@ static void print_log(int priority, const char *line, void *unused)
     printf("log %d %s\n", priority, line);
 }
 
-/* A client that has installed the crash handler, or has been refused it. */
-static ondat_telemetry *client_with_handler(ondat_telemetry_status *status, char *errbuf, size_t room)
+ondat_telemetry_status make_client(ondat_telemetry **client, char *errbuf, size_t length)
 {
     ondat_telemetry_config *config = ondat_telemetry_config_new();
-    uint32_t flags = getenv("VICTIM_CORE_DUMPS") != NULL ? ONDAT_TELEMETRY_CRASH_CORE_DUMPS : 0;
-    ondat_telemetry *client = NULL;
+    ondat_telemetry_status status;
 
     ondat_telemetry_config_set_component(config, "victim");
     ondat_telemetry_config_set_version(config, "1.2.3");
@@ -58,29 +56,43 @@ static ondat_telemetry *client_with_handler(ondat_telemetry_status *status, char
     ondat_telemetry_config_load_env(config);
     if (getenv("VICTIM_LOG") != NULL)
         ondat_telemetry_config_set_log_callback(config, 7, print_log, NULL, NULL);
-    if (ondat_telemetry_init(config, &client, errbuf, room) != ONDAT_TELEMETRY_OK) {
-        fprintf(stderr, "init: %s\n", errbuf);
-        exit(98);
-    }
+    status = ondat_telemetry_init(config, client, errbuf, length);
     ondat_telemetry_config_free(config);
-    *status = ondat_telemetry_install_crash_handler(client, flags, errbuf, room);
-    return client;
+    return status;
+}
+
+static ondat_telemetry_status install_handler(ondat_telemetry *client, char *errbuf, size_t length)
+{
+    uint32_t flags = getenv("VICTIM_CORE_DUMPS") != NULL ? ONDAT_TELEMETRY_CRASH_CORE_DUMPS : 0;
+
+    return ondat_telemetry_install_crash_handler(client, flags, errbuf, length);
 }
 
 ondat_telemetry *try_install(void)
 {
-    ondat_telemetry_status status;
+    ondat_telemetry *client = NULL;
     char errbuf[512] = "";
 
-    return client_with_handler(&status, errbuf, sizeof errbuf);
+    if (make_client(&client, errbuf, sizeof errbuf) != ONDAT_TELEMETRY_OK) {
+        fprintf(stderr, "init: %s\n", errbuf);
+        exit(98);
+    }
+    install_handler(client, errbuf, sizeof errbuf);
+    return client;
 }
 
-static void install(void)
+void install(void)
 {
     ondat_telemetry_status status;
     char errbuf[512] = "";
 
-    telemetry = client_with_handler(&status, errbuf, sizeof errbuf);
+    status = make_client(&telemetry, errbuf, sizeof errbuf);
+    if (status != ONDAT_TELEMETRY_OK) {
+        /* A host goes on without. */
+        printf("init %d %s\n", (int)status, errbuf);
+        return;
+    }
+    status = install_handler(telemetry, errbuf, sizeof errbuf);
     printf("installed %d %s\n", (int)status, errbuf);
 }
 

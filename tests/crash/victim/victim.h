@@ -28,8 +28,8 @@ struct scenario {
 };
 
 /* Each file's own, ended by a NULL name. */
-extern const struct scenario faults[], stacks[], heaps[], locks[], threads[], endings[], handlers[],
-    hosts[], children[], plugins[];
+extern const struct scenario faults[], stacks[], heaps[], locks[], threads[], endings[], handlers[], hosts[], children[],
+    plugins[], lives[], limits[], clocks[];
 
 /* The client, NULL without the library. */
 extern ondat_telemetry *telemetry;
@@ -37,8 +37,14 @@ extern ondat_telemetry *telemetry;
 /* What the scenario "plugin" calls. */
 extern void (*plugin)(void);
 
+/* A client with the settings of the environment. */
+ondat_telemetry_status make_client(ondat_telemetry **client, char *errbuf, size_t length);
+
 /* A client that has installed the crash handler, if no other has. */
 ondat_telemetry *try_install(void);
+
+/* Makes the client, installs its crash handler, and prints what came of it. */
+void install(void);
 
 /* Writes to an address that is not mapped. */
 void segv(void);
