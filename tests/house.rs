@@ -122,3 +122,22 @@ fn the_readme_lists_the_fields_as_they_are() {
     }
     assert_eq!(format!("{table}"), rows, "run UPDATE_README=1 cargo test --test house");
 }
+
+/// A table that names tests is worth what the names are.
+#[test]
+fn the_crash_scenarios_name_tests_that_are_there() {
+    let table = std::fs::read_to_string(root().join("docs/crash-scenarios.md")).unwrap();
+    let mut found = 0;
+    for name in table.split('`').skip(1).step_by(2) {
+        let Some((module, test)) = name.split_once("::") else { continue };
+        let Ok(code) = std::fs::read_to_string(root().join(format!("tests/crash/{module}.rs"))) else { continue };
+        for part in test.split("::") {
+            assert!(
+                ["fn", "mod"].iter().any(|kind| code.contains(&format!("{kind} {part}"))),
+                "docs/crash-scenarios.md names {name}, which is not in tests/crash/{module}.rs"
+            );
+        }
+        found += 1;
+    }
+    assert!(found > 100, "{found}");
+}

@@ -46,7 +46,6 @@ pub enum Report<'a> {
 impl Postmortem {
     /// Begins to watch for kills for the memory limit, from now on.
     pub fn new(setup: Setup) -> Self {
-        // A state directory that has become unusable takes nothing away from the upload.
         let state_dir = setup.state_dir.as_deref().and_then(|dir| StateDir::open(dir).ok());
         let spool = Spool::new(state_dir.as_ref(), FOLDER, spool::CRASHES);
         let memory = Spool::new(None, FOLDER, spool::CRASHES);
@@ -92,9 +91,9 @@ impl Postmortem {
         self.setup.cwd = Some(cwd);
     }
 
-    /// Where things are stored.
-    pub fn state_dir(&self) -> Option<&StateDir> {
-        self.state_dir.as_ref()
+    /// The state directory, while it can be used: one that cannot be any more takes nothing away from the upload.
+    fn state_dir(&self) -> Option<&StateDir> {
+        self.state_dir.as_ref().filter(|dir| StateDir::open(dir.path()).is_ok())
     }
 
     /// Stores the report of this ending, unless there is none. The run marker is gone then: the ending is dealt with.
@@ -107,7 +106,7 @@ impl Postmortem {
         let event_id = of_run.map_or_else(new_event_id, |id| Ok(id.to_owned()))?;
         let now = SystemClock::new().now();
         let event = self.event(&event_id, ending, record);
-        let (event, is_paused) = match &self.state_dir {
+        let (event, is_paused) = match self.state_dir() {
             None => (Some(event), false),
             Some(dir) => {
                 let change = |limits: &mut super::limit::CrashLimits| {
@@ -137,7 +136,7 @@ impl Postmortem {
         let https = UreqHttps::new(self.setup.https.clone());
         let timeout = Duration::from_millis(self.setup.timeout_ms);
         let (sent, pause) = send_event(&https, permit, &dsn, claim, SystemTime::now(), timeout)?;
-        if let (Some(dir), Some(pause)) = (&self.state_dir, pause) {
+        if let (Some(dir), Some(pause)) = (self.state_dir(), pause) {
             let seconds = i64::try_from(pause.as_secs()).unwrap_or(i64::MAX);
             memory::change_crash_limits(dir, |limits| limits.pause(&SystemClock::new().now(), seconds));
         }
@@ -164,12 +163,13 @@ impl Postmortem {
 
     fn is_paused(&self) -> bool {
         let now = SystemClock::new().now();
-        self.state_dir.as_ref().is_some_and(|dir| memory::crash_limits(dir).paused_until(&now) > now.unix)
+        self.state_dir().is_some_and(|dir| memory::crash_limits(dir).paused_until(&now) > now.unix)
     }
 
     fn permit(&self) -> Option<Permit> {
         // Read anew each time: the administrator may have turned it off meanwhile.
-        let switches = Switches::new(self.setup.host_switches, self.setup.objections.clone(), self.state_dir.clone());
+        let switches =
+            Switches::new(self.setup.host_switches, self.setup.objections.clone(), self.state_dir().cloned());
         switches.permit(Switch::CrashReports).ok()
     }
 
@@ -204,7 +204,7 @@ impl Postmortem {
     /// Notes down where the core of this ending is, and removes those that are too many.
     pub fn note_core(&self, ending: Ending) -> Option<Core> {
         let core = cores::find(&self.setup, ending)?;
-        if let Some(dir) = &self.state_dir {
+        if let Some(dir) = self.state_dir() {
             // Where it cannot be remembered, it stays.
             let _ = memory::change_cores(dir, |known| known.add(core.clone(), self.setup.cores));
         }

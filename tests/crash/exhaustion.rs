@@ -9,7 +9,8 @@ use crate::mounts::Mounts;
 use crate::sink::Sink;
 use crate::support::TempDir;
 use crate::victim::{
-    Around, Victim, assert_event, end_with, end_without, events, files_below, run_in, sent_by_next_run, state_variable,
+    Around, Victim, assert_event, core_before_death, end_with, end_without, events, files_below, run_in,
+    sent_by_next_run, state_variable,
 };
 
 fn assert_one_segv(reports: &[Value], core_dump: &str) {
@@ -70,7 +71,7 @@ fn no_process_in_the_cgroup_at_the_start() {
     assert!(installed.contains("Resource temporarily unavailable"), "{installed}");
     assert_eq!(end, end_without("no_process_at_start", &small_cgroup().around()));
     assert_eq!(sink.bodies(), Vec::<String>::new());
-    assert_one_segv(&sent_by_next_run(&state), "unknown");
+    assert_one_segv(&sent_by_next_run(&state), core_before_death());
 }
 
 #[test]
@@ -91,7 +92,7 @@ fn few_descriptors_at_the_start() {
             ["installed", "0"] => assert_one_segv(&events(&sink), "false"),
             ["installed", "12"] => {
                 assert!(installed.contains("Too many open files"), "{free}: {installed}");
-                assert_one_segv(&sent_by_next_run(&state), "unknown");
+                assert_one_segv(&sent_by_next_run(&state), core_before_death());
             }
             // There is no client then.
             ["init", "11"] => assert_eq!(files_below(Path::new(&state)), Vec::<String>::new()),

@@ -10,8 +10,8 @@ use crate::process::Process;
 use crate::sink::Sink;
 use crate::support::{TempDir, built, succeed};
 use crate::victim::{
-    Around, Victim, assert_event, command, end_with, end_without, ended_by, events, files_below, send,
-    sent_by_next_run, state_variable, stored_event,
+    Around, Victim, assert_event, command, core_before_death, end_with, end_without, ended_by, events, files_below,
+    send, sent_by_next_run, state_variable, stored_event,
 };
 
 #[test]
@@ -33,7 +33,8 @@ fn a_killed_monitor_leaves_the_record_to_the_next_start() {
     let (_, reports) = ended_by(second, &sink, &dir, &[(name, &state)]);
     assert_eq!(reports, Vec::<Value>::new(), "stored for the schedule, which this program does not start");
     let stored = stored_event(&state);
-    assert_event(&stored, "SIGSEGV", "victim killed by SIGSEGV (sent by a process)", "sent by a process", "false");
+    let value = "victim killed by SIGSEGV (sent by a process)";
+    assert_event(&stored, "SIGSEGV", value, "sent by a process", core_before_death());
 }
 
 #[test]
@@ -152,7 +153,7 @@ fn without_monitor(what: &str, monitor: &Path, why: &str, around: &Around) {
     let reports = sent_by_next_run(&state);
     assert_eq!(reports.len(), 1, "{what}");
     let value = "victim killed by SIGSEGV (address not mapped)";
-    assert_event(&reports[0], "SIGSEGV", value, "address not mapped", "unknown");
+    assert_event(&reports[0], "SIGSEGV", value, "address not mapped", core_before_death());
 }
 
 #[test]
@@ -224,7 +225,7 @@ fn a_program_that_is_no_monitor_leaves_the_record_to_the_next_start() {
     let reports = sent_by_next_run(&state);
     assert_eq!(reports.len(), 1);
     let value = "victim killed by SIGSEGV (address not mapped)";
-    assert_event(&reports[0], "SIGSEGV", value, "address not mapped", "unknown");
+    assert_event(&reports[0], "SIGSEGV", value, "address not mapped", core_before_death());
 }
 
 #[test]

@@ -10,7 +10,8 @@ use serde_json::Value;
 use crate::sink::Sink;
 use crate::support::TempDir;
 use crate::victim::{
-    Around, Outcome, Victim, assert_event, events, files_below, run_in, send, state_variable, stored_event,
+    Around, Outcome, Victim, assert_event, core_before_death, events, files_below, run_in, send, state_variable,
+    stored_event,
 };
 
 /// Starts a program as PID 1.
@@ -32,7 +33,13 @@ fn a_fault_ends_it_as_without_us_and_is_sent_before() {
         assert_eq!(outcome.without.0 & 0x7f, signal, "the scenario did not happen");
         assert_eq!(outcome.with, outcome.without, "{scenario}");
         assert_eq!(outcome.reports.len(), 1, "{scenario}");
-        assert_event(&outcome.reports[0], kind, &format!("victim killed by {kind} ({class})"), class, "false");
+        assert_event(
+            &outcome.reports[0],
+            kind,
+            &format!("victim killed by {kind} ({class})"),
+            class,
+            core_before_death(),
+        );
     }
 }
 
@@ -114,7 +121,13 @@ fn a_server_that_hangs_holds_it_no_longer_than_agreed_and_the_report_is_stored()
     let _ = hanging.accept().unwrap().0.read_to_string(&mut request);
     let stored = stored_event(&state);
     assert!(request.contains(stored["event_id"].as_str().unwrap()), "{request}");
-    assert_event(&stored, "SIGSEGV", "victim killed by SIGSEGV (address not mapped)", "address not mapped", "false");
+    assert_event(
+        &stored,
+        "SIGSEGV",
+        "victim killed by SIGSEGV (address not mapped)",
+        "address not mapped",
+        core_before_death(),
+    );
 }
 
 /// The one report that the next run on this state directory makes of the earlier one.
@@ -153,7 +166,7 @@ fn an_earlier_handler_that_exits_leaves_the_signal_to_the_next_run() {
     assert_eq!(run_once("handler_exits", &sink.dsn(), &dir, Some(&state), |_| {}), 42 << 8);
     let event = found_by_the_next_run(&sink, &dir, &state);
     let value = "victim killed by SIGSEGV (address not mapped)";
-    assert_event(&event, "SIGSEGV", value, "address not mapped", "false");
+    assert_event(&event, "SIGSEGV", value, "address not mapped", core_before_death());
 }
 
 #[test]

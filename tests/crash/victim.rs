@@ -254,6 +254,13 @@ pub(crate) fn stored_event(state: &str) -> Value {
     serde_json::from_str(&stored).unwrap()
 }
 
+/// What is said beforehand of the core of a process whose limit is 0: a program that core_pattern names is started all the
+/// same, core(5).
+pub(crate) fn core_before_death() -> &'static str {
+    let pattern = std::fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap();
+    if pattern.starts_with(['|', '@']) { "unknown" } else { "false" }
+}
+
 /// The whole event but for id and time.
 pub(crate) fn assert_event(event: &Value, kind: &str, value: &str, class: &str, core_dump: &str) {
     let is_exit = kind == "ExitCode";
