@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::crash::cores::Cores;
 use crate::crash::limit::CrashLimits;
@@ -227,18 +228,16 @@ pub fn change_crash_limits<T>(dir: &StateDir, change: impl FnOnce(&mut CrashLimi
 /// read.
 pub fn cores(dir: &StateDir) -> Option<Cores> {
     let bytes = dir.root().read(CORES_FILE).ok().flatten();
-    bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok())
+    bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).map(|json| Cores::from_json(&json))
 }
 
 /// Changes what is known of core files, for all processes on the state directory.
 pub fn change_cores<T>(dir: &StateDir, change: impl FnOnce(&mut Cores) -> T) -> Result<T, Error> {
     let locked = dir.root().lock_within("cores.lock", PATIENCE)?;
-    let (mut cores, _): (Cores, _) = load(dir, CORES_FILE)?;
-    let before = cores.clone();
+    let (json, _): (Value, _) = load(dir, CORES_FILE)?;
+    let mut cores = Cores::from_json(&json);
     let outcome = change(&mut cores);
-    if cores != before || dir.root().entry(CORES_FILE)?.is_none() {
-        store(dir, CORES_FILE, &cores)?;
-    }
+    store(dir, CORES_FILE, &cores)?;
     drop(locked);
     Ok(outcome)
 }

@@ -153,7 +153,7 @@ impl<'a> Status<'a> {
                 "server": self.config.sentry_dsn.as_ref().map(|dsn| dsn.endpoint().to_string()),
                 "runs": self.runs.iter().map(|run| {
                     let Run { name, head, is_running, .. } = run;
-                    json!({ "name": name, "version": head.version, "running": is_running, "watched": head.watched })
+                    json!({ "name": name, "version": head.version, "running": is_running, "watched": head.watched.to_json() })
                 }).collect::<Vec<_>>(),
                 "core_files": self.cores.iter().map(|core| {
                     let Core { path, component, signal, at, bytes, .. } = core;

@@ -18,7 +18,7 @@ impl Core {
     /// Stores what earlier runs on this state directory left behind.
     pub(super) fn report_leftovers(&self) -> Result<(), Error> {
         let Some(dir) = &self.config.state_dir else { return Ok(()) };
-        if memory::cores(dir).is_some() {
+        if memory::cores(dir).is_some_and(|cores| cores.has_untold()) {
             for core in memory::change_cores(dir, Cores::take_untold)? {
                 self.log(priority::NOTICE, &core.to_string());
             }

@@ -14,6 +14,7 @@ use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat};
 use nix::sys::stat::{Mode, fstatat};
 use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::exit::{CoreDump, Ending};
 use super::record::Setup;
@@ -35,13 +36,13 @@ pub struct Retention {
 }
 
 /// `cores.json`: the core files of watched processes, the oldest first.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub struct Cores {
     cores: Vec<Core>,
 }
 
 /// A core file.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Core {
     /// Where it is.
     pub path: PathBuf,
@@ -56,11 +57,24 @@ pub struct Core {
     device: u64,
     inode: u64,
     /// Whether the log has told of it.
-    #[serde(default)]
     is_told: bool,
 }
 
 impl Core {
+    fn from_json(json: &Value) -> Option<Self> {
+        let text = |name: &str| json[name].as_str();
+        Some(Self {
+            path: text("path")?.into(),
+            component: text("component")?.to_owned(),
+            signal: text("signal")?.to_owned(),
+            at: json["at"].as_i64()?,
+            bytes: json["bytes"].as_u64()?,
+            device: json["device"].as_u64()?,
+            inode: json["inode"].as_u64()?,
+            is_told: json["is_told"].as_bool()?,
+        })
+    }
+
     /// Whether it is still there, and the same file.
     pub fn is_there(&self) -> bool {
         fs::symlink_metadata(&self.path).is_ok_and(|meta| self.is(meta.dev(), meta.ino(), meta.mtime()))
@@ -89,6 +103,12 @@ impl std::fmt::Display for Core {
 }
 
 impl Cores {
+    /// Reads it; what is no core file's entry is passed over. By hand, as derived code would be 20 KB of the library.
+    pub fn from_json(json: &Value) -> Self {
+        let cores = json["cores"].as_array().into_iter().flatten();
+        Self { cores: cores.filter_map(Core::from_json).collect() }
+    }
+
     /// Those that are still there, the oldest first.
     pub fn present(&self) -> impl Iterator<Item = &Core> {
         self.cores.iter().filter(|core| core.is_there())
@@ -109,6 +129,11 @@ impl Cores {
         let files = retention.files.map_or(CORES, |files| files as usize).min(CORES);
         let bytes: u64 = self.cores.iter().map(|core| core.bytes).sum();
         self.cores.len() > files || (!self.cores.is_empty() && retention.bytes.is_some_and(|most| bytes > most))
+    }
+
+    /// Whether there are some that the log has not told of yet.
+    pub fn has_untold(&self) -> bool {
+        self.cores.iter().any(|core| !core.is_told)
     }
 
     /// Those that the log has not told of yet; it does now.
@@ -309,6 +334,9 @@ mod tests {
         fs::remove_file(&second.path).unwrap();
         let foreign = make("foreign");
         fs::rename(&foreign.path, &second.path).unwrap();
+        let written = serde_json::to_value(&cores).unwrap();
+        assert_eq!(Cores::from_json(&written).cores, cores.cores);
+        assert!(Cores::from_json(&serde_json::json!({ "cores": [7, {}] })).cores.is_empty());
         cores.add(make("4"), Retention { files: None, bytes: Some(0) });
         assert!(second.path.exists());
         assert!(!third.path.exists() && !folder.join("4").exists(), "no bytes are allowed");

@@ -7,19 +7,19 @@ use std::os::fd::{AsFd, AsRawFd, RawFd};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, Flock, FlockArg, OFlag, fcntl};
-use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use super::delivery::new_event_id;
 use super::record::{Kind, RECORD_BYTES, Record};
 use crate::error::Error;
 use crate::state::{Folder, StateDir};
 use crate::sys::clock::boot_id;
-use crate::sys::procfs;
+use crate::sys::procfs::{self, Stat};
 
 const FOLDER: &str = "run";
 
 /// First line of a marker.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Head {
     /// The kernel's id of this boot; never sent.
     boot: String,
@@ -30,16 +30,13 @@ pub struct Head {
     /// Its version.
     pub version: String,
     /// Who deals with its end.
-    #[serde(default)]
     pub watched: Watched,
 }
 
 /// Who deals with the end of a run.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Watched {
     /// A monitor.
-    #[default]
     Monitor,
     /// The next start. Why there is no monitor.
     Nobody(String),
@@ -49,12 +46,56 @@ pub enum Watched {
     Supervised,
 }
 
+impl Watched {
+    /// A word, or an object with the reason.
+    pub fn to_json(&self) -> Value {
+        match self {
+            Self::Monitor => "monitor".into(),
+            Self::Nobody(why) => json!({ "nobody": why }),
+            Self::Supervisor => "supervisor".into(),
+            Self::Supervised => "supervised".into(),
+        }
+    }
+
+    fn from_json(json: &Value) -> Option<Self> {
+        Some(match json.as_str() {
+            Some("monitor") => Self::Monitor,
+            Some("supervisor") => Self::Supervisor,
+            Some("supervised") => Self::Supervised,
+            Some(_) => return None,
+            None => Self::Nobody(json["nobody"].as_str()?.to_owned()),
+        })
+    }
+}
+
 impl Head {
-    /// Of a run of this process, in this boot.
-    pub fn new(component: &str, version: &str, watched: Watched) -> Self {
-        let pid = std::process::id();
-        let process = procfs::stat(pid).map(|stat| (pid, stat.start_time));
+    /// Of a run of this process, which was `born` so, in this boot.
+    pub fn new(component: &str, version: &str, born: Option<Stat>, watched: Watched) -> Self {
+        let process = born.map(|stat| (std::process::id(), stat.start_time));
         Self { boot: boot_id(), process, component: component.to_owned(), version: version.to_owned(), watched }
+    }
+
+    /// As in a marker. By hand, as derived code would be 10 KB of the library.
+    fn to_json(&self) -> Value {
+        json!({
+            "boot": self.boot,
+            "process": self.process,
+            "component": self.component,
+            "version": self.version,
+            "watched": self.watched.to_json(),
+        })
+    }
+
+    fn from_json(json: &Value) -> Option<Self> {
+        let text = |name: &str| json[name].as_str().map(str::to_owned);
+        let pid = json["process"][0].as_u64().and_then(|pid| u32::try_from(pid).ok());
+        Some(Self {
+            boot: text("boot")?,
+            process: pid.zip(json["process"][1].as_u64()),
+            component: text("component")?,
+            version: text("version")?,
+            watched: Watched::from_json(&json["watched"])?,
+        })
     }
 
     /// Whether the process lives on: unlocked all the same, it has become another program.
@@ -103,7 +144,8 @@ impl Marker {
     pub fn create(dir: &StateDir, name: String, head: &Head) -> Result<Self, Error> {
         let folder = dir.folder(FOLDER);
         let mut file = folder.create()?;
-        let mut line = serde_json::to_vec(head).map_err(|error| Error::Internal(format!("run marker: {error}")))?;
+        let mut line =
+            serde_json::to_vec(&head.to_json()).map_err(|error| Error::Internal(format!("run marker: {error}")))?;
         line.push(b'\n');
         file.write_all(&line).map_err(|error| Error::Io(format!("run marker {name}: {error}")))?;
         // After a power cut it is one of another boot, which means nothing.
@@ -143,9 +185,15 @@ pub fn event_id(name: &str) -> Option<&str> {
     (id.len() == 32 && id.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))).then_some(id)
 }
 
-/// The run of the process with this pid and start time, if it is marked.
-pub fn of_process(dir: &StateDir, pid: u32, start_time: u64) -> Result<Option<Run>, Error> {
-    Ok(runs(dir)?.into_iter().find(|run| run.head.process == Some((pid, start_time))))
+/// The run of the process with this pid, if it is marked. `born` says how it started, and is asked only where it matters.
+pub fn of_process(dir: &StateDir, pid: u32, born: impl FnOnce() -> Option<Stat>) -> Result<Option<Run>, Error> {
+    let has_pid = |name: &str| name.rsplit('-').nth(1) == Some(pid.to_string().as_str());
+    if !dir.folder(FOLDER).entries()?.iter().any(|entry| has_pid(&entry.name)) {
+        return Ok(None);
+    }
+    // Another container may share the directory and the number.
+    let Some(stat) = born() else { return Ok(None) };
+    Ok(runs(dir)?.into_iter().find(|run| run.head.process == Some((pid, stat.start_time))))
 }
 
 /// Removes the marker of a run and gives what it has left behind.
@@ -223,7 +271,7 @@ fn parse(name: &str, bytes: &[u8], boot: &str) -> Option<Leftover> {
 
 fn parse_head(bytes: &[u8], boot: &str) -> Option<Head> {
     let end = bytes.iter().position(|byte| *byte == b'\n')?;
-    let head: Head = serde_json::from_slice(&bytes[..end]).ok()?;
+    let head = Head::from_json(&serde_json::from_slice(&bytes[..end]).ok()?)?;
     (head.boot == boot).then_some(head)
 }
 
@@ -234,7 +282,7 @@ mod tests {
     #[test]
     fn a_survived_signal_is_no_ending() {
         let name = "c-7-0123456789abcdef0123456789abcdef";
-        let head = br#"{"boot":"b","process":null,"component":"c","version":"1.2.3"}"#;
+        let head = br#"{"boot":"b","process":null,"component":"c","version":"1.2.3","watched":"monitor"}"#;
         let crash = Record { signal: 11, ..Record::of(Kind::Crash) };
         let marker = |records: &[Record]| {
             let records: Vec<u8> = records.iter().flat_map(|record| record.to_bytes()).collect();

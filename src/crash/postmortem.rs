@@ -61,7 +61,8 @@ impl Postmortem {
     pub fn mark_run(&mut self) -> Result<Option<Marker>, Error> {
         let Some(dir) = &self.state_dir else { return Ok(None) };
         let name = marker::name(&self.setup.component, std::process::id())?;
-        let head = Head::new(&self.setup.component, &self.setup.version, Watched::Supervisor);
+        let born = procfs::stat(std::process::id());
+        let head = Head::new(&self.setup.component, &self.setup.version, born, Watched::Supervisor);
         let marker = Marker::create(dir, name.clone(), &head)?;
         self.setup.marker = Some(name);
         Ok(Some(marker))
@@ -70,7 +71,7 @@ impl Postmortem {
     /// What the process itself has left behind, where it uses the library below this supervisor.
     pub fn take_own_words(&mut self) -> Option<Leftover> {
         let dir = self.state_dir.as_ref()?;
-        let run = marker::of_process(dir, self.setup.pid, self.setup.born?.start_time).ok().flatten()?;
+        let run = marker::of_process(dir, self.setup.pid, || self.setup.born).ok().flatten()?;
         if run.head.watched != Watched::Supervised {
             return None;
         }

@@ -76,7 +76,7 @@ impl Watch {
             }
         };
         if let (Some(dir), Some(name)) = (&config.state_dir, setup.marker) {
-            match Marker::create(dir, name, &Head::new(&setup.component, &setup.version, watched)) {
+            match Marker::create(dir, name, &Head::new(&setup.component, &setup.version, setup.born, watched)) {
                 Ok(marker) => watch.marker = Some(marker),
                 // Who has a monitor can do without.
                 Err(error) if why_no_monitor.is_none() => complaint = Some(error),
@@ -144,12 +144,10 @@ impl Watch {
     }
 }
 
-/// Whether the parent of this process is a supervisor on the same state directory. Another container may share the
-/// directory and the number, so the time when it started counts too.
+/// Whether the parent of this process is a supervisor on the same state directory.
 fn is_supervised(dir: &StateDir) -> bool {
     let parent = getppid().as_raw().unsigned_abs();
-    let Some(born) = procfs::stat(parent).map(|stat| stat.start_time) else { return false };
-    let run = marker::of_process(dir, parent, born).ok().flatten();
+    let run = marker::of_process(dir, parent, || procfs::stat(parent)).ok().flatten();
     run.is_some_and(|run| run.is_running && run.head.watched == Watched::Supervisor)
 }
 
@@ -212,8 +210,10 @@ pub fn allow_core_dumps(config: &Config) {
         let _ = setrlimit(Resource::RLIMIT_CORE, hard, hard);
     }
     if let Some(dir) = config.state_dir.as_ref().filter(|_| cores::are_files()) {
-        // From now on their number is known: none.
-        let _ = memory::change_cores(dir, |_| ());
+        if memory::cores(dir).is_none() {
+            // From now on their number is known: none.
+            let _ = memory::change_cores(dir, |_| ());
+        }
     }
 }
 

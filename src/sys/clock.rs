@@ -1,5 +1,6 @@
 //! Two clocks: the one that people set, and the one that only the kernel moves.
 
+use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use nix::time::{ClockId, clock_gettime};
@@ -76,5 +77,7 @@ impl Clock for SystemClock {
 
 /// The kernel's id of this boot; empty where there is no /proc.
 pub fn boot_id() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
+    static BOOT_ID: OnceLock<String> = OnceLock::new();
+    let read = || std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned();
+    BOOT_ID.get_or_init(read).clone()
 }
