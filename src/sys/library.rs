@@ -42,8 +42,10 @@ pub enum Whose {
 /// file, from where the kernel takes what is used again. Pages that somebody has changed, as debuggers do for a
 /// breakpoint, stay.
 pub fn give_back(whose: Whose) {
-    /// Of an entry of pagemap, proc_pid_pagemap(5): in memory, and there as the file has it.
-    const IN_MEMORY_AS_IN_FILE: u64 = 1 << 63 | 1 << 61;
+    /// Of an entry of pagemap, proc_pid_pagemap(5): in memory, swapped out, and as the file has it.
+    const IN_MEMORY: u64 = 1 << 63;
+    const SWAPPED_OUT: u64 = 1 << 62;
+    const AS_IN_FILE: u64 = 1 << 61;
     let Ok(pagemap) = File::open("/proc/self/pagemap") else { return };
     // SAFETY: a query.
     let Ok(page) = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }) else { return };
@@ -54,10 +56,14 @@ pub fn give_back(whose: Whose) {
             continue;
         }
         let (entries, _) = entries.as_chunks();
-        let is_clean = |entry: &[u8; 8]| u64::from_ne_bytes(*entry) & IN_MEMORY_AS_IN_FILE == IN_MEMORY_AS_IN_FILE;
+        let is_changed = |entry: &[u8; 8]| {
+            let entry = u64::from_ne_bytes(*entry);
+            entry & SWAPPED_OUT != 0 || entry & (IN_MEMORY | AS_IN_FILE) == IN_MEMORY
+        };
         let mut at = pages.start;
-        for run in entries.chunk_by(|a, b| is_clean(a) == is_clean(b)) {
-            if is_clean(&run[0]) {
+        // Mostly one run, with what is not in memory in between: each call costs more than the pages do.
+        for run in entries.chunk_by(|a, b| is_changed(a) == is_changed(b)) {
+            if !is_changed(&run[0]) {
                 // SAFETY: pages of a file that is mapped read-only, with nothing of their own: reading them gives the
                 // same as before.
                 unsafe { libc::madvise((at * page) as *mut libc::c_void, run.len() * page, libc::MADV_DONTNEED) };
