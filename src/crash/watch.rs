@@ -209,11 +209,11 @@ pub fn allow_core_dumps(config: &Config) {
         // Raising to the hard limit needs no privilege and cannot fail, setrlimit(2).
         let _ = setrlimit(Resource::RLIMIT_CORE, hard, hard);
     }
-    if let Some(dir) = config.state_dir.as_ref().filter(|_| cores::are_files()) {
-        if memory::cores(dir).is_none() {
-            // From now on their number is known: none.
-            let _ = memory::change_cores(dir, |_| ());
-        }
+    if let Some(dir) = config.state_dir.as_ref().filter(|_| cores::are_files())
+        && memory::cores(dir).is_none()
+    {
+        // From now on their number is known: none.
+        let _ = memory::change_cores(dir, |_| ());
     }
 }
 
