@@ -25,7 +25,7 @@ CFLAGS = -std=c99 -Wall -Wextra -Wpedantic -Werror -O2 -g
 # What a static link needs besides the archive: tests/c_programs.rs compares it with what rustc says.
 STATIC_LIBS = -lgcc_s -lutil -lrt -lpthread -lm -ldl -lc
 
-.PHONY: all library commands demo test fuzz bench install uninstall clean setup
+.PHONY: all library commands demo test fuzz bench install install-library uninstall clean setup
 
 all: library commands
 
@@ -67,15 +67,19 @@ fuzz:
 bench: library
 	@./tools/bench
 
-install: all
-	install -d $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(INCLUDEDIR) $(DESTDIR)$(BINDIR) $(DESTDIR)$(LIBEXECDIR)
+install: install-library commands
+	install -d $(DESTDIR)$(BINDIR)
+	install -m 0755 -s $(OUT)/ondat-telemetry $(OUT)/ondat-telemetry-collector $(DESTDIR)$(BINDIR)/
+
+# What programs are built with and run with.
+install-library: library
+	install -d $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(INCLUDEDIR) $(DESTDIR)$(LIBEXECDIR)
 	install -m 0644 include/ondat_telemetry.h $(DESTDIR)$(INCLUDEDIR)/
 	install -m 0755 -s $(OUT)/$(LIB) $(DESTDIR)$(LIBDIR)/$(LIB).$(VERSION)
 	ln -sf $(LIB).$(VERSION) $(DESTDIR)$(LIBDIR)/$(LIB).$(SOVERSION)
 	ln -sf $(LIB).$(SOVERSION) $(DESTDIR)$(LIBDIR)/$(LIB)
 	install -m 0644 $(OUT)/libondat_telemetry.a $(DESTDIR)$(LIBDIR)/
 	install -m 0755 -s $(OUT)/ondat-telemetry-monitor $(DESTDIR)$(LIBEXECDIR)/
-	install -m 0755 -s $(OUT)/ondat-telemetry $(OUT)/ondat-telemetry-collector $(DESTDIR)$(BINDIR)/
 	sed -e 's|@PREFIX@|$(PREFIX)|; s|@LIBDIR@|$(LIBDIR)|; s|@INCLUDEDIR@|$(INCLUDEDIR)|; s|@VERSION@|$(VERSION)|' \
 	    -e 's|@LIBS@|-L$${libdir} -londat_telemetry|; s|@LIBS_PRIVATE@|$(STATIC_LIBS)|' \
 	    ondat_telemetry.pc.in > $(DESTDIR)$(LIBDIR)/pkgconfig/ondat_telemetry.pc

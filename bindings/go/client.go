@@ -1,0 +1,298 @@
+package telemetry
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+const (
+	defaultTimeout      = 10 * time.Second
+	defaultCloseTimeout = time.Second
+)
+
+// Version is the version of the linked library, "" without cgo.
+// C: ondat_telemetry_version.
+func Version() string { return nativeVersion() }
+
+// Client is one use of the library. Its methods may be called from any goroutine at any time, Close included; those of a
+// nil client return ErrUnavailable, so that a host whose New has failed goes on without telemetry.
+type Client struct {
+	native       *nativeClient
+	hooks        *hooks
+	timeout      time.Duration
+	closeTimeout time.Duration
+
+	// calls counts calls under way, and has isClosed set from Close on. No read-write lock: a callback may call the
+	// client again while Close is waiting, where a second read lock would wait for ever.
+	calls   atomic.Int64
+	drained chan struct{}
+	closing sync.Once
+
+	crash crashOutput
+}
+
+const isClosed = 1 << 62
+
+// New makes a client. It starts no thread and uses no network. Callbacks may come from now on, until Close returns.
+// C: ondat_telemetry_init.
+func New(config Config) (*Client, error) {
+	c := &Client{
+		hooks:        newHooks(&config),
+		timeout:      config.Timeout,
+		closeTimeout: config.CloseTimeout,
+		drained:      make(chan struct{}, 1),
+	}
+	if c.timeout <= 0 {
+		c.timeout = defaultTimeout
+	}
+	if c.closeTimeout == 0 {
+		c.closeTimeout = defaultCloseTimeout
+	}
+	native, err := newNative(&config, c.hooks)
+	if err != nil {
+		return nil, err
+	}
+	c.native = native
+	return c, nil
+}
+
+// Start begins the schedule: version checks and reports come by themselves from now on.
+// C: ondat_telemetry_start.
+func (c *Client) Start() error {
+	return c.call("Start", func(native *nativeClient) error {
+		c.hooks.publish()
+		return native.start()
+	})
+}
+
+// Close waits for calls under way, delivers what is stored for at most Config.CloseTimeout, takes the crash handler off
+// and frees everything. No callback runs after it. Further calls do nothing but wait for the first. In a callback it
+// returns ErrInvalidState.
+// C: ondat_telemetry_close.
+func (c *Client) Close() error {
+	if c == nil {
+		return nil
+	}
+	if c.hooks.isInside() {
+		return &Error{Op: "Close", Code: ErrInvalidState, Detail: "called from a callback"}
+	}
+	c.closing.Do(func() {
+		if c.calls.Or(isClosed) > 0 {
+			<-c.drained
+		}
+		c.native.close(milliseconds(max(c.closeTimeout, 0)))
+		c.crash.reset()
+	})
+	return nil
+}
+
+// enter keeps the native client alive until leave; false when it is closed.
+func (c *Client) enter() bool {
+	if c.calls.Add(1) < isClosed {
+		return true
+	}
+	c.leave()
+	return false
+}
+
+func (c *Client) leave() {
+	if c.calls.Add(-1) == isClosed {
+		select {
+		case c.drained <- struct{}{}:
+		default: // Nobody waits for the second time.
+		}
+	}
+}
+
+// call runs f with a client that stays open meanwhile.
+func (c *Client) call(op string, f func(*nativeClient) error) error {
+	if c == nil {
+		return &Error{Op: op, Code: ErrUnavailable, Detail: "there is no client"}
+	}
+	if !c.enter() {
+		return &Error{Op: op, Code: ErrClosed}
+	}
+	defer c.leave()
+	return f(c.native)
+}
+
+// wait runs f with the time that the context leaves.
+func (c *Client) wait(ctx context.Context, op string, f func(*nativeClient, uint32) error) error {
+	return c.call(op, func(native *nativeClient) error {
+		if err := ctx.Err(); err != nil {
+			return &Error{Op: op, Code: ErrTimedOut, Detail: err.Error(), cause: err}
+		}
+		timeout := c.timeout
+		if deadline, ok := ctx.Deadline(); ok {
+			timeout = time.Until(deadline)
+		}
+		err := f(native, milliseconds(timeout))
+		if failed, ok := err.(*Error); ok && failed.Code == ErrTimedOut {
+			failed.cause = ctx.Err()
+		}
+		return err
+	})
+}
+
+// milliseconds rounds up: a call gets no shorter than asked for.
+func milliseconds(d time.Duration) uint32 {
+	return uint32(min(max((d+time.Millisecond-1)/time.Millisecond, 0), math.MaxUint32))
+}
+
+// Switches is what is on, all sources counted; nothing for a closed client.
+// C: ondat_telemetry_switches.
+func (c *Client) Switches() Switches {
+	if c == nil || !c.enter() {
+		return 0
+	}
+	on := c.native.switches()
+	c.leave()
+	return on
+}
+
+// SetSwitches changes the host's own word. What goes off is interrupted, and what was stored for it is removed.
+// C: ondat_telemetry_set_switches.
+func (c *Client) SetSwitches(on Switches) error {
+	return c.call("SetSwitches", func(native *nativeClient) error { return native.setSwitches(on) })
+}
+
+// Explanation says of each switch whether it is on and which sources hold it off.
+type Explanation struct {
+	VersionCheck SwitchState `json:"version_check"`
+	DailyReport  SwitchState `json:"daily_report"`
+	CrashReports SwitchState `json:"crash_reports"`
+}
+
+// SwitchState is one switch of an Explanation.
+type SwitchState struct {
+	On    bool     `json:"on"`
+	OffBy []string `json:"off_by"`
+}
+
+// ExplainSwitches says why what is on is on.
+// C: ondat_telemetry_explain_switches.
+func (c *Client) ExplainSwitches() (Explanation, error) {
+	var explanation Explanation
+	err := c.call("ExplainSwitches", func(native *nativeClient) error {
+		text, err := native.explainSwitches()
+		if err != nil {
+			return err
+		}
+		if err := json.Unmarshal(text, &explanation); err != nil {
+			return &Error{Op: "ExplainSwitches", Code: ErrInternal, Detail: err.Error(), cause: err}
+		}
+		return nil
+	})
+	return explanation, err
+}
+
+// Verdict is what is to be thought of the running version.
+type Verdict int32
+
+// From nothing known to the most urgent.
+const (
+	Unknown Verdict = iota // no answer yet, or none that can be applied (a development build)
+	Current                // the running version is the latest, or newer
+	Outdated
+	UpgradeRecommended
+	UpgradeRequired
+)
+
+func (v Verdict) String() string {
+	names := [...]string{"unknown", "current", "outdated", "upgrade recommended", "upgrade required"}
+	if v < 0 || int(v) >= len(names) {
+		return fmt.Sprintf("verdict %d", int32(v))
+	}
+	return names[v]
+}
+
+// VersionInfo is what is known about versions.
+type VersionInfo struct {
+	Running       string    // as given in the Config
+	Latest        string    // "" when unknown
+	Advisory      string    // the advisory behind a recommendation, or ""
+	Verdict       Verdict   //
+	Authenticated bool      // the answer's signature verified
+	CheckedAt     time.Time // of the answer that this rests on; zero when there is none
+}
+
+// CheckVersion asks the version zone now. A deadline of the context bounds it, else Config.Timeout; a context that is
+// done prevents it.
+// C: ondat_telemetry_check_version.
+func (c *Client) CheckVersion(ctx context.Context) (VersionInfo, error) {
+	var info VersionInfo
+	err := c.wait(ctx, "CheckVersion", func(native *nativeClient, timeout uint32) (err error) {
+		info, err = native.checkVersion(timeout)
+		return err
+	})
+	return info, err
+}
+
+// LatestVersion is what is known without asking, also right after a restart.
+// C: ondat_telemetry_latest_version.
+func (c *Client) LatestVersion() (VersionInfo, error) {
+	var info VersionInfo
+	err := c.call("LatestVersion", func(native *nativeClient) (err error) {
+		info, err = native.latestVersion()
+		return err
+	})
+	return info, err
+}
+
+// SubmitReport sends the report of the UTC day. ErrQueued: it is stored and delivered later. ErrInvalidState: that day's
+// was already delivered or stored. The context counts as in CheckVersion.
+// C: ondat_telemetry_submit_report.
+func (c *Client) SubmitReport(ctx context.Context, report Report) error {
+	return c.wait(ctx, "SubmitReport", func(native *nativeClient, timeout uint32) error {
+		document, err := document("SubmitReport", &report)
+		if err != nil {
+			return err
+		}
+		return native.submitReport(document, timeout)
+	})
+}
+
+// PreviewReport is, byte for byte, what would be sealed for this report. It sends and stores nothing.
+// C: ondat_telemetry_preview_report.
+func (c *Client) PreviewReport(report Report) ([]byte, error) {
+	var preview []byte
+	err := c.call("PreviewReport", func(native *nativeClient) error {
+		document, err := document("PreviewReport", &report)
+		if err != nil {
+			return err
+		}
+		preview, err = native.previewReport(document)
+		return err
+	})
+	return preview, err
+}
+
+func document(op string, report *Report) ([]byte, error) {
+	document, err := json.Marshal(report)
+	if err != nil {
+		return nil, &Error{Op: op, Code: ErrInvalidReport, Detail: err.Error(), cause: err}
+	}
+	return document, nil
+}
+
+// Flush delivers what is stored, now. ErrQueued: something is left. The context counts as in CheckVersion.
+// C: ondat_telemetry_flush.
+func (c *Client) Flush(ctx context.Context) error {
+	return c.wait(ctx, "Flush", (*nativeClient).flush)
+}
+
+// ReportExit reports how another process ended, for a parent that reaps it; Supervise does it for an [exec.Cmd]. The
+// description, of which up to 200 characters are sent, may be "". Nil also when there is nothing to report: exit code 0,
+// SIGTERM, SIGINT, SIGHUP, SIGQUIT. It is stored at once and delivered by the schedule or by Flush.
+// C: ondat_telemetry_report_exit.
+func (c *Client) ReportExit(component string, status syscall.WaitStatus, description string) error {
+	return c.call("ReportExit", func(native *nativeClient) error {
+		return native.reportExit(component, status, description)
+	})
+}

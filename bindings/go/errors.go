@@ -1,0 +1,81 @@
+package telemetry
+
+import (
+	"fmt"
+)
+
+// Code says what kind of failure an error is. The codes are errors themselves, for [errors.Is]:
+//
+//	if errors.Is(err, telemetry.ErrDisabled) { ... }
+//
+// Positive numbers are those of ondat_telemetry_status.
+type Code int32
+
+// What calls fail with.
+const (
+	ErrInvalidArgument Code = 1  // a value is out of range, too long, or not UTF-8
+	ErrInvalidConfig   Code = 2  // a setting is missing, malformed or contradictory
+	ErrInvalidState    Code = 3  // started twice, called from a callback, second report of a day
+	ErrInvalidReport   Code = 4  // a report's field is not as it must be
+	ErrDisabled        Code = 5  // the switch is off: nothing was sent or stored
+	ErrQueued          Code = 6  // not delivered yet, stored and retried
+	ErrTimedOut        Code = 7  // the time given was not enough
+	ErrNetwork         Code = 8  // DNS, TCP, TLS or proxy failed
+	ErrRefused         Code = 9  // the server said no
+	ErrUntrusted       Code = 10 // the answer is not signed by the configured key, has expired, or makes no sense
+	ErrIO              Code = 11 // the state directory could not be read or written
+	ErrUnsupported     Code = 12 // not on this kernel, in this process, or with this library
+	ErrInternal        Code = 13 // a bug in the library, contained
+
+	ErrClosed      Code = -1 // the client is closed
+	ErrUnavailable Code = -2 // the program was built without cgo, or the client is nil
+)
+
+var meanings = map[Code]string{
+	ErrInvalidArgument: "invalid argument",
+	ErrInvalidConfig:   "invalid configuration",
+	ErrInvalidState:    "invalid state",
+	ErrInvalidReport:   "invalid report",
+	ErrDisabled:        "disabled",
+	ErrQueued:          "queued",
+	ErrTimedOut:        "timed out",
+	ErrNetwork:         "network failure",
+	ErrRefused:         "refused",
+	ErrUntrusted:       "untrusted answer",
+	ErrIO:              "state directory failure",
+	ErrUnsupported:     "unsupported",
+	ErrInternal:        "internal error",
+	ErrClosed:          "client is closed",
+	ErrUnavailable:     "not available in this build",
+}
+
+func (c Code) Error() string {
+	if meaning, ok := meanings[c]; ok {
+		return "telemetry: " + meaning
+	}
+	return fmt.Sprintf("telemetry: unknown status %d", int32(c))
+}
+
+// Error is what failed, and why. It unwraps to its Code and, where a context ended the call, to the context's error.
+type Error struct {
+	Op     string // the method
+	Code   Code
+	Detail string // one line of the library's, may be empty
+
+	cause error
+}
+
+func (e *Error) Error() string {
+	if e.Detail == "" {
+		return fmt.Sprintf("telemetry: %s: %s", e.Op, e.Code.Error()[len("telemetry: "):])
+	}
+	return fmt.Sprintf("telemetry: %s: %s", e.Op, e.Detail)
+}
+
+// Unwrap makes [errors.Is] and [errors.As] see Code and context.
+func (e *Error) Unwrap() []error {
+	if e.cause == nil {
+		return []error{e.Code}
+	}
+	return []error{e.Code, e.cause}
+}

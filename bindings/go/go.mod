@@ -1,0 +1,3 @@
+module github.com/ondat/telemetry/bindings/go
+
+go 1.24
