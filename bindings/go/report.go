@@ -147,7 +147,7 @@ func Uint64(n uint64) *uint64 { return &n }
 // Bool is a known truth.
 func Bool(b bool) *bool { return &b }
 
-// Each goes through a slice, for [ReportWriter.Nodes] and [ReportWriter.Volumes].
+// Each goes through a slice, for [ReportWriter.AddNodes] and [ReportWriter.AddVolumes].
 func Each[T any](records []T) iter.Seq2[*T, error] {
 	return func(yield func(*T, error) bool) {
 		for i := range records {
