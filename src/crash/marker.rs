@@ -256,7 +256,8 @@ pub fn take_leftovers(dir: &StateDir, mut take: impl FnMut(Leftover) -> Result<(
     Ok(())
 }
 
-fn parse(name: &str, bytes: &[u8], boot: &str) -> Option<Leftover> {
+/// Reads a marker of this name; none for one of another boot, or what is none.
+pub fn parse(name: &str, bytes: &[u8], boot: &str) -> Option<Leftover> {
     let event_id = event_id(name)?.to_owned();
     let head = parse_head(bytes, boot)?;
     let component = crate::config::component(&head.component).ok()?;
