@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
 use ondat_telemetry::identity::Identity;
-use ondat_telemetry::report::document::{Document, Envelope, OwnNode, GROUP_RECORDS};
+use ondat_telemetry::report::document::{Document, Envelope, GROUP_RECORDS, OwnNode};
 use ondat_telemetry::report::fields::Level;
 use ondat_telemetry::report::input::{read_document, read_object};
 use serde_json::{Map, Value, json};
