@@ -74,6 +74,7 @@ func library(t *testing.T) string {
 type around struct {
 	environment []string
 	core        bool
+	launcher    []string
 	state       string // a state directory for several victims, in which something may stay
 	// while is done to the victim after it was told to go on.
 	while func(t *testing.T, victim *exec.Cmd, monitor int)
@@ -95,7 +96,8 @@ func run(t *testing.T, link, scenario string, around around, server *sink.HTTP) 
 	if around.core {
 		limit = "unlimited"
 	}
-	command := exec.Command("sh", "-c", `ulimit -S -c "$0" && exec "$@"`, limit, programs[link])
+	command := exec.Command("sh", "-c", `ulimit -S -c "$0" && exec "$@"`, limit)
+	command.Args = append(append(command.Args, around.launcher...), programs[link])
 	command.Dir = folder
 	command.Env = append([]string{"PATH=" + os.Getenv("PATH"), "VICTIM_LIBRARY=" + library(t), "GUEST=" + programs["guest"],
 		"LD_LIBRARY_PATH=" + filepath.Dir(library(t))}, around.environment...)
@@ -133,7 +135,7 @@ func run(t *testing.T, link, scenario string, around around, server *sink.HTTP) 
 		text, _ := os.ReadFile(said.Name())
 		t.Fatalf("%s is not ready: %q\n%s", scenario, line, text)
 	}
-	monitor := monitorOf(t, command.Process.Pid)
+	monitor := monitorOf(t, launched(t, command.Process.Pid, around))
 	if (monitor >= 0) != (server != nil) {
 		t.Fatalf("%s the library: monitor %d", mode, monitor)
 	}
@@ -164,6 +166,19 @@ func must(t *testing.T, err error) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// launched is the process that a launcher has started, or the one that it has become.
+func launched(t *testing.T, pid int, around around) int {
+	t.Helper()
+	if len(around.launcher) == 0 {
+		return pid
+	}
+	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
+	must(t, err)
+	child, err := strconv.Atoi(strings.TrimSpace(string(children)))
+	must(t, err)
+	return child
 }
 
 // monitorOf is a pidfd of the monitor of a process, -1 where there is none: it holds a pidfd of it as descriptor 4.
@@ -274,6 +289,7 @@ var deaths = []struct {
 	{"panic", 6, "victim killed by SIGABRT (Go panic)", around{environment: []string{"GOTRACEBACK=crash"}}},
 	{"map_write", 6, "victim killed by SIGABRT (Go fatal error)", around{environment: []string{"GOTRACEBACK=crash"}}},
 	{"panic", 2 << 8, goPanic, around{environment: []string{"GOTRACEBACK=none"}}},
+	{"map_write", 2 << 8, exit2, around{environment: []string{"GOTRACEBACK=none"}}},
 	{"own_output", 2 << 8, exit2, around{}},
 	// C dies below it.
 	{"c_segv", 2 << 8, exit2, around{}},
@@ -422,6 +438,15 @@ func awaitZombie(t *testing.T, pid int) {
 	}
 }
 
+// startAgain lets what an earlier run has left behind be reported. What is under way when a client closes is cut off, and
+// sent by the next one.
+func startAgain(t *testing.T, state string, server *sink.HTTP) {
+	t.Helper()
+	for starts := 0; starts < 5 && len(server.Bodies()) == 0; starts++ {
+		run(t, "shared", "return", around{state: state}, server)
+	}
+}
+
 // Without a monitor the process ends as it would, and the next start reports it.
 func TestAKilledMonitorHoldsNothingUp(t *testing.T) {
 	t.Parallel()
@@ -436,9 +461,24 @@ func TestAKilledMonitorHoldsNothingUp(t *testing.T) {
 	if with.status != without.status || len(server.Events(t)) != 0 {
 		t.Fatalf("%#x, not %#x", with.status, without.status)
 	}
-	// Reported when it closes, at the latest.
-	run(t, "shared", "return", around{state: state}, server)
+	startAgain(t, state, server)
 	checkEvent(t, server.Events(t), "victim: previous run ended without a clean stop", "unknown")
+}
+
+// The kernel kills the monitor with PID 1. What it has heard of the runtime by then is in the run marker.
+func TestAPanicOfPID1(t *testing.T) {
+	t.Parallel()
+	server := sink.ServeHTTP(t, 200)
+	state := filepath.Join(t.TempDir(), "state")
+	first := around{launcher: []string{"unshare", "--pid", "--fork", "--kill-child", "--mount-proc"}}
+	without := run(t, "shared", "crowd", first, nil)
+	first.state = state
+	with := run(t, "shared", "crowd", first, server)
+	if with != without || with.status != 2<<8 {
+		t.Fatalf("%#x, without the library %#x", with.status, without.status)
+	}
+	startAgain(t, state, server)
+	checkEvent(t, server.Events(t), "victim: previous run ended without a clean stop (Go panic)", "unknown")
 }
 
 // What the kernel says of the core is in the report.
