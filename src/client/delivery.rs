@@ -25,11 +25,31 @@ const SHORTEST_PAUSE: i64 = 60;
 /// The pause after an answer that is not the collector's, in seconds: boxes on the way seldom go away by themselves.
 const MIDDLEBOX_PAUSE: i64 = 6 * 3_600;
 
+/// The pause before what somebody else had claimed is looked at again, in seconds.
+const CLAIMED_PAUSE: i64 = 1;
+
+/// The worker is delivering, while this lives.
+struct Delivering<'a>(&'a Core);
+
+impl<'a> Delivering<'a> {
+    fn begin(core: &'a Core) -> Self {
+        *lock(&core.delivering.0) = true;
+        Self(core)
+    }
+}
+
+impl Drop for Delivering<'_> {
+    fn drop(&mut self) {
+        *lock(&self.0.delivering.0) = false;
+        self.0.delivering.1.notify_all();
+    }
+}
+
 impl Core {
     /// Delivers what is stored, oldest first, until the deadline. [`Error::Queued`] when something is left.
     pub(super) fn deliver_stored(&self, deadline: Instant) -> Result<(), Error> {
         // Both are tried, whatever becomes of the first.
-        let outcomes = [Queue::Crashes, Queue::Reports].map(|queue| self.deliver_queue(queue, deadline));
+        let outcomes = [Queue::Crashes, Queue::Reports].map(|queue| self.deliver_all(queue, deadline));
         for outcome in outcomes {
             match outcome {
                 Ok(()) => {}
@@ -45,15 +65,34 @@ impl Core {
         drop(self.permit(switch)?);
         match switch {
             Switch::VersionCheck => Ok(()),
-            Switch::DailyReport => self.deliver_queue(Queue::Reports, deadline),
+            Switch::DailyReport => self.deliver_all(Queue::Reports, deadline),
             Switch::CrashReports => {
                 self.dsn()?;
-                self.deliver_queue(Queue::Crashes, deadline)
+                self.deliver_all(Queue::Crashes, deadline)
             }
         }
     }
 
-    fn deliver_queue(&self, queue: Queue, deadline: Instant) -> Result<(), Error> {
+    /// Delivers a queue, and waits for what the worker is delivering of it meanwhile.
+    fn deliver_all(&self, queue: Queue, deadline: Instant) -> Result<(), Error> {
+        let claimed = self.deliver_queue(queue, deadline)?;
+        if claimed.is_empty() {
+            return Ok(());
+        }
+        let (is_delivering, changed) = &self.delivering;
+        let left = deadline.saturating_duration_since(Instant::now());
+        drop(changed.wait_timeout_while(lock(is_delivering), left, |is_delivering| *is_delivering));
+        for name in claimed {
+            if self.spool(queue).has(&name)? {
+                return Err(Error::Queued(format!("{name} is being delivered by somebody else, or was not")));
+            }
+        }
+        Ok(())
+    }
+
+    /// The names of what somebody else is delivering.
+    fn deliver_queue(&self, queue: Queue, deadline: Instant) -> Result<Vec<String>, Error> {
+        let mut claimed = Vec::new();
         for name in self.waiting(queue)? {
             if matches!(queue, Queue::Crashes) {
                 let wait = self.crashes_paused_until() - self.now();
@@ -63,7 +102,10 @@ impl Core {
             }
             let claim = match self.spool(queue).claim(&name) {
                 Ok(Some(claim)) => claim,
-                Ok(None) => continue,
+                Ok(None) => {
+                    claimed.push(name);
+                    continue;
+                }
                 // One that cannot be opened does not hold up the others.
                 Err(error) => {
                     self.log(priority::DEBUG, &error.to_string());
@@ -79,7 +121,7 @@ impl Core {
                 },
             }
         }
-        Ok(())
+        Ok(claimed)
     }
 
     fn spool(&self, queue: Queue) -> &Spool {
@@ -113,22 +155,30 @@ impl Core {
 
     /// Tries everything stored once, but for what has to wait.
     pub fn deliver_due(&self) {
+        let _delivering = Delivering::begin(self);
         self.release_held_crashes();
         let deadline = Instant::now() + self.config.timeout.saturating_mul(4);
         for queue in [Queue::Crashes, Queue::Reports] {
             if self.not_before(queue) > self.now() {
                 continue;
             }
-            match self.deliver_queue(queue, deadline) {
-                Ok(()) => {}
+            let claimed = match self.deliver_queue(queue, deadline) {
+                Ok(claimed) => claimed,
                 // Turned off meanwhile: what is stored once it is on again need not wait for what is gone.
                 Err(Error::Disabled(_)) => continue,
-                Err(error) => self.log(priority::DEBUG, &error.to_string()),
-            }
-            // Also where no server was asked, or another process is sending: nothing is retried without a pause.
-            if self.waiting(queue).is_ok_and(|names| !names.is_empty()) {
+                Err(error) => {
+                    self.log(priority::DEBUG, &error.to_string());
+                    Vec::new()
+                }
+            };
+            let waiting = self.waiting(queue).unwrap_or_default();
+            // Also where no server was asked: nothing is retried without a pause. What somebody else has, he may give back,
+            // or is only storing.
+            if !waiting.is_empty() {
+                let is_claimed = waiting.iter().all(|name| claimed.contains(name));
+                let pause = if is_claimed { CLAIMED_PAUSE } else { SHORTEST_PAUSE };
                 let now = self.moment();
-                self.change_pace(queue, |pace| pace.hold(&now, SHORTEST_PAUSE));
+                self.change_pace(queue, |pace| pace.hold(&now, pause));
             }
         }
     }

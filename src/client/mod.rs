@@ -8,7 +8,7 @@ mod version;
 use std::cell::Cell;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
@@ -161,6 +161,8 @@ pub struct Core {
     reports_known: Mutex<report::ReportsKnown>,
     /// How the delivery of crash reports goes; that of daily reports is remembered with them.
     crash_pace: Mutex<Pace>,
+    /// Whether the worker is delivering, and when that changes.
+    delivering: (Mutex<bool>, Condvar),
     /// What is remembered of crash reports without a state directory.
     crash_limits: Mutex<CrashLimits>,
     /// How making daily reports goes.
@@ -214,6 +216,7 @@ impl Client {
             version_turn: Mutex::default(),
             reports_known: Mutex::new(report::ReportsKnown { memory: report_memory, is_unsaved: false }),
             crash_pace: Mutex::default(),
+            delivering: Default::default(),
             crash_limits: Mutex::default(),
             making_pace: Mutex::default(),
             watch: Mutex::default(),

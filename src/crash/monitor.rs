@@ -149,7 +149,12 @@ impl Host {
         let class = output.class();
         if let (None, Some(class)) = (known, class) {
             // The host ends any moment, and this process with it where that is PID 1.
-            self.postmortem.note(Record { code: class as i32, ..Record::of(Kind::Output) });
+            match class {
+                Class::Quit => self.postmortem.forget_run(),
+                Class::Panic | Class::FatalError => {
+                    self.postmortem.note(Record { code: class as i32, ..Record::of(Kind::Output) });
+                }
+            }
         }
         if has_ended {
             // Closed without a word it says nothing, and polling it would spin.
@@ -282,8 +287,14 @@ impl Host {
             return Ok(());
         }
         let class = self.class.or_else(|| self.output.as_ref().and_then(|(_, output)| output.class()));
+        if class == Some(Class::Quit) {
+            // An operator's stop, as SIGQUIT is elsewhere.
+            self.postmortem.forget_run();
+            return Ok(());
+        }
         let told = class.map(|class| Record { code: class as i32, at: now(), ..Record::of(Kind::Output) });
-        let record = self.record_of(ending).or(told);
+        // A runtime that says what it dies of also sends the signal that ends it.
+        let record = told.or_else(|| self.record_of(ending));
         if let Report::Stored(claim) = self.postmortem.store(ending, record)? {
             self.postmortem.send(claim)?;
         }

@@ -17,12 +17,17 @@ impl CrashOutput {
         self.head.extend_from_slice(&bytes[..bytes.len().min(room)]);
     }
 
-    /// The kind of death that it tells of.
+    /// The kind of death that it tells of. The line `fatal error: ...` itself comes before the runtime counts as dying
+    /// (golang/go#76859): its output then begins with an empty line, or with the signal behind the error.
     pub fn class(&self) -> Option<Class> {
-        self.head.split(|byte| *byte == b'\n').find_map(|line| {
-            let kinds = [(&b"panic: "[..], Class::Panic), (b"fatal error: ", Class::FatalError)];
-            kinds.into_iter().find(|(beginning, _)| line.starts_with(beginning)).map(|(_, class)| class)
-        })
+        if self.head.starts_with(b"panic: ") {
+            return Some(Class::Panic);
+        }
+        if self.head.starts_with(b"SIGQUIT: ") {
+            return Some(Class::Quit);
+        }
+        let errors = [&b"\n"[..], b"[signal ", b"fatal error: ", b"runtime: "];
+        errors.iter().any(|beginning| self.head.starts_with(beginning)).then_some(Class::FatalError)
     }
 }
 
@@ -34,6 +39,8 @@ pub enum Class {
     Panic = 1,
     /// An error that cannot be recovered from, such as a concurrent map write.
     FatalError = 2,
+    /// Somebody has asked for a dump of all goroutines by SIGQUIT: no crash.
+    Quit = 3,
 }
 
 impl Class {
@@ -42,12 +49,13 @@ impl Class {
         match self {
             Self::Panic => "Go panic",
             Self::FatalError => "Go fatal error",
+            Self::Quit => "Go dump",
         }
     }
 
     /// By its number in a record.
     pub fn from_code(code: i32) -> Option<Self> {
-        [Self::Panic, Self::FatalError].into_iter().find(|class| *class as i32 == code)
+        [Self::Panic, Self::FatalError, Self::Quit].into_iter().find(|class| *class as i32 == code)
     }
 }
 
@@ -62,12 +70,14 @@ mod tests {
     }
 
     #[test]
-    fn the_first_telling_line_counts() {
+    fn the_beginning_tells() {
         assert_eq!(class(&["panic: runtime error: invalid memory address\n[signal SIGSEGV"]), Some(Class::Panic));
+        assert_eq!(class(&["pan", "ic: x\n"]), Some(Class::Panic));
         assert_eq!(class(&["fatal err", "or: all goroutines are asleep - deadlock!\n"]), Some(Class::FatalError));
-        let overflow =
-            "runtime: goroutine stack exceeds 1000000000-byte limit\nruntime: sp=0xc\nfatal error: stack overflow";
-        assert_eq!(class(&[overflow]), Some(Class::FatalError));
+        assert_eq!(class(&["\ngoroutine 1 [running]:\n"]), Some(Class::FatalError));
+        assert_eq!(class(&["[signal SIGSEGV: segmentation violation code=0x1]\n"]), Some(Class::FatalError));
+        assert_eq!(class(&["runtime: goroutine stack exceeds 1000000000-byte limit\n"]), Some(Class::FatalError));
+        assert_eq!(class(&["SIGQUIT: quit\nPC=0x4\n"]), Some(Class::Quit));
         assert_eq!(class(&["panic: fatal error: x"]), Some(Class::Panic));
         assert_eq!(class(&["SIGSEGV: segmentation violation\nPC=0x4\n"]), None);
         assert_eq!(class(&["don't panic: x\n"]), None);

@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use data_encoding::HEXLOWER;
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::fcntl::OFlag;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, send, socketpair};
 use nix::unistd::{getppid, pipe2};
@@ -167,13 +167,10 @@ fn start_monitor(config: &Config, setup: &Setup, is_go_host: bool) -> Result<(Ow
         .map_err(|error| failed("the crash monitor's setup", error))?;
     // Opened here and inherited: no other process can come to bear this pid meanwhile. Before Linux 5.3 there is none.
     let process = pidfd::open_self().ok();
-    // Only the reader must not wait: the runtime waits until its text is taken.
-    let output = is_go_host.then(|| pipe2(OFlag::O_CLOEXEC)).transpose();
+    // Neither end waits: what says of which kind the death is comes first, and a stopped monitor must not hold it up.
+    let output = is_go_host.then(|| pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)).transpose();
     let output = output.map_err(|error| failed("no pipe for the crash monitor", error))?;
     let (reader, writer) = output.unzip();
-    if let Some(reader) = &reader {
-        fcntl(reader, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(|error| failed("the monitor's pipe", error))?;
-    }
     let path = CString::new(program.as_os_str().as_bytes())
         .map_err(|_| Error::InvalidConfig("monitor_path: it contains a zero byte".to_owned()))?;
     let given = [Some(theirs.as_fd()), process.as_ref().map(AsFd::as_fd), reader.as_ref().map(AsFd::as_fd)];

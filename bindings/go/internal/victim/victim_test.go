@@ -301,7 +301,7 @@ var deaths = []struct {
 	// It is told to.
 	{"sigsegv", 2 << 8, exit2, around{}},
 	{"sigabrt", 2 << 8, exit2, around{}},
-	{"sigquit", 2 << 8, exit2, around{}},
+	{"sigquit", 2 << 8, "", around{}},
 	{"notify_stop", 2 << 8, exit2, around{}},
 	{"wait", 9, "victim killed by SIGKILL", around{while: killed(syscall.SIGKILL)}},
 	{"wait", 15, "", around{while: killed(syscall.SIGTERM)}},
