@@ -82,12 +82,12 @@ impl Core {
         let (is_delivering, changed) = &self.delivering;
         let left = deadline.saturating_duration_since(Instant::now());
         drop(changed.wait_timeout_while(lock(is_delivering), left, |is_delivering| *is_delivering));
-        for name in claimed {
-            if self.spool(queue).has(&name)? {
-                return Err(Error::Queued(format!("{name} is being delivered by somebody else, or was not")));
-            }
+        // What another process is delivering is that one's business.
+        let is_left = |name: &String| self.spool(queue).claim(name).is_ok_and(|claim| claim.is_some());
+        match claimed.iter().find(|name| is_left(name)) {
+            Some(name) => Err(Error::Queued(format!("{name} could not be delivered; it is stored"))),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// The names of what somebody else is delivering.

@@ -31,7 +31,8 @@ pub(crate) fn victim() -> &'static Path {
         let unfinished = folder.join(format!("victim-{}", std::process::id()));
         compile("gcc", &sources(), &unfinished, &FLAGS);
         std::fs::rename(&unfinished, &program).unwrap();
-        program
+        // As the kernel names it, whatever links lead there.
+        program.canonicalize().unwrap()
     })
 }
 
