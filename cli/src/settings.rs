@@ -20,7 +20,7 @@ const NO_ID: &str = "\u{1}not configured";
 #[derive(Args)]
 #[command(next_help_heading = "Settings (read from the environment, then the cluster spec, then these options)")]
 pub(crate) struct Options {
-    /// The component's name [default: cli] [env: ONDAT_TELEMETRY_COMPONENT]
+    /// The component's name [default: cli, for exec the program's own] [env: ONDAT_TELEMETRY_COMPONENT]
     #[arg(long, global = true, value_name = "NAME")]
     component: Option<String>,
     /// The running product's version, for check-version and report [env: ONDAT_TELEMETRY_VERSION]
