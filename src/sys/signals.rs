@@ -6,7 +6,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 
-use nix::sys::signal::{SigSet, SigmaskHow, Signal, pthread_sigmask};
+use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
 
 use crate::error::Error;
 
@@ -35,14 +35,10 @@ impl Drop for AllSignalsBlocked {
 pub struct Mask(SigSet);
 
 impl Mask {
-    /// Blocks every signal but those by which the kernel tells of faults, and keeps what was.
+    /// Blocks every signal and keeps what was. A fault of this process itself ends it all the same.
     pub fn block_all() -> nix::Result<Self> {
-        let mut blocked = SigSet::all();
-        for fault in [Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGILL, Signal::SIGFPE] {
-            blocked.remove(fault);
-        }
         let mut before = SigSet::empty();
-        pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&blocked), Some(&mut before))?;
+        pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), Some(&mut before))?;
         Ok(Self(before))
     }
 
