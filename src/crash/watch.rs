@@ -1,5 +1,6 @@
 //! The host's side of crash reporting: handler, monitor and run marker of one client.
 
+use std::cell::Cell;
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -40,6 +41,8 @@ pub struct Watch {
     marker: Option<Marker>,
     /// Where a Go runtime writes when it dies.
     crash_output: Option<OwnedFd>,
+    /// The last word on the switch.
+    is_enabled: Cell<bool>,
 }
 
 /// What came of an installation.
@@ -58,10 +61,12 @@ impl Watch {
         if flags & !(FLAG_GO_HOST | FLAG_CORE_DUMPS) != 0 {
             return Err(Error::InvalidArgument(format!("flags: {flags:#x} has bits that mean nothing")));
         }
+        // What may fail comes before there is a monitor to be sent home again.
+        altstack::ensure()?;
         let pid = std::process::id();
         let marker = config.state_dir.as_ref().map(|_| marker::name(&config.component, pid)).transpose()?;
         let setup = Setup { marker, ..setup(config, switches, dsn, pid) };
-        let mut watch = Self { socket: None, marker: None, crash_output: None };
+        let mut watch = Self { socket: None, marker: None, crash_output: None, is_enabled: Cell::new(true) };
         let (mut why_no_monitor, mut complaint) = (None, None);
         let watched = if config.state_dir.as_ref().is_some_and(is_supervised) {
             Watched::Supervised
@@ -83,7 +88,6 @@ impl Watch {
                 Err(error) => return Err(error),
             }
         }
-        altstack::ensure()?;
         if flags & FLAG_CORE_DUMPS != 0 {
             allow_core_dumps(config);
         }
@@ -119,16 +123,21 @@ impl Watch {
         output.try_clone().map_err(|error| Error::Unsupported(format!("a descriptor for the crash output: {error}")))
     }
 
-    /// Tells the monitor what the switch for crash reports has come to.
+    /// Tells whoever deals with the end what the switch for crash reports has come to: the monitor, and the next start,
+    /// for the monitor may be killed with this process.
     pub fn set_enabled(&self, is_on: bool) {
-        self.say(if is_on { Kind::On } else { Kind::Off });
+        if self.is_enabled.replace(is_on) == is_on {
+            return;
+        }
+        let kind = if is_on { Kind::On } else { Kind::Off };
+        if let Some(marker) = &self.marker {
+            // Where it cannot be written, there is still the monitor.
+            let _ = marker.append(Record::of(kind));
+        }
+        self.say(kind);
     }
 
     fn say(&self, kind: Kind) {
-        if let (None, Some(marker)) = (&self.socket, &self.marker) {
-            // Whoever reads it was not told before either, where it cannot be written.
-            let _ = marker.append(Record::of(kind));
-        }
         if let Some(socket) = &self.socket {
             // A monitor that is gone is found out by the handler, which has another place for its record.
             let _ =

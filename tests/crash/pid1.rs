@@ -160,6 +160,22 @@ fn ends_that_nobody_can_see_are_found_by_the_next_run() {
 }
 
 #[test]
+fn consent_revoked_holds_for_the_next_run_too() {
+    let (dir, sink) = (TempDir::new(), Sink::start(200));
+    let (_, state) = state_variable(&dir);
+    assert_eq!(run_once("switch_off", &sink.dsn(), &dir, Some(&state), |_| {}), libc::SIGSEGV);
+    // The monitor was killed with PID 1: the run marker is there, and with it what was said.
+    assert_eq!(files_below(Path::new(&state)).len(), 1);
+    let library = [("ONDAT_TELEMETRY_SENTRY_DSN", sink.dsn()), ("ONDAT_TELEMETRY_STATE_DIR", state.clone())];
+    let library: Vec<_> = library.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let mut next = Victim::start("exit_0", Some(&library), dir.path(), &Around::default());
+    next.go();
+    assert_eq!(next.end().0, 0);
+    assert_eq!(files_below(Path::new(&state)), Vec::<String>::new());
+    assert_eq!(sink.bodies(), Vec::<String>::new());
+}
+
+#[test]
 fn an_earlier_handler_that_exits_leaves_the_signal_to_the_next_run() {
     let (dir, sink) = (TempDir::new(), Sink::start(200));
     let (_, state) = state_variable(&dir);
