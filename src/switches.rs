@@ -65,6 +65,9 @@ pub fn objects(value: &str) -> bool {
 /// The name of the administrator's file in the state directory.
 pub const FILE: &str = "switches.json";
 
+/// How the administrator is named where he has turned a switch off.
+pub const ADMINISTRATOR: &str = "the administrator (switches.json)";
+
 /// What the administrator's file says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 enum Administrator {
@@ -72,7 +75,7 @@ enum Administrator {
     #[default]
     Silent,
     /// These switches are off.
-    Off(Vec<Switch>),
+    Off(Vec<Objection>),
     /// The file cannot be read: everything counts as off.
     Unreadable(String),
 }
@@ -85,24 +88,36 @@ impl Administrator {
             Ok(None) => return Self::Silent,
             Err(error) => return Self::Unreadable(error.to_string()),
         };
-        match serde_json::from_slice::<BTreeMap<String, Value>>(&bytes) {
-            Ok(file) => Self::parse(&file),
-            Err(error) => Self::Unreadable(format!("{FILE} is not JSON: {error}")),
-        }
-    }
-
-    fn parse(file: &BTreeMap<String, Value>) -> Self {
-        let mut off = Vec::new();
-        for switch in Switch::ALL {
-            match file.get(switch.name()) {
-                None | Some(Value::Bool(true)) => {}
-                Some(Value::Bool(false)) => off.push(switch),
-                Some(_) => return Self::Unreadable(format!("{FILE}: {} is not true or false", switch.name())),
-            }
-        }
-        Self::Off(off)
+        parse(&bytes).map_or_else(Self::Unreadable, Self::Off)
     }
 }
+
+/// What a switches.json turns off; the error says why it cannot be read. A privacy switch fails closed: a word under a name
+/// that is none of ours may be meant for one of ours.
+pub fn parse(bytes: &[u8]) -> Result<Vec<Objection>, String> {
+    let file: BTreeMap<String, Value> =
+        serde_json::from_slice(bytes).map_err(|error| format!("{FILE} is not JSON: {error}"))?;
+    let mut off = Vec::new();
+    for (name, value) in file {
+        let switch = Switch::ALL.into_iter().find(|switch| switch.name() == name);
+        match (switch, value) {
+            (Some(_), Value::Bool(true)) => {}
+            (Some(switch), Value::Bool(false)) => off.push(Objection { switch, source: ADMINISTRATOR.to_owned() }),
+            (Some(_), _) => return Err(format!("{FILE}: {name} is not true or false")),
+            (None, Value::Bool(_)) => return Err(format!("{FILE}: {name} is no switch")),
+            (None, value) if name == OBJECTIONS => {
+                let objections: Vec<Objection> =
+                    serde_json::from_value(value).map_err(|error| format!("{FILE}: {OBJECTIONS}: {error}"))?;
+                off.extend(objections);
+            }
+            (None, _) => {}
+        }
+    }
+    Ok(off)
+}
+
+/// What the administrator's file has taken over from other sources, such as the cluster spec.
+const OBJECTIONS: &str = "objections";
 
 /// The state of the three switches in one process.
 pub struct Switches {
@@ -222,9 +237,12 @@ impl Switches {
         let objections = self.objections.iter().filter(|objection| objection.switch == switch);
         sources.extend(objections.map(|objection| objection.source.clone()));
         match &*self.administrator.lock().unwrap_or_else(PoisonError::into_inner) {
-            Administrator::Off(off) if off.contains(&switch) => sources.push(format!("the administrator ({FILE})")),
+            Administrator::Off(off) => {
+                let off = off.iter().filter(|objection| objection.switch == switch);
+                sources.extend(off.map(|objection| objection.source.clone()));
+            }
             Administrator::Unreadable(why) => sources.push(format!("an unreadable {FILE} ({why})")),
-            _ => {}
+            Administrator::Silent => {}
         }
         sources
     }
@@ -310,6 +328,32 @@ mod tests {
         }
         for value in ["1", "true", "TRUE", "yes", "off", "no", " ", "fALSE"] {
             assert!(objects(value), "{value:?}");
+        }
+    }
+
+    #[test]
+    fn the_administrators_file_turns_off_what_it_names() {
+        let off = |text: &str| parse(text.as_bytes()).map(|off| off.into_iter().map(|o| (o.switch, o.source)).collect());
+        assert_eq!(off(r#"{"version_check":true,"revision":7,"log_level":"info"}"#), Ok(vec![]));
+        assert_eq!(off(r#"{"daily_report":false}"#), Ok(vec![(Switch::DailyReport, ADMINISTRATOR.to_owned())]));
+        let taken_over = r#"{"objections":[{"switch":"crash_reports","source":"cluster spec disableTelemetry"}]}"#;
+        let spec = "cluster spec disableTelemetry".to_owned();
+        assert_eq!(off(taken_over), Ok(vec![(Switch::CrashReports, spec)]));
+    }
+
+    #[test]
+    fn a_foreign_file_is_not_read_as_consent() {
+        for text in [
+            "",
+            "[]",
+            "{\"daily_report\":fal",
+            r#"{"daily_report":"false"}"#,
+            r#"{"daily-report":false}"#,
+            r#"{"telemetryEnabled":true}"#,
+            r#"{"objections":["daily_report"]}"#,
+            r#"{"objections":[{"switch":"telemetry","source":"x"}]}"#,
+        ] {
+            assert!(parse(text.as_bytes()).unwrap_err().starts_with(FILE), "{text}");
         }
     }
 
