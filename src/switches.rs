@@ -238,8 +238,12 @@ impl Switches {
         sources.extend(objections.map(|objection| objection.source.clone()));
         match &*self.administrator.lock().unwrap_or_else(PoisonError::into_inner) {
             Administrator::Off(off) => {
-                let off = off.iter().filter(|objection| objection.switch == switch);
-                sources.extend(off.map(|objection| objection.source.clone()));
+                // The cluster spec may be known twice: from the start, and taken over by the administrator.
+                for Objection { switch: of, source } in off {
+                    if *of == switch && !sources.contains(source) {
+                        sources.push(source.clone());
+                    }
+                }
             }
             Administrator::Unreadable(why) => sources.push(format!("an unreadable {FILE} ({why})")),
             Administrator::Silent => {}
@@ -333,7 +337,8 @@ mod tests {
 
     #[test]
     fn the_administrators_file_turns_off_what_it_names() {
-        let off = |text: &str| parse(text.as_bytes()).map(|off| off.into_iter().map(|o| (o.switch, o.source)).collect());
+        let off =
+            |text: &str| parse(text.as_bytes()).map(|off| off.into_iter().map(|o| (o.switch, o.source)).collect());
         assert_eq!(off(r#"{"version_check":true,"revision":7,"log_level":"info"}"#), Ok(vec![]));
         assert_eq!(off(r#"{"daily_report":false}"#), Ok(vec![(Switch::DailyReport, ADMINISTRATOR.to_owned())]));
         let taken_over = r#"{"objections":[{"switch":"crash_reports","source":"cluster spec disableTelemetry"}]}"#;

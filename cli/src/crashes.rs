@@ -38,12 +38,11 @@ pub(crate) enum Action {
 }
 
 const FOLDER: &str = "spool/crashes";
+const SENT: &str = "sent/crashes";
 
 /// Lists, shows, sends or removes.
 pub(crate) fn run(action: &Action, settings: Settings, json: bool) -> Result<Output, Error> {
-    let dir = settings.config.state_dir.clone().ok_or_else(|| {
-        Error::InvalidConfig("crash reports are stored in the state directory: set --state-dir".to_owned())
-    })?;
+    let dir = settings.state_dir("crash reports are stored in the state directory")?.clone();
     match action {
         Action::List => list(&dir, json),
         Action::Show { id } => show(&dir.folder(FOLDER), id),
@@ -72,8 +71,8 @@ fn event(folder: &Folder, id: &str) -> Result<Vec<u8>, Error> {
     bytes.ok_or_else(|| Error::InvalidArgument(format!("no crash report {id:?} is stored; `crashes list` names them")))
 }
 
-fn list(dir: &StateDir, json: bool) -> Result<Output, Error> {
-    let folder = dir.folder(FOLDER);
+/// The events in a folder, the oldest first.
+fn events(folder: &Folder) -> Result<Vec<(String, Value)>, Error> {
     let mut events = Vec::new();
     for entry in folder.entries()? {
         let bytes = folder.read(&entry.name)?.unwrap_or_default();
@@ -81,10 +80,27 @@ fn list(dir: &StateDir, json: bool) -> Result<Output, Error> {
         let event: Value = serde_json::from_slice(&bytes).unwrap_or_default();
         events.push((entry.name.trim_end_matches(".json").to_owned(), event));
     }
+    Ok(events)
+}
+
+fn events_json(events: &[(String, Value)]) -> Vec<Value> {
+    events.iter().map(|(id, event)| json!({ "id": id, "event": event })).collect()
+}
+
+/// For the API: what waits, and the last that were sent.
+pub(crate) fn json(dir: &StateDir) -> Result<Value, Error> {
+    Ok(json!({
+        "waiting": events_json(&events(&dir.folder(FOLDER))?),
+        "sent": events_json(&events(&dir.folder(SENT))?),
+        "held_back": memory::crash_limits(dir).held(),
+    }))
+}
+
+fn list(dir: &StateDir, json: bool) -> Result<Output, Error> {
+    let events = events(&dir.folder(FOLDER))?;
     let held = memory::crash_limits(dir).held();
     if json {
-        let items: Vec<_> = events.iter().map(|(id, event)| json!({ "id": id, "event": event })).collect();
-        return Ok(Output::json(&json!({ "crashes": items, "held_back": held })));
+        return Ok(Output::json(&json!({ "crashes": events_json(&events), "held_back": held })));
     }
     let mut text = String::new();
     for (id, event) in &events {

@@ -1,20 +1,30 @@
-//! `ondat-telemetry`, the operator's command: asks for the latest version, shows and sends reports, signs the version
-//! zone and reads its queries, makes keys, runs a program and reports how it ends, and says what is on, what is remembered and what is stored.
+//! `ondat-telemetry`, the operator's command: turns on and off, asks for the latest version, shows and sends reports, signs
+//! the version zone and reads its queries, makes keys, runs a program and reports how it ends, says what is on, what is
+//! remembered and what is stored, and serves a page and an API that do the same.
 
+mod administration;
 mod check;
 mod crashes;
 mod decode;
 mod exec;
 mod exit;
+mod identity;
 mod keygen;
+mod manual;
 mod report;
+mod serve;
 mod settings;
 mod status;
+mod switches;
+mod users;
 mod zone;
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anstream::adapter::strip_str;
+use anstream::{AutoStream, ColorChoice};
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 use ondat_telemetry::error::Error;
@@ -58,6 +68,48 @@ enum Action {
     ///
     /// The environment is that of this command. A running daemon may have been started with another one.
     Status,
+    /// Turn on what the administrator had turned off; running daemons follow within a second
+    ///
+    /// Off wins: what the environment, the cluster spec or the daemon itself turns off stays off, and is named.
+    #[command(after_help = exit::HELP)]
+    Enable {
+        /// Which
+        which: switches::Which,
+    },
+    /// Turn off; running daemons follow within a second, and what is stored for it is removed
+    #[command(after_help = exit::HELP)]
+    Disable {
+        /// Which
+        which: switches::Which,
+    },
+    /// Take over what the cluster spec turns off, for daemons that are running already
+    ///
+    /// What it no longer turns off is given up. Needs --cluster-spec.
+    #[command(after_help = exit::HELP)]
+    Apply,
+    /// Put an unreadable switches.json aside; everything stays off until it is enabled
+    #[command(after_help = exit::HELP)]
+    Repair,
+    /// Make new anonymised ids, in force from each daemon's next start on
+    #[command(after_help = exit::HELP)]
+    ResetIdentity(identity::Arguments),
+    /// Set the password of a user of the page and the API, from the terminal or the standard input
+    #[command(after_help = exit::HELP)]
+    Password(users::Arguments),
+    /// Serve the administrator's page and API
+    #[command(after_help = serve::HELP)]
+    Serve(serve::Arguments),
+    /// Print the completions of this command line for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page of this command
+    Man {
+        /// Write one for each subcommand into this folder instead
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+    },
 }
 
 /// What a subcommand has to say, and the exit status that goes with it.
@@ -72,6 +124,12 @@ impl Output {
     /// Text, and success.
     pub(crate) fn text(text: String) -> Self {
         Self { bytes: text.into_bytes(), code: 0 }
+    }
+
+    /// Text with colours, which it loses where the standard output is no terminal or NO_COLOR is set.
+    pub(crate) fn coloured(text: &str) -> Self {
+        let has_colours = AutoStream::choice(&io::stdout()) != ColorChoice::Never;
+        Self::text(if has_colours { text.to_owned() } else { strip_str(text).to_string() })
     }
 
     /// One line of JSON, and success.
@@ -118,6 +176,15 @@ fn run(command: &Command, warnings: &Warnings) -> Result<Output, Error> {
         Action::DecodeQuery(arguments) => decode::run(arguments, settings()?.config.version_zone.as_deref(), json),
         Action::Keygen(action) => keygen::run(action, json),
         Action::Status => status::run(&settings()?, json),
+        Action::Enable { which } => switches::set(*which, true, &settings()?, json),
+        Action::Disable { which } => switches::set(*which, false, &settings()?, json),
+        Action::Apply => switches::apply(&settings()?, json),
+        Action::Repair => switches::repair(&settings()?, json),
+        Action::ResetIdentity(arguments) => identity::run(arguments, &command.options, warnings, json),
+        Action::Password(arguments) => users::run(arguments, &settings()?),
+        Action::Serve(arguments) => serve::run(arguments, &command.options, &settings()?),
+        Action::Completions { shell } => Ok(manual::completions(*shell)),
+        Action::Man { out } => manual::man(out.as_ref()),
     }
 }
 

@@ -1,5 +1,6 @@
 //! `report`: what would be sent, and sending it.
 
+use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -7,9 +8,10 @@ use std::time::Duration;
 use clap::Subcommand;
 use ondat_telemetry::client::Client;
 use ondat_telemetry::error::Error;
-use ondat_telemetry::memory::ReportMemory;
+use ondat_telemetry::memory::{ReportMemory, Try};
+use ondat_telemetry::state::{Entry, StateDir};
 use ondat_telemetry::switches::Switches;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::settings::Settings;
 use crate::{Output, exit, status};
@@ -80,24 +82,10 @@ fn submit(file: &Path, settings: Settings, json: bool) -> Result<Output, Error> 
 }
 
 fn history(settings: &Settings, json: bool) -> Result<Output, Error> {
-    let dir = settings.config.state_dir.as_ref();
-    let dir = dir.ok_or_else(|| {
-        Error::InvalidConfig("what was tried is remembered in the state directory: set --state-dir".to_owned())
-    })?;
+    let dir = settings.state_dir("what was tried is remembered in the state directory")?;
     let memory: ReportMemory = status::remembered(Some(dir), "report.json")?.map_err(Error::Io)?;
     if json {
-        let tries = memory.tries.iter().map(|try_| {
-            json!({
-                "at": try_.at,
-                "report_id": try_.report_id,
-                "day": status::date(try_.day),
-                "bytes": try_.bytes,
-                "url": try_.url,
-                "proxy": try_.proxy,
-                "result": try_.result,
-            })
-        });
-        return Ok(Output::json(&json!({ "tries": tries.collect::<Vec<_>>() })));
+        return Ok(Output::json(&json!({ "tries": memory.tries.iter().map(try_json).collect::<Vec<_>>() })));
     }
     if memory.tries.is_empty() {
         return Ok(Output::text("no report was tried yet\n".to_owned()));
@@ -114,6 +102,57 @@ fn history(settings: &Settings, json: bool) -> Result<Output, Error> {
         )
     });
     Ok(Output::text(lines.collect()))
+}
+
+fn try_json(try_: &Try) -> Value {
+    json!({
+        "at": try_.at,
+        "report_id": try_.report_id,
+        "day": status::date(try_.day),
+        "bytes": try_.bytes,
+        "url": try_.url,
+        "proxy": try_.proxy,
+        "result": try_.result,
+    })
+}
+
+/// The folder of the copies of what was sent.
+const SENT: &str = "sent";
+
+/// For the API: what was made, tried and kept.
+pub(crate) fn json(dir: &StateDir) -> Result<Value, Error> {
+    let memory: ReportMemory = status::remembered(Some(dir), "report.json")?.map_err(Error::Io)?;
+    let made = memory.made.iter().flat_map(|(cluster_id, made)| made.iter().map(move |made| (cluster_id, made)));
+    let made = made.map(|(cluster_id, made)| {
+        json!({ "cluster_id": cluster_id, "day": status::date(made.day), "delivered_at": made.delivered_at })
+    });
+    let kept = kept(dir)?
+        .into_iter()
+        .map(|entry| json!({ "day": entry.name.get(..10), "name": entry.name, "bytes": entry.bytes }));
+    Ok(json!({
+        "made": made.collect::<Vec<_>>(),
+        "tries": memory.tries.iter().map(try_json).collect::<Vec<_>>(),
+        "kept": kept.collect::<Vec<_>>(),
+    }))
+}
+
+/// The copies of reports, by their days.
+fn kept(dir: &StateDir) -> Result<Vec<Entry>, Error> {
+    let mut kept = dir.folder(SENT).entries()?;
+    kept.retain(|entry| entry.name.ends_with(".jsonl"));
+    kept.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    Ok(kept)
+}
+
+/// Day and id, plaintext and its length in bytes, of the last report that was made.
+pub(crate) fn last_made(dir: &StateDir) -> Result<Option<(String, File, u64)>, Error> {
+    // One may be removed between listing and opening, when there are newer ones.
+    for entry in kept(dir)?.into_iter().rev() {
+        if let Some(file) = dir.folder(SENT).open_existing(&entry.name)? {
+            return Ok(Some((entry.name.trim_end_matches(".jsonl").to_owned(), file, entry.bytes)));
+        }
+    }
+    Ok(None)
 }
 
 fn read_document(file: &Path) -> Result<Vec<u8>, Error> {

@@ -10,14 +10,17 @@ use ondat_telemetry::client::priority;
 use ondat_telemetry::config::{Config, ConfigBuilder, LONGEST_DOCUMENT, Setting};
 use ondat_telemetry::error::Error;
 use ondat_telemetry::identity::Purpose;
+use ondat_telemetry::state::StateDir;
 
 /// Stand in for what was not said, so that `status` can do without; never shown and never sent.
 const NO_VERSION: &str = "0.0.0+not-configured";
 const CLI: &str = "cli";
 const NO_ID: &str = "\u{1}not configured";
+/// How the library names the cluster spec where it turns something off.
+pub(crate) const CLUSTER_SPEC: &str = "cluster spec ";
 
 /// The settings of every subcommand. The environment is read first, then the cluster spec, and options override both.
-#[derive(Args)]
+#[derive(Args, Clone)]
 #[command(next_help_heading = "Settings (read from the environment, then the cluster spec, then these options)")]
 pub(crate) struct Options {
     /// The component's name [default: cli, for exec the program's own] [env: ONDAT_TELEMETRY_COMPONENT]
@@ -89,6 +92,22 @@ pub(crate) struct Settings {
     pub(crate) has_cluster_id: bool,
     /// Whether the node id was said.
     pub(crate) has_node_id: bool,
+    /// Whether a cluster spec was named.
+    pub(crate) has_cluster_spec: bool,
+}
+
+impl Options {
+    /// The state directory alone, where something else may be wrong with the settings.
+    pub(crate) fn state_dir(&self, why: &str) -> Result<StateDir, Error> {
+        let path = self.state_dir.clone().map(PathBuf::from);
+        let path = path.or_else(|| std::env::var_os("ONDAT_TELEMETRY_STATE_DIR").map(PathBuf::from));
+        let path = path.filter(|path| !path.as_os_str().is_empty());
+        StateDir::open(&path.ok_or_else(|| no_state_dir(why))?)
+    }
+}
+
+fn no_state_dir(why: &str) -> Error {
+    Error::InvalidConfig(format!("{why}: set --state-dir or ONDAT_TELEMETRY_STATE_DIR"))
 }
 
 impl Settings {
@@ -137,8 +156,14 @@ impl Settings {
             has_version: config.version_text != NO_VERSION,
             has_cluster_id: config.cluster != config.identity.anonymise(Purpose::Cluster, NO_ID),
             has_node_id: config.node != config.identity.anonymise(Purpose::Node, NO_ID),
+            has_cluster_spec: options.cluster_spec.is_some(),
             config,
         })
+    }
+
+    /// The state directory; `why` says what is there.
+    pub(crate) fn state_dir(&self, why: &str) -> Result<&StateDir, Error> {
+        self.config.state_dir.as_ref().ok_or_else(|| no_state_dir(why))
     }
 
     /// The settings where everything that identifies the asker was said, else what is missing.

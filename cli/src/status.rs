@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::{Duration, UNIX_EPOCH};
 
+use anstyle::{AnsiColor, Style};
 use data_encoding::HEXLOWER;
 use ondat_telemetry::config::Config;
 use ondat_telemetry::crash::cores::Core;
@@ -23,6 +24,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::Output;
+use crate::administration::{self, Word};
 use crate::settings::Settings;
 
 /// The folders of what waits to be sent.
@@ -30,6 +32,8 @@ const SPOOLS: [&str; 2] = ["spool/reports", "spool/crashes"];
 const NOT_CONFIGURED: &str = "not configured";
 /// The last second that RFC 3339 can write: a damaged memory may hold any number.
 const END_OF_TIME: i64 = 253_402_300_799;
+const ON: Style = AnsiColor::Green.on_default();
+const OFF: Style = AnsiColor::Yellow.on_default();
 
 /// Says it all.
 pub(crate) fn run(settings: &Settings, json: bool) -> Result<Output, Error> {
@@ -39,7 +43,12 @@ pub(crate) fn run(settings: &Settings, json: bool) -> Result<Output, Error> {
     }
     let mut text = String::new();
     status.write_text(&mut text).map_err(|error| Error::Internal(error.to_string()))?;
-    Ok(Output::text(text))
+    Ok(Output::coloured(&text))
+}
+
+/// The same for the API.
+pub(crate) fn json(settings: &Settings) -> Result<Value, Error> {
+    Ok(Status::read(settings, SystemClock::new().now())?.as_json())
 }
 
 /// What there is to say.
@@ -47,6 +56,8 @@ struct Status<'a> {
     config: &'a Config,
     now: Moment,
     switches: Switches,
+    /// The administrator's own word; none without a state directory.
+    administrator: Option<Remembered<Word>>,
     cluster_id: Option<String>,
     node_id: Option<String>,
     told: Remembered<Vec<ToldVersion>>,
@@ -98,6 +109,7 @@ impl<'a> Status<'a> {
             config,
             now,
             switches: Switches::new(config.host_switches, config.objections.clone(), config.state_dir.clone()),
+            administrator: dir.map(administration::read),
             cluster_id,
             node_id: (settings.has_cluster_id && settings.has_node_id).then(|| HEXLOWER.encode(&config.node)),
             told,
@@ -135,6 +147,7 @@ impl<'a> Status<'a> {
         json!({
             "state_dir": dir.map(|dir| dir.path().display().to_string()),
             "switches": self.switches.explain(),
+            "administrator": self.administrator.as_ref().map(administrator_json),
             "cluster_id": self.cluster_id,
             "node_id": self.node_id,
             "version_check": {
@@ -179,12 +192,11 @@ impl<'a> Status<'a> {
         writeln!(out, "cluster id       {}", id(&self.cluster_id, "--cluster-id"))?;
         writeln!(out, "node id          {}", id(&self.node_id, "--cluster-id and --node-id"))?;
         writeln!(out, "switches")?;
-        let explained = self.switches.explain();
         for switch in Switch::ALL {
-            let sources = explained[switch.name()]["off_by"].as_array().into_iter().flatten();
-            let sources = sources.filter_map(Value::as_str).collect::<Vec<_>>().join(", ");
-            let state = if sources.is_empty() { "on".to_owned() } else { format!("off by {sources}") };
-            writeln!(out, "  {:<15}{state}", switch.name())?;
+            writeln!(out, "  {}", switch_line(&self.switches, switch))?;
+        }
+        if let Some(Err(why)) = &self.administrator {
+            writeln!(out, "  {}", administration::unreadable(why))?;
         }
         self.write_version_check(out)?;
         self.write_daily_report(out)?;
@@ -258,6 +270,30 @@ impl<'a> Status<'a> {
             }),
         }
     }
+}
+
+/// One switch, on or off, and by which sources. With colours: [`Output::coloured`].
+pub(crate) fn switch_line(switches: &Switches, switch: Switch) -> String {
+    let explained = switches.explain();
+    let sources = explained[switch.name()]["off_by"].as_array().into_iter().flatten();
+    let sources = sources.filter_map(Value::as_str).collect::<Vec<_>>().join(", ");
+    let name = switch.name();
+    match sources.as_str() {
+        "" => format!("{name:<15}{ON}on{ON:#}"),
+        sources => format!("{name:<15}{OFF}off{OFF:#} by {sources}"),
+    }
+}
+
+/// Everything is off while the word cannot be read.
+fn administrator_json(word: &Remembered<Word>) -> Value {
+    let said = word.as_ref().ok();
+    let is_on = |switch| said.is_some_and(|word| word.is_on(switch));
+    let mut json: serde_json::Map<_, _> =
+        Switch::ALL.iter().map(|switch| (switch.name().to_owned(), Value::from(is_on(*switch)))).collect();
+    json.insert("version".to_owned(), said.map(Word::version).into());
+    json.insert("updated_at".to_owned(), said.and_then(Word::updated_at).into());
+    json.insert("problem".to_owned(), word.as_ref().err().map(|why| administration::unreadable(why)).into());
+    Value::Object(json)
 }
 
 impl ToldVersion {

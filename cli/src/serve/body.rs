@@ -1,0 +1,87 @@
+//! Reading a request's body: one JSON object, bounded in size and time.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use http_body_util::BodyExt;
+use serde_json::{Map, Value};
+use tokio::time::{Instant, timeout_at};
+
+use super::refusal::Refusal;
+
+/// The longest body that is read. What the clients send has some hundred bytes.
+const LONGEST: usize = 64 << 10;
+/// What is read of a longer one and dropped: a sender that still writes when the answer comes and the connection closes
+/// often sees only the broken connection.
+const DROPPED: usize = 4 << 20;
+/// How long a body may take.
+const TIME: Duration = Duration::from_secs(10);
+
+/// The object that the body is. Browsers send JSON to another origin only with that one's leave, so that asking for it keeps
+/// foreign pages out.
+pub(crate) async fn object(request: Request) -> Result<Map<String, Value>, Refusal> {
+    let media_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let media_type = media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let bytes = bytes(request.into_body()).await?;
+    if media_type != "application/json" {
+        let why = "the body must be JSON, with Content-Type: application/json";
+        return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, why));
+    }
+    serde_json::from_slice(&bytes).map_err(|error| Refusal::bad(format!("the body is no JSON object: {error}")))
+}
+
+/// Reads a body that is not looked at.
+pub(crate) async fn nothing(request: Request) -> Result<(), Refusal> {
+    bytes(request.into_body()).await.map(drop)
+}
+
+async fn bytes(mut body: Body) -> Result<Vec<u8>, Refusal> {
+    let deadline = Instant::now() + TIME;
+    let mut bytes = Vec::new();
+    let mut received = 0;
+    loop {
+        let Ok(frame) = timeout_at(deadline, body.frame()).await else {
+            let why = format!("the body took longer than {} s", TIME.as_secs());
+            return Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, why));
+        };
+        let Some(frame) = frame else { break };
+        let frame = frame.map_err(|_| Refusal::bad("the body is cut short or malformed"))?;
+        let Some(piece) = frame.data_ref() else { continue };
+        received += piece.len();
+        if received <= LONGEST {
+            bytes.extend_from_slice(piece);
+        } else if received > DROPPED {
+            break;
+        }
+    }
+    if received > LONGEST {
+        return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the body is longer than {LONGEST} bytes")));
+    }
+    Ok(bytes)
+}
+
+/// A member that is true or false; none where it is absent or null.
+pub(crate) fn boolean(object: &Map<String, Value>, name: &str) -> Result<Option<bool>, Refusal> {
+    match object.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::Bool(value)) => Ok(Some(*value)),
+        Some(_) => Err(Refusal::bad(format!("{name} is not true or false"))),
+    }
+}
+
+/// A member that is a string; none where it is absent or null.
+pub(crate) fn text<'a>(object: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>, Refusal> {
+    match object.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(value)) => Ok(Some(value)),
+        Some(_) => Err(Refusal::bad(format!("{name} is not a string"))),
+    }
+}
+
+/// A member that must be a string.
+pub(crate) fn required<'a>(object: &'a Map<String, Value>, name: &str) -> Result<&'a str, Refusal> {
+    text(object, name)?.ok_or_else(|| Refusal::bad(format!("{name} is required")))
+}

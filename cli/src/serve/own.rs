@@ -1,0 +1,152 @@
+//! Our own calls: what `status`, `report history` and `crashes list` say, the session of the page, and the switches.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::body::Body;
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, SET_COOKIE};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
+use ondat_telemetry::switches::{Switch, Switches};
+use serde_json::{Map, Value, json};
+use tokio_util::io::ReaderStream;
+
+use super::body::{boolean, object};
+use super::gate::{Caller, set_cookie};
+use super::product::{ForceQuery, credentials, expected_version};
+use super::refusal::Refusal;
+use super::sessions::{Kind, TOKEN_TIME, csrf};
+use super::{App, blocking};
+use crate::administration::{self, Refused, Word};
+use crate::settings::Settings;
+use crate::{crashes as stored, report, status as state};
+
+/// The description of all calls.
+const OPENAPI: &str = include_str!("openapi.json");
+
+/// `GET /v1/openapi.json`.
+pub(super) async fn openapi() -> impl IntoResponse {
+    ([(CONTENT_TYPE, "application/json")], OPENAPI)
+}
+
+/// `POST /v1/session`: the page logs in.
+pub(super) async fn begin_session(
+    State(app): State<Arc<App>>,
+    ConnectInfo(from): ConnectInfo<SocketAddr>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let headers = request.headers().clone();
+    let (user, password) = credentials(request).await?;
+    let hash = app.check(user.clone(), password, from).await?;
+    let token = app.sessions.begin(&user, &hash, Kind::Cookie, Instant::now())?;
+    let cookie = set_cookie(&headers, Some(&token), app.has_tls);
+    Ok(([(SET_COOKIE, cookie)], Json(session_json(&user, &token))).into_response())
+}
+
+/// `GET /v1/session`: the page after it was loaded again.
+pub(super) async fn session(Extension(caller): Extension<Caller>) -> Json<Value> {
+    Json(session_json(&caller.user, &caller.token))
+}
+
+fn session_json(user: &str, token: &str) -> Value {
+    json!({ "username": user, "csrf": csrf(token), "expires_in_seconds": TOKEN_TIME.as_secs() })
+}
+
+/// `DELETE /v1/session`.
+pub(super) async fn log_out(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
+) -> impl IntoResponse {
+    app.sessions.end(&caller.token);
+    (StatusCode::NO_CONTENT, [(SET_COOKIE, set_cookie(&headers, None, app.has_tls))])
+}
+
+/// `GET /v1/status`.
+pub(super) async fn status(State(app): State<Arc<App>>) -> Result<Json<Value>, Refusal> {
+    blocking(move || Ok(Json(state::json(&app.settings()?)?))).await?
+}
+
+/// `GET /v1/version`.
+pub(super) async fn version(State(app): State<Arc<App>>) -> Result<Json<Value>, Refusal> {
+    blocking(move || Ok(Json(state::json(&app.settings()?)?["version_check"].take()))).await?
+}
+
+/// `GET /v1/report/preview`: the last report that was made, byte for byte as it was sealed.
+pub(super) async fn preview(State(app): State<Arc<App>>) -> Result<Response, Refusal> {
+    let last = blocking(move || report::last_made(&app.dir)).await??;
+    let (name, file, length) =
+        last.ok_or_else(|| Refusal::new(StatusCode::NOT_FOUND, "no report has been made yet"))?;
+    let mut response = Response::new(Body::from_stream(ReaderStream::new(tokio::fs::File::from_std(file))));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/jsonl"));
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    if let Ok(name) = HeaderValue::from_str(&name) {
+        headers.insert("ondat-telemetry-report", name);
+    }
+    Ok(response)
+}
+
+/// `GET /v1/reports`.
+pub(super) async fn reports(State(app): State<Arc<App>>) -> Result<Json<Value>, Refusal> {
+    blocking(move || Ok(Json(report::json(&app.dir)?))).await?
+}
+
+/// `GET /v1/crashes`.
+pub(super) async fn crashes(State(app): State<Arc<App>>) -> Result<Json<Value>, Refusal> {
+    blocking(move || Ok(Json(stored::json(&app.dir)?))).await?
+}
+
+/// `GET /v1/switches`.
+pub(super) async fn switches(State(app): State<Arc<App>>) -> Result<Json<Value>, Refusal> {
+    blocking(move || {
+        let word = administration::read(&app.dir).map_err(Refused::Unreadable)?;
+        Ok(Json(switches_json(&app.settings()?, &word)))
+    })
+    .await?
+}
+
+/// `PUT /v1/switches`.
+pub(super) async fn set_switches(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
+    force: ForceQuery,
+    request: Request,
+) -> Result<Json<Value>, Refusal> {
+    let body = object(request).await?;
+    let expected = expected_version(force, &body)?;
+    let known = |name: &str| name == "version" || Switch::ALL.iter().any(|switch| switch.name() == name);
+    if let Some(name) = body.keys().find(|name| !known(name)) {
+        return Err(Refusal::bad(format!(
+            "{:.64} is none of version_check, daily_report, crash_reports, version",
+            name
+        )));
+    }
+    let mut on = Vec::new();
+    for switch in Switch::ALL {
+        let is_on = boolean(&body, switch.name())?;
+        on.push((switch, is_on.ok_or_else(|| Refusal::bad(format!("{} is required", switch.name())))?));
+    }
+    blocking(move || {
+        let word = administration::change(&app.dir, &caller.actor(), expected.as_deref(), |word| {
+            on.into_iter().for_each(|(switch, is_on)| word.set(switch, is_on));
+        })?;
+        app.follow(&caller, &word);
+        Ok(Json(switches_json(&app.settings()?, &word)))
+    })
+    .await?
+}
+
+/// The administrator's word, and what is true with all sources counted.
+fn switches_json(settings: &Settings, word: &Word) -> Value {
+    let config = &settings.config;
+    let mut json: Map<String, Value> =
+        Switch::ALL.iter().map(|switch| (switch.name().to_owned(), word.is_on(*switch).into())).collect();
+    json.insert("version".to_owned(), word.version().into());
+    let now = Switches::new(config.host_switches, config.objections.clone(), config.state_dir.clone());
+    json.insert("switches".to_owned(), now.explain());
+    Value::Object(json)
+}

@@ -1,0 +1,195 @@
+//! The product's own calls, as its operators and its command line make them.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::extract::{ConnectInfo, Query, Request, State};
+use axum::http::header::AUTHORIZATION;
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
+use data_encoding::HEXLOWER;
+use nix::unistd::gethostname;
+use ondat_telemetry::switches::{Switch, Switches};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::body::{boolean, nothing, object, required, text};
+use super::gate::Caller;
+use super::log::Level;
+use super::refusal::Refusal;
+use super::sessions::{Kind, TOKEN_TIME};
+use super::{App, blocking};
+use crate::administration::{self, LOG_FORMATS, LOG_LEVELS, Word};
+use crate::settings::Settings;
+use crate::status::moment;
+use crate::users::{LONGEST_NAME, LONGEST_PASSWORD};
+
+/// The switches under the product's names.
+const NAMES: [(&str, Switch); 3] = [
+    ("disableTelemetry", Switch::DailyReport),
+    ("disableCrashReporting", Switch::CrashReports),
+    ("disableVersionCheck", Switch::VersionCheck),
+];
+
+/// A user's name and password in a body.
+pub(super) async fn credentials(request: Request) -> Result<(String, String), Refusal> {
+    let body = object(request).await?;
+    let (user, password) = (required(&body, "username")?, required(&body, "password")?);
+    if user.len() > LONGEST_NAME || password.len() > LONGEST_PASSWORD {
+        return Err(Refusal::bad("the user's name or the password is too long"));
+    }
+    Ok((user.to_owned(), password.to_owned()))
+}
+
+/// `POST /v2/auth/login`.
+pub(super) async fn log_in(
+    State(app): State<Arc<App>>,
+    ConnectInfo(from): ConnectInfo<SocketAddr>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let (user, password) = credentials(request).await?;
+    let hash = app.check(user.clone(), password, from).await?;
+    let token = app.sessions.begin(&user, &hash, Kind::Header, Instant::now())?;
+    Ok(session(&user, &token, "Authorization-Expires-Seconds"))
+}
+
+/// `POST /v2/auth/refresh`: a new token; the one that is shown stays good for its time, as others may be using it.
+pub(super) async fn refresh(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    nothing(request).await?;
+    let user = caller.user.clone();
+    let (hash, app) = blocking(move || (app.password_of(&user), app)).await?;
+    let hash = hash.ok_or_else(Refusal::login)?;
+    let token = app.sessions.begin(&caller.user, &hash, Kind::Header, Instant::now())?;
+    Ok(session(&caller.user, &token, "Authorization-Expires-In"))
+}
+
+/// The operators read the token in the header and take what follows the space; the command line reads it in the body.
+fn session(user: &str, token: &str, expires: &'static str) -> Response {
+    let seconds = TOKEN_TIME.as_secs();
+    let headers = [(AUTHORIZATION.as_str(), format!("Bearer {token}")), (expires, seconds.to_string())];
+    let body = json!({ "session": { "token": token, "expiresInSeconds": seconds }, "username": user });
+    (headers, Json(body)).into_response()
+}
+
+/// `GET /v2/cluster`: the administrator's word, and beside it what is true with all sources counted.
+pub(super) async fn cluster(State(app): State<Arc<App>>) -> Result<Json<Value>, Refusal> {
+    blocking(move || {
+        let settings = app.settings()?;
+        Ok(Json(as_json(&settings, &administration::read(&app.dir))))
+    })
+    .await?
+}
+
+/// Whether the version of the settings is compared.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Force {
+    #[serde(default, rename = "ignore-version")]
+    ignore_version: bool,
+}
+
+/// The query of a change, understood or refused.
+pub(super) type ForceQuery = Result<Query<Force>, axum::extract::rejection::QueryRejection>;
+
+/// The version that must still be there, none where the caller does not mind.
+pub(super) fn expected_version(force: ForceQuery, body: &Map<String, Value>) -> Result<Option<String>, Refusal> {
+    let Query(force) = force.map_err(|_| Refusal::bad("the only parameter is ignore-version=true or false"))?;
+    let version = text(body, "version")?;
+    match (force.ignore_version, version) {
+        (true, _) => Ok(None),
+        (false, Some(version)) => Ok(Some(version.to_owned())),
+        (false, None) => Err(Refusal::bad("version is required, as it was read, unless ignore-version=true")),
+    }
+}
+
+/// `PUT /v2/cluster`: replaces all three switches. The Go clients leave out what is false.
+pub(super) async fn update_cluster(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
+    force: ForceQuery,
+    request: Request,
+) -> Result<Json<Value>, Refusal> {
+    let body = object(request).await?;
+    let expected = expected_version(force, &body)?;
+    let mut off = Vec::new();
+    for (name, switch) in NAMES {
+        off.push((switch, boolean(&body, name)?.unwrap_or(false)));
+    }
+    let level = choice(&body, "logLevel", &LOG_LEVELS)?;
+    let format = choice(&body, "logFormat", &LOG_FORMATS)?;
+    blocking(move || {
+        let word = administration::change(&app.dir, &caller.actor(), expected.as_deref(), |word| {
+            for (switch, is_off) in off {
+                word.set(switch, !is_off);
+            }
+            // What their clients leave out stays as it is: all of them send both.
+            level.into_iter().for_each(|level| word.set_log_level(level));
+            format.into_iter().for_each(|format| word.set_log_format(format));
+        })?;
+        app.follow(&caller, &word);
+        Ok(Json(as_json(&app.settings()?, &Ok(word))))
+    })
+    .await?
+}
+
+fn choice(body: &Map<String, Value>, name: &str, known: &[&'static str]) -> Result<Option<&'static str>, Refusal> {
+    let Some(value) = text(body, name)? else { return Ok(None) };
+    let found = known.iter().find(|known| **known == value).copied();
+    found.map(Some).ok_or_else(|| Refusal::bad(format!("{name} is not one of {}", known.join(", "))))
+}
+
+impl App {
+    /// Somebody has changed the settings.
+    pub(super) fn follow(&self, caller: &Caller, word: &Word) {
+        self.log.follow(word);
+        let on = |switch| if word.is_on(switch) { "on" } else { "off" };
+        let [version, report, crashes] = Switch::ALL.map(on);
+        let from = caller.address.ip().to_canonical();
+        let what = format!("version check {version}, daily report {report}, crash reports {crashes}");
+        self.log.say(Level::Info, &format!("{} from {from} has changed the settings: {what}", caller.user));
+    }
+}
+
+/// A cluster in the product's terms. An unreadable switches.json is all off.
+fn as_json(settings: &Settings, word: &Result<Word, String>) -> Value {
+    let config = &settings.config;
+    let mut cluster = Map::new();
+    if settings.has_cluster_id {
+        cluster.insert("id".to_owned(), HEXLOWER.encode(&config.cluster).into());
+    }
+    for (name, switch) in NAMES {
+        let is_off = !word.as_ref().is_ok_and(|word| word.is_on(switch));
+        cluster.insert(name.to_owned(), is_off.into());
+    }
+    let word = word.as_ref().ok();
+    cluster.insert("logLevel".to_owned(), word.map_or(LOG_LEVELS[0], Word::log_level).into());
+    cluster.insert("logFormat".to_owned(), word.map_or(LOG_FORMATS[0], Word::log_format).into());
+    for (name, at) in [("createdAt", word.and_then(Word::created_at)), ("updatedAt", word.and_then(Word::updated_at))] {
+        if let Some(at) = at {
+            cluster.insert(name.to_owned(), moment(at).into());
+        }
+    }
+    cluster.insert("version".to_owned(), word.map_or("unreadable", Word::version).into());
+    let now = Switches::new(config.host_switches, config.objections.clone(), config.state_dir.clone());
+    cluster.insert("switches".to_owned(), now.explain());
+    Value::Object(cluster)
+}
+
+/// `GET /v2/nodes`: the node this runs on, which is the only one that is known here.
+pub(super) async fn nodes(State(app): State<Arc<App>>) -> Result<Json<Value>, Refusal> {
+    blocking(move || {
+        let settings = app.settings()?;
+        let id = (settings.has_cluster_id && settings.has_node_id).then(|| HEXLOWER.encode(&settings.config.node));
+        let name = gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_default();
+        Ok(Json(match id {
+            Some(id) => json!([{ "id": id, "name": name, "health": "online" }]),
+            None => json!([]),
+        }))
+    })
+    .await?
+}
