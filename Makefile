@@ -14,6 +14,10 @@ LIBDIR     = $(PREFIX)/lib
 BINDIR     = $(PREFIX)/bin
 LIBEXECDIR = $(PREFIX)/libexec
 INCLUDEDIR = $(PREFIX)/include
+MANDIR     = $(PREFIX)/share/man/man1
+BASHDIR    = $(PREFIX)/share/bash-completion/completions
+ZSHDIR     = $(PREFIX)/share/zsh/site-functions
+FISHDIR    = $(PREFIX)/share/fish/vendor_completions.d
 DESTDIR    =
 
 VERSION := $(shell sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
@@ -70,6 +74,11 @@ bench: library
 install: install-library commands
 	install -d $(DESTDIR)$(BINDIR)
 	install -m 0755 -s $(OUT)/ondat-telemetry $(OUT)/ondat-telemetry-collector $(DESTDIR)$(BINDIR)/
+	install -d $(DESTDIR)$(BASHDIR) $(DESTDIR)$(ZSHDIR) $(DESTDIR)$(FISHDIR) $(DESTDIR)$(MANDIR)
+	$(OUT)/ondat-telemetry completions bash > $(DESTDIR)$(BASHDIR)/ondat-telemetry
+	$(OUT)/ondat-telemetry completions zsh > $(DESTDIR)$(ZSHDIR)/_ondat-telemetry
+	$(OUT)/ondat-telemetry completions fish > $(DESTDIR)$(FISHDIR)/ondat-telemetry.fish
+	$(OUT)/ondat-telemetry man --out $(DESTDIR)$(MANDIR)
 
 # What programs are built with and run with.
 install-library: library
@@ -92,6 +101,8 @@ uninstall:
 	      $(DESTDIR)$(LIBDIR)/libondat_telemetry.a $(DESTDIR)$(INCLUDEDIR)/ondat_telemetry.h \
 	      $(DESTDIR)$(LIBEXECDIR)/ondat-telemetry-monitor \
 	      $(DESTDIR)$(BINDIR)/ondat-telemetry $(DESTDIR)$(BINDIR)/ondat-telemetry-collector \
+	      $(DESTDIR)$(MANDIR)/ondat-telemetry*.1 $(DESTDIR)$(BASHDIR)/ondat-telemetry \
+	      $(DESTDIR)$(ZSHDIR)/_ondat-telemetry $(DESTDIR)$(FISHDIR)/ondat-telemetry.fish \
 	      $(DESTDIR)$(LIBDIR)/pkgconfig/ondat_telemetry.pc $(DESTDIR)$(LIBDIR)/pkgconfig/ondat_telemetry-static.pc
 
 clean:

@@ -12,7 +12,10 @@ use crate::{Command, Output};
 pub(crate) fn completions(shell: Shell) -> Output {
     let mut bytes = Vec::new();
     clap_complete::generate(shell, &mut Command::command(), "ondat-telemetry", &mut bytes);
-    Output { bytes, code: 0 }
+    let script = String::from_utf8_lossy(&bytes);
+    // For a program with a hyphen in its name, bash's part looks for subcommands under another name than it gives them
+    // (clap-rs/clap#6421, clap_complete 4.6.11).
+    Output::text(script.replace("ondat__subcmd__telemetry", "ondat__telemetry"))
 }
 
 /// The manual page of the whole command on the standard output, or a page for each subcommand in a folder.

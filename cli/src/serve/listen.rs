@@ -65,6 +65,9 @@ pub(crate) fn tls(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, E
     let unusable = |path: &Path, why: String| Error::InvalidConfig(format!("{}: {why}", path.display()));
     let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(certificate).and_then(Iterator::collect);
     let chain = chain.map_err(|error| unusable(certificate, format!("no certificate in PEM: {error}")))?;
+    if chain.is_empty() {
+        return Err(unusable(certificate, "no certificate in PEM".to_owned()));
+    }
     let private =
         PrivateKeyDer::from_pem_file(key).map_err(|error| unusable(key, format!("no key in PEM: {error}")))?;
     let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))

@@ -1,0 +1,155 @@
+//! `enable`, `disable`, `apply`, `repair`, `password`: the administrator's word from the command line.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use serde_json::{Value, json};
+
+use crate::program::{Place, command, finish, run, run_with_input};
+
+fn audit(place: &Place) -> Vec<Value> {
+    let text = fs::read_to_string(place.path().join("audit.jsonl")).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn switches(place: &Place) -> Value {
+    run(&["status", "--json", "--state-dir", &place.at("")]).with(0).json()["switches"].clone()
+}
+
+#[test]
+fn each_switch_goes_off_and_on() {
+    let place = Place::new("switches-each");
+    let state = place.at("");
+    for (name, member) in
+        [("version-check", "version_check"), ("daily-report", "daily_report"), ("crash-reports", "crash_reports")]
+    {
+        let said = run(&["disable", name, "--state-dir", &state]).with(0).stdout;
+        assert_eq!(said, format!("{member:<15}off by the administrator (switches.json)\n"));
+        let now = switches(&place);
+        let off: Vec<_> = now.as_object().unwrap().iter().filter(|(_, switch)| switch["on"] == false).collect();
+        assert_eq!(off.len(), 1);
+        assert_eq!(now[member]["on"], false);
+        let said = run(&["enable", name, "--state-dir", &state]).with(0).stdout;
+        assert_eq!(said, format!("{member:<15}on\n"));
+    }
+    let said = run(&["disable", "all", "--json", "--state-dir", &state]).with(0).json();
+    assert_eq!(said["switches"]["crash_reports"]["on"], false);
+    assert_eq!(said["switches"], switches(&place));
+    for name in ["switches.json", "audit.jsonl"] {
+        let mode = fs::metadata(place.path().join(name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+    let lines = audit(&place);
+    assert_eq!(lines.len(), 7);
+    assert_eq!(lines[0]["changes"], json!({ "version_check": { "from": true, "to": false } }));
+    assert_eq!((&lines[0]["via"], &lines[0]["address"]), (&json!("command"), &json!(null)));
+    // The same again is no change.
+    run(&["disable", "all", "--state-dir", &state]).with(0);
+    assert_eq!(audit(&place).len(), 7);
+}
+
+#[test]
+fn enabled_is_not_on_while_somebody_else_says_off() {
+    let place = Place::new("switches-held");
+    let mut enable = command(&["enable", "daily-report", "--state-dir", &place.at("")]);
+    let said = finish(enable.env("DISABLE_TELEMETRY", "true")).with(0).stdout;
+    assert_eq!(said, "daily_report   off by environment DISABLE_TELEMETRY\n");
+}
+
+#[test]
+fn what_others_have_written_into_the_file_stays() {
+    let place = Place::new("switches-others");
+    place.with("switches.json", r#"{"note":"by hand","daily_report":false}"#);
+    run(&["disable", "version-check", "--state-dir", &place.at("")]).with(0);
+    let file: Value = serde_json::from_slice(&fs::read(place.path().join("switches.json")).unwrap()).unwrap();
+    assert_eq!((&file["note"], &file["daily_report"]), (&json!("by hand"), &json!(false)));
+}
+
+#[test]
+fn the_cluster_spec_is_taken_over_and_given_up() {
+    let place = Place::new("switches-apply");
+    let state = place.at("");
+    let apply = |text: &str| {
+        let spec = place.with("cluster.yaml", text);
+        run(&["apply", "--cluster-spec", &spec, "--state-dir", &state])
+    };
+    apply("kind: StorageOSCluster\nspec:\n  disableTelemetry: true\n").with(0);
+    let held = json!({ "on": false, "off_by": ["cluster spec disableTelemetry"] });
+    assert_eq!(switches(&place), json!({ "version_check": held, "daily_report": held, "crash_reports": held }));
+    // The administrator's own word is another one.
+    let said = run(&["enable", "all", "--state-dir", &state]).with(0).stdout;
+    assert!(said.contains("daily_report   off by cluster spec disableTelemetry\n"), "{said}");
+    run(&["disable", "crash-reports", "--state-dir", &state]).with(0);
+    apply("kind: StorageOSCluster\nspec:\n  environment:\n    DISABLE_VERSION_CHECK: \"true\"\n").with(0);
+    let now = switches(&place);
+    assert_eq!(now["version_check"]["off_by"], json!(["cluster spec environment DISABLE_VERSION_CHECK"]));
+    assert_eq!(now["daily_report"]["on"], true);
+    assert_eq!(now["crash_reports"]["off_by"], json!(["the administrator (switches.json)"]));
+    let wrong = apply("kind: StorageOSCluster\nspec:\n  disableTelemetry: 1\n").with(2).stderr;
+    assert!(wrong.contains("spec.disableTelemetry is not true or false"), "{wrong}");
+    assert_eq!(switches(&place), now);
+    let spec = place.with("cluster.yaml", "kind: StorageOSCluster\n");
+    run(&["apply", "--cluster-spec", &spec, "--state-dir", &state]).with(0);
+    assert_eq!(switches(&place)["version_check"]["on"], true);
+    assert!(run(&["apply", "--state-dir", &state]).with(2).stderr.contains("--cluster-spec"));
+    let taken_over = audit(&place).iter().filter(|line| line["changes"].get("objections").is_some()).count();
+    assert_eq!(taken_over, 3);
+}
+
+#[test]
+fn without_a_state_directory_there_is_nothing_to_change() {
+    for arguments in
+        [&["enable", "all"][..], &["disable", "all"], &["repair"], &["password"], &["reset-identity"], &["serve"]]
+    {
+        let why = run(arguments).with(2).stderr;
+        assert!(why.contains("--state-dir") && why.lines().count() == 1, "{why}");
+    }
+    let place = Place::new("switches-absent");
+    assert!(run(&["disable", "all", "--state-dir", &place.at("absent")]).with(8).stderr.contains("does not exist"));
+    assert!(run(&["disable", "telemetry"]).with(2).stderr.contains("version-check, daily-report, crash-reports, all"));
+}
+
+#[test]
+fn what_can_be_read_is_not_repaired() {
+    let place = Place::new("switches-whole");
+    run(&["disable", "all", "--state-dir", &place.at("")]).with(0);
+    let before = place.listing();
+    assert_eq!(run(&["repair", "--json", "--state-dir", &place.at("")]).with(0).json(), json!({ "repaired": false }));
+    assert_eq!(place.listing(), before);
+}
+
+#[test]
+fn a_full_audit_file_goes_aside_and_a_torn_line_stays_alone() {
+    let place = Place::new("switches-audit");
+    let state = place.at("");
+    place.with("audit.jsonl", "{\"at\":\"2026");
+    run(&["disable", "all", "--state-dir", &state]).with(0);
+    let text = fs::read_to_string(place.path().join("audit.jsonl")).unwrap();
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!((lines.len(), lines[0]), (2, "{\"at\":\"2026"));
+    serde_json::from_str::<Value>(lines[1]).unwrap();
+    place.with("audit.jsonl", &"x".repeat(1 << 20));
+    run(&["enable", "all", "--state-dir", &state]).with(0);
+    assert_eq!(fs::metadata(place.path().join("audit.jsonl.1")).unwrap().len(), 1 << 20);
+    assert_eq!(audit(&place).len(), 1);
+}
+
+#[test]
+fn passwords_are_kept_as_hashes_alone() {
+    let place = Place::new("switches-password");
+    let state = place.at("");
+    let said = run_with_input(&["password", "--state-dir", &state], "correct horse\n").with(0).stdout;
+    assert_eq!(said, "the password is set\n");
+    run_with_input(&["password", "ops", "--state-dir", &state], "another horse\n").with(0);
+    let users = fs::read_to_string(place.path().join("users.json")).unwrap();
+    assert_eq!(users.matches("$argon2id$v=19$m=19456,t=2,p=1$").count(), 2, "{users}");
+    assert!(!users.contains("horse"));
+    let short = run_with_input(&["password", "--state-dir", &state], "short\n").with(2).stderr;
+    assert!(short.contains("at least 8 characters"), "{short}");
+    assert_eq!(fs::read_to_string(place.path().join("users.json")).unwrap(), users);
+    run(&["password", "--remove", "ops", "--state-dir", &state]).with(0);
+    assert!(run(&["password", "--remove", "ops", "--state-dir", &state]).with(2).stderr.contains("no user"));
+    let actions: Vec<_> = audit(&place).iter().map(|line| line["action"].clone()).collect();
+    assert_eq!(actions, ["password", "password", "password removed"]);
+    assert!(!fs::read_to_string(place.path().join("audit.jsonl")).unwrap().contains("argon2"));
+}

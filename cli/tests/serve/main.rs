@@ -1,0 +1,9 @@
+//! `serve`: the real program on a free port of this machine, asked as its clients ask.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may fail by panicking")]
+
+mod bad_input;
+mod own;
+mod product;
+mod server;
+mod starting;
