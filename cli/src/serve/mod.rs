@@ -58,6 +58,11 @@ const CHECKS: usize = 2;
 /// Those that may wait for it.
 const WAITING_CHECKS: usize = 16;
 
+/// Threads that answer, and those that read and write the disk: administrators are few, and machines may have many
+/// processors.
+const WORKERS: usize = 2;
+const READERS: usize = 16;
+
 /// How it listens.
 #[derive(Args, Clone)]
 pub(crate) struct Arguments {
@@ -181,7 +186,8 @@ pub(crate) fn run(arguments: &Arguments, options: &Options, settings: &Settings)
             &format!("no password is set: user {DEFAULT_USER}'s for this run is in {}", path.display()),
         );
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.worker_threads(WORKERS).max_blocking_threads(READERS).enable_all().build();
     let runtime = runtime.map_err(|error| Error::Internal(format!("cannot start: {error}")))?;
     let outcome = runtime.block_on(serve(arguments, &app, tls));
     runtime.shutdown_timeout(Duration::from_secs(1));

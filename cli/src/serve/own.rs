@@ -131,11 +131,13 @@ pub(super) async fn set_switches(
         on.push((switch, is_on.ok_or_else(|| Refusal::bad(format!("{} is required", switch.name())))?));
     }
     blocking(move || {
+        // First: who is told of a failure takes it that nothing was changed.
+        let settings = app.settings()?;
         let word = administration::change(&app.dir, &caller.actor(), expected.as_deref(), |word| {
             on.into_iter().for_each(|(switch, is_on)| word.set(switch, is_on));
         })?;
         app.follow(&caller, &word);
-        Ok(Json(switches_json(&app.settings()?, &word)))
+        Ok(Json(switches_json(&settings, &word)))
     })
     .await?
 }

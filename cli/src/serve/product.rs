@@ -123,6 +123,8 @@ pub(super) async fn update_cluster(
     let level = choice(&body, "logLevel", &LOG_LEVELS)?;
     let format = choice(&body, "logFormat", &LOG_FORMATS)?;
     blocking(move || {
+        // First: who is told of a failure takes it that nothing was changed.
+        let settings = app.settings()?;
         let word = administration::change(&app.dir, &caller.actor(), expected.as_deref(), |word| {
             for (switch, is_off) in off {
                 word.set(switch, !is_off);
@@ -132,7 +134,7 @@ pub(super) async fn update_cluster(
             format.into_iter().for_each(|format| word.set_log_format(format));
         })?;
         app.follow(&caller, &word);
-        Ok(Json(as_json(&app.settings()?, &Ok(word))))
+        Ok(Json(as_json(&settings, &Ok(word))))
     })
     .await?
 }

@@ -190,3 +190,20 @@ fn every_route_is_described_and_nothing_else_is() {
         }
     }
 }
+
+#[test]
+fn what_fails_has_changed_nothing() {
+    let state = state_dir("broken-spec");
+    set_password(&state, PASSWORD);
+    let spec = state.join("cluster.yaml");
+    fs::write(&spec, "kind: StorageOSCluster\n").unwrap();
+    let server = Server::start_in(&state, &["--cluster-spec", spec.to_str().unwrap()]);
+    let login = server.log_in();
+    fs::write(&spec, "kind: StorageOSCluster\nspec: {disableTelemetry: 1}\n").unwrap();
+    let change = r#"{"version_check":false,"daily_report":false,"crash_reports":false}"#;
+    for path in ["/v1/switches?ignore-version=true", "/v2/cluster?ignore-version=true"] {
+        let error = server.ask("PUT", path, &login, change).with(500).error();
+        assert!(error.contains("spec.disableTelemetry"), "{error}");
+    }
+    assert!(!state.join("switches.json").exists());
+}
