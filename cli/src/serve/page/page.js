@@ -619,12 +619,10 @@ function showVersion() {
         one.advisory ?? "–",
         one.authenticated ? "verified" : "not verified",
         utc(one.checked_at),
-        nextCheck(one),
+        one.next_due === null ? "when a process starts" : utc(one.next_due),
         one.failures,
       ]))));
 }
-
-const nextCheck = (told) => (told.next_due === null ? "when a process starts" : utc(told.next_due));
 
 function showDelivery() {
   const { status } = state;
@@ -632,7 +630,7 @@ function showDelivery() {
   const keys = { true: "valid", false: "none is valid now: nothing is sent", null: "not configured" };
   const delivered = (at) => (at === null ? "not delivered yet" : ["delivered ", utc(at)]);
   const last = (report.last ?? []).map((one) => h("span", null, `of ${one.day}, `, delivered(one.delivered_at)));
-  const due = (check.told ?? []).map(nextCheck);
+  const due = (check.told ?? []).map((told) => told.next_due).filter((at) => at !== null);
   fill($("delivery-state"),
     h("div", { class: "columns-3" },
       h("div", null, h("h3", null, SWITCHES.daily_report), terms(
@@ -649,7 +647,7 @@ function showDelivery() {
       h("div", null, h("h3", null, SWITCHES.version_check), terms(
         ["Zone", code(check.zone ?? "not configured")],
         ["Keys of the vendor", check.keys || "none: answers without a signature are accepted"],
-        ["Next check", due.length > 0 ? due : "when a process starts"],
+        ["Next check", due.length > 0 ? utc(Math.min(...due)) : "when a process starts"],
       ))),
     h("h3", null, "Processes"),
     crash.runs.length === 0
