@@ -121,11 +121,19 @@ impl<W: Write> Document<W> {
     /// Writes the cluster fields, unless they are, and the row group.
     fn write(&mut self, level: Level) -> Result<(), Error> {
         self.refuse_if_spoiled()?;
-        let head = self.write_head();
-        let group = if level == Level::Node { &mut self.nodes } else { &mut self.volumes };
-        let written = head.and_then(|()| group.write(&mut self.out));
+        let written = self.write_lines(level);
         self.is_spoiled = written.is_err();
         written
+    }
+
+    fn write_lines(&mut self, level: Level) -> Result<(), Error> {
+        if !self.is_head_written {
+            self.is_head_written = true;
+            let fields = self.cluster.clone().unwrap_or_default();
+            self.out.write(&head(&self.envelope, fields, &self.defaults, &mut self.anonymiser)?)?;
+        }
+        let group = if level == Level::Node { &mut self.nodes } else { &mut self.volumes };
+        self.out.write(&group.take_line())
     }
 
     /// Writes what is left and the closing line, and gives the output back.
@@ -136,30 +144,31 @@ impl<W: Write> Document<W> {
         self.out.write(end.as_bytes())?;
         Ok(self.out.out)
     }
+}
 
-    fn write_head(&mut self) -> Result<(), Error> {
-        if self.is_head_written {
-            return Ok(());
-        }
-        self.is_head_written = true;
-        let mut fields = self.cluster.clone().unwrap_or_default();
-        let mut line = format!(
-            "{{\"schema\":\"ondat-report/1\",\"report_id\":\"{}\",\"day\":\"{}\"",
-            HEXLOWER.encode(&self.envelope.id),
-            self.envelope.day
-        )
-        .into_bytes();
-        for field in Level::Cluster.fields() {
-            let given = fields.remove(field.name).filter(|value| !value.is_null());
-            let value = given.or_else(|| self.defaults.get(field.name).cloned()).unwrap_or(Value::Null);
-            line.extend_from_slice(format!(",\"{}\":", field.name).as_bytes());
-            field
-                .publish(&value, &mut self.anonymiser, &mut line)
-                .map_err(|error| Error::Internal(format!("writing the report: {error}")))?;
-        }
-        line.extend_from_slice(b"}\n");
-        self.out.write(&line)
+/// The first line: the envelope and the cluster fields.
+fn head(
+    envelope: &Envelope,
+    mut fields: Map<String, Value>,
+    defaults: &Map<String, Value>,
+    anonymiser: &mut Anonymiser,
+) -> Result<Vec<u8>, Error> {
+    let mut line = format!(
+        "{{\"schema\":\"ondat-report/1\",\"report_id\":\"{}\",\"day\":\"{}\"",
+        HEXLOWER.encode(&envelope.id),
+        envelope.day
+    )
+    .into_bytes();
+    for field in Level::Cluster.fields() {
+        let given = fields.remove(field.name).filter(|value| !value.is_null());
+        let value = given.or_else(|| defaults.get(field.name).cloned()).unwrap_or(Value::Null);
+        line.extend_from_slice(format!(",\"{}\":", field.name).as_bytes());
+        field
+            .publish(&value, anonymiser, &mut line)
+            .map_err(|error| Error::Internal(format!("writing the report: {error}")))?;
     }
+    line.extend_from_slice(b"}\n");
+    Ok(line)
 }
 
 /// One row group in the making, column by column.
@@ -208,9 +217,10 @@ impl Group {
         ids.any(|column| column.is_value(format!("\"{}\"", HEXLOWER.encode(node)).as_bytes()))
     }
 
-    fn write(&mut self, out: &mut Bounded<impl Write>) -> Result<(), Error> {
+    /// The line of its records, which it has no more then; empty where there are none.
+    fn take_line(&mut self) -> Vec<u8> {
         if self.records == 0 {
-            return Ok(());
+            return Vec::new();
         }
         let mut line = format!("{{\"{}\":{{", self.name).into_bytes();
         for (at, column) in self.columns.iter_mut().enumerate() {
@@ -223,7 +233,7 @@ impl Group {
         line.extend_from_slice(b"}}\n");
         self.written += self.records;
         self.records = 0;
-        out.write(&line)
+        line
     }
 }
 
