@@ -383,7 +383,8 @@ void ondat_telemetry_config_set_core_bytes(ondat_telemetry_config *config, uint6
 void ondat_telemetry_config_load_env(ondat_telemetry_config *config);
 
 /**
- * Reads a StorageOSCluster resource, YAML or JSON: spec.disableTelemetry, spec.environment and spec.k8sDistro.
+ * Reads a StorageOSCluster resource, YAML or JSON: spec.disableTelemetry, spec.environment and spec.k8sDistro. Of
+ * several in a stream or a list all are read, of other kinds none; a text of other kinds alone is an error.
  */
 void ondat_telemetry_config_load_cluster_spec(ondat_telemetry_config *config,
                                               const char *text,

@@ -212,7 +212,8 @@ pub extern "C" fn ondat_telemetry_config_load_env(config: Option<&mut ConfigBuil
     });
 }
 
-/// Reads a StorageOSCluster resource, YAML or JSON: spec.disableTelemetry, spec.environment and spec.k8sDistro.
+/// Reads a StorageOSCluster resource, YAML or JSON: spec.disableTelemetry, spec.environment and spec.k8sDistro. Of
+/// several in a stream or a list all are read, of other kinds none; a text of other kinds alone is an error.
 #[unsafe(no_mangle)]
 pub extern "C" fn ondat_telemetry_config_load_cluster_spec(
     config: Option<&mut ConfigBuilder>,
