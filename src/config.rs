@@ -1,5 +1,6 @@
 //! What was said ([`ConfigBuilder`]) and what is true ([`Config`]): settings are read once and never looked at twice.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -32,6 +33,8 @@ const LONGEST_CRASH_WAIT_MS: u32 = 30_000;
 pub const LONGEST_SETTING: usize = 4096;
 /// The longest key set or cluster spec, in bytes.
 pub const LONGEST_DOCUMENT: usize = 1 << 20;
+/// The file in the state directory whose key holds where no other one is set: 32 bytes in base64.
+pub const IDENTITY_KEY: &str = "identity.key";
 
 /// What was said so far. Setters keep the first bad value's error for [`build`](Self::build).
 #[derive(Default)]
@@ -323,7 +326,6 @@ impl ConfigBuilder {
         let (version_text, version) = self.version.clone().ok_or_else(|| missing("version"))?;
         let cluster_id = self.cluster_id.as_deref().ok_or_else(|| missing("cluster_id"))?;
         let node_id = self.node_id.as_deref().ok_or_else(|| missing("node_id"))?;
-        let identity = self.identity_key.map_or_else(|| Identity::from_cluster_id(cluster_id), Identity::from_key);
         if self.report_url.is_some() && self.report_keys.is_none() {
             return Err(Error::InvalidConfig(
                 "report_url is set but report_keys is not: a report is never sent unsealed".to_owned(),
@@ -336,6 +338,12 @@ impl ConfigBuilder {
         }
         let mut https = self.https.clone();
         https.nameservers.clone_from(&self.nameservers);
+        let state_dir = self.state_dir.as_deref().map(StateDir::open).transpose()?;
+        let key = match (self.identity_key, &state_dir) {
+            (None, Some(dir)) => identity_key(dir)?,
+            (key, _) => key,
+        };
+        let identity = key.map_or_else(|| Identity::from_cluster_id(cluster_id), Identity::from_key);
         Ok(Config {
             component,
             version_text,
@@ -345,7 +353,7 @@ impl ConfigBuilder {
             node: identity.anonymise(Purpose::Node, node_id),
             slot: schedule::slot(&identity, node_id),
             identity,
-            state_dir: self.state_dir.as_deref().map(StateDir::open).transpose()?,
+            state_dir,
             host_switches: self.host_switches.unwrap_or(Switch::ALL_BITS),
             objections: self.objections.clone(),
             version_zone: self.version_zone.clone(),
@@ -440,6 +448,16 @@ impl Setting {
     pub fn longest(self) -> usize {
         if self == Self::ReportKeys { LONGEST_DOCUMENT } else { LONGEST_SETTING }
     }
+}
+
+/// The key that `ondat-telemetry reset-identity` has made. One that cannot be read does not bring the old ids back.
+fn identity_key(dir: &StateDir) -> Result<Option<[u8; 32]>, Error> {
+    let read = dir.root().read(IDENTITY_KEY).and_then(|text| {
+        let Some(text) = text else { return Ok(None) };
+        let key = BASE64.decode(text.strip_suffix(b"\n").unwrap_or(&text)).ok().and_then(|key| key.try_into().ok());
+        key.map(Some).ok_or_else(|| dir.root().failed(IDENTITY_KEY, &io::Error::other("not 32 bytes in base64")))
+    });
+    read.map_err(|error| Error::InvalidConfig(format!("{error}: run ondat-telemetry reset-identity")))
 }
 
 /// A component's name: `[a-z0-9_.-]{1,64}`.
@@ -590,6 +608,62 @@ mod tests {
         assert_eq!(config.objections[0].source, "environment DISABLE_ERROR_REPORTING");
         assert_eq!(config.objections[3].source, "cluster spec disableTelemetry");
         assert_eq!(config.k8s_distribution.as_deref(), Some("rancher"));
+    }
+
+    #[test]
+    fn the_state_directorys_key_makes_the_ids_unless_one_is_set() {
+        use std::os::unix::fs::DirBuilderExt;
+        let dir = std::env::temp_dir().join(format!("ondat-telemetry-identity-{}", std::process::id()));
+        std::fs::DirBuilder::new().mode(0o700).create(&dir).unwrap();
+        let mut builder = complete();
+        builder.set(Setting::StateDir, dir.to_str().unwrap());
+        let id = |builder: &ConfigBuilder| builder.build().map(|config| (config.cluster, config.node, config.slot));
+        let ids_of = |key: [u8; 32]| {
+            let identity = Identity::from_key(key);
+            let (cluster, node) = (identity.anonymise(Purpose::Cluster, "c"), identity.anonymise(Purpose::Node, "n"));
+            (cluster, node, schedule::slot(&identity, "n"))
+        };
+        let derived = id(&builder).unwrap();
+        assert_eq!(Ok(derived), id(&complete()), "without the file");
+
+        let file = dir.join("identity.key");
+        for (key, newline) in [(7, ""), (8, "\n")] {
+            std::fs::write(&file, BASE64.encode(&[key; 32]) + newline).unwrap();
+            assert_eq!(id(&builder), Ok(ids_of([key; 32])));
+            assert_ne!(id(&builder), Ok(derived));
+        }
+
+        let mut explicit = complete();
+        explicit.set(Setting::StateDir, dir.to_str().unwrap());
+        explicit.set_identity_key(&[9; 32]);
+        let mut from_variable = complete();
+        from_variable.set(Setting::StateDir, dir.to_str().unwrap());
+        let key = BASE64.encode(&[9; 32]);
+        from_variable
+            .load_variables("environment", |name| Ok((name == "ONDAT_TELEMETRY_IDENTITY_KEY").then(|| key.clone())));
+        for contents in [BASE64.encode(&[8; 32]), "damaged".to_owned()] {
+            std::fs::write(&file, contents).unwrap();
+            assert_eq!(id(&explicit), Ok(ids_of([9; 32])));
+            assert_eq!(id(&from_variable), Ok(ids_of([9; 32])));
+        }
+
+        let refused = |why: &str| {
+            let Err(Error::InvalidConfig(told)) = id(&builder) else { panic!("{why}: accepted") };
+            assert!(told.contains(file.to_str().unwrap()), "{told}");
+            assert!(told.ends_with(&format!("{why}: run ondat-telemetry reset-identity")), "{told}");
+        };
+        let whole = BASE64.encode(&[8; 32]);
+        for damaged in ["", "\n", &whole[..43], &format!("{whole}\n\n"), &BASE64.encode(&[8; 33]), "\u{e4}"] {
+            std::fs::write(&file, damaged).unwrap();
+            refused("not 32 bytes in base64");
+        }
+        std::fs::remove_file(&file).unwrap();
+        std::os::unix::fs::symlink("elsewhere", &file).unwrap();
+        refused("a symlink, which is not followed");
+        std::fs::remove_file(&file).unwrap();
+        std::fs::create_dir(&file).unwrap();
+        refused("not a regular file");
+        std::fs::remove_dir_all(&dir).unwrap();
     }
 
     #[test]

@@ -407,7 +407,8 @@ impl Folder {
         }
     }
 
-    fn failed(&self, name: &str, error: &io::Error) -> Error {
+    /// What is wrong with one of its files.
+    pub fn failed(&self, name: &str, error: &io::Error) -> Error {
         Error::Io(format!("state_dir {}: {error}", self.path().join(name).display()))
     }
 }

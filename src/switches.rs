@@ -1,6 +1,5 @@
 //! The gate: three switches, who turned them off, and the [`Permit`] without which nothing is sent.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -95,8 +94,8 @@ impl Administrator {
 /// What a switches.json turns off; the error says why it cannot be read. A privacy switch fails closed: a word under a name
 /// that is none of ours may be meant for one of ours.
 pub fn parse(bytes: &[u8]) -> Result<Vec<Objection>, String> {
-    let file: BTreeMap<String, Value> =
-        serde_json::from_slice(bytes).map_err(|error| format!("{FILE} is not JSON: {error}"))?;
+    let file = serde_json::from_slice(bytes).map_err(|error| format!("{FILE} is not JSON: {error}"))?;
+    let Value::Object(file) = file else { return Err(format!("{FILE} is no JSON object")) };
     let mut off = Vec::new();
     for (name, value) in file {
         let switch = Switch::ALL.into_iter().find(|switch| switch.name() == name);
@@ -106,14 +105,20 @@ pub fn parse(bytes: &[u8]) -> Result<Vec<Objection>, String> {
             (Some(_), _) => return Err(format!("{FILE}: {name} is not true or false")),
             (None, Value::Bool(_)) => return Err(format!("{FILE}: {name} is no switch")),
             (None, value) if name == OBJECTIONS => {
-                let objections: Vec<Objection> =
-                    serde_json::from_value(value).map_err(|error| format!("{FILE}: {OBJECTIONS}: {error}"))?;
-                off.extend(objections);
+                // By hand, as derived code would be 3 KB of the library.
+                let objections = value.as_array().map(|all| all.iter().map(taken_over).collect::<Option<Vec<_>>>());
+                off.extend(objections.flatten().ok_or_else(|| format!("{FILE}: {OBJECTIONS} cannot be read"))?);
             }
             (None, _) => {}
         }
     }
     Ok(off)
+}
+
+fn taken_over(objection: &Value) -> Option<Objection> {
+    let switch = objection["switch"].as_str();
+    let switch = Switch::ALL.into_iter().find(|known| Some(known.name()) == switch)?;
+    Some(Objection { switch, source: objection["source"].as_str()?.to_owned() })
 }
 
 /// What the administrator's file has taken over from other sources, such as the cluster spec.
