@@ -30,6 +30,9 @@ pub const REPORTS: Limits = Limits { items: 7, bytes: 64 << 20, age: Duration::f
 /// Crash events: 50, 1 MiB, 30 days.
 pub const CRASHES: Limits = Limits { items: 50, bytes: 1 << 20, age: Duration::from_secs(30 * 86_400) };
 
+/// How many delivered items are kept for the administrator.
+const SENT: usize = 100;
+
 /// One kind of undelivered things.
 pub struct Spool {
     place: Place,
@@ -320,6 +323,16 @@ impl Claim<'_> {
     pub fn remove(mut self) -> Result<(), Error> {
         self.is_durable = true;
         self.spool.remove(&self.name)
+    }
+
+    /// Removes a delivered item. The administrator finds the last of them in this folder; what cannot be kept there is
+    /// delivered all the same.
+    pub fn remove_to(self, folder: &'static str, bytes: &[u8]) -> Result<(), Error> {
+        if let Place::Disk(spool) = &self.spool.place {
+            let kept = spool.beside(folder);
+            let _ = kept.write_unsynced(&self.name, bytes).and_then(|()| kept.keep_last(SENT));
+        }
+        self.remove()
     }
 
     /// Makes it durable.

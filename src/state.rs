@@ -116,6 +116,11 @@ impl Folder {
         }
     }
 
+    /// Another folder of the same state directory.
+    pub fn beside(&self, name: &'static str) -> Self {
+        Self { root: self.root.clone(), name: Some(name) }
+    }
+
     /// A file's bytes; none where there is no such file.
     pub fn read(&self, name: &str) -> Result<Option<Vec<u8>>, Error> {
         let Some(file) = self.open(name, OFlag::O_RDONLY)? else { return Ok(None) };
@@ -251,6 +256,15 @@ impl Folder {
     pub fn entries(&self) -> Result<Vec<Entry>, Error> {
         let Some(handle) = self.existing_handle()? else { return Ok(Vec::new()) };
         self.list(&handle, |name| !name.starts_with('.'))
+    }
+
+    /// Removes all but the newest files.
+    pub fn keep_last(&self, most: usize) -> Result<(), Error> {
+        let entries = self.entries()?;
+        for entry in entries.iter().take(entries.len().saturating_sub(most)) {
+            self.remove_unsynced(&entry.name)?;
+        }
+        Ok(())
     }
 
     /// One regular file of the folder.

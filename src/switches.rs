@@ -105,7 +105,7 @@ pub fn parse(bytes: &[u8]) -> Result<Vec<Objection>, String> {
             (Some(_), _) => return Err(format!("{FILE}: {name} is not true or false")),
             (None, Value::Bool(_)) => return Err(format!("{FILE}: {name} is no switch")),
             (None, value) if name == OBJECTIONS => {
-                // By hand, as derived code would be 3 KB of the library.
+                // By hand: with derived code, and a map for the file, the library is 4.7 KB larger.
                 let objections = value.as_array().map(|all| all.iter().map(taken_over).collect::<Option<Vec<_>>>());
                 off.extend(objections.flatten().ok_or_else(|| format!("{FILE}: {OBJECTIONS} cannot be read"))?);
             }

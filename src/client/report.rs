@@ -172,12 +172,7 @@ impl Core {
 
     /// The administrator finds the last 7 plaintexts.
     fn keep_last_sent(&self) -> Result<(), Error> {
-        let Some(folder) = self.sent_folder() else { return Ok(()) };
-        let entries = folder.entries()?;
-        for entry in entries.iter().take(entries.len().saturating_sub(spool::REPORTS.items)) {
-            folder.remove(&entry.name)?;
-        }
-        Ok(())
+        self.sent_folder().map_or(Ok(()), |folder| folder.keep_last(spool::REPORTS.items))
     }
 
     /// Lets the host fill the report of the day and stores it. Its delivery has a pace of its own: a collector that is

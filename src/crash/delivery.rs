@@ -60,7 +60,8 @@ pub fn send_event(
     now: SystemTime,
     timeout: Duration,
 ) -> Result<(Sent, Option<Duration>), Error> {
-    let Ok(envelope) = sentry::envelope(&claim.bytes()?, &rfc3339(now)) else {
+    let event = claim.bytes()?;
+    let Ok(envelope) = sentry::envelope(&event, &rfc3339(now)) else {
         let why = format!("the stored crash report {} is damaged and set aside", claim.name());
         claim.set_aside()?;
         return Ok((Sent::Dropped(why), None));
@@ -82,7 +83,7 @@ pub fn send_event(
     let now = i64::try_from(now).unwrap_or(i64::MAX);
     let sent = match sentry::outcome(&answer, now) {
         sentry::Outcome::Delivered => {
-            claim.remove()?;
+            claim.remove_to("sent/crashes", &event)?;
             Sent::Delivered
         }
         sentry::Outcome::Rejected => {
