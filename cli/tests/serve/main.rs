@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may fail by panicking")]
 
 mod bad_input;
+mod browser;
 mod own;
 mod product;
 mod server;

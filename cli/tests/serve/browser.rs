@@ -1,0 +1,192 @@
+//! The page of `serve` in a browser, as its reader has it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, SystemTime};
+
+use serde_json::{Value, json};
+
+use super::server::{PASSWORD, Server, command, set_password, state_dir};
+
+const REPORT_ID: &str = "5b0f3d9c1e7a42d886f0a1b2c3d4e5f6";
+/// What would run if anything of a report were taken for markup.
+const MARKUP: &str = "<script>alert(1)</script><img src=x onerror=alert(2)>";
+/// What happened to reports and processes, as `prepared` has it written.
+const TRIES: usize = 6;
+const CRASHES: [(&str, &str, &str, u64); 5] = [
+    ("sent", "SIGSEGV", "none", 9),
+    ("sent", "SIGSEGV", "none", 9),
+    ("sent", "none", "3", 5),
+    ("spool", "SIGKILL", "none", 5),
+    ("spool", "SIGABRT", "none", 2),
+];
+
+/// A state directory in which something has happened already.
+fn prepared(name: &str) -> PathBuf {
+    let state = state_dir(name);
+    set_password(&state, PASSWORD);
+    for folder in ["sent/crashes", "spool/crashes"] {
+        fs::create_dir_all(state.join(folder)).unwrap();
+    }
+    fs::write(state.join(format!("sent/2026-11-24-{REPORT_ID}.jsonl")), report()).unwrap();
+    let results = ["delivered (HTTP 200)", "stored: connection refused", "refused for good (HTTP 400)"];
+    let tries: Vec<_> = (0..TRIES)
+        .map(|number| {
+            json!({
+                "at": 1_795_000_000 + 86_400 * number, "report_id": REPORT_ID, "day": 20_776 + number,
+                "bytes": 1753 + 512 * number, "url": "https://telemetry.example", "proxy": null,
+                "result": results[number % results.len()],
+            })
+        })
+        .collect();
+    let pace = json!({ "failures": 0, "pause": null, "tries": [] });
+    fs::write(state.join("report.json"), json!({ "made": {}, "pace": pace, "tries": tries }).to_string()).unwrap();
+    for (number, (folder, signal, exit_code, days)) in CRASHES.into_iter().enumerate() {
+        let id = format!("{number:012x}47788990a1b2c3d4e5f6");
+        let at = SystemTime::now() - Duration::from_secs(days * 86_400);
+        let event = json!({
+            "event_id": id, "timestamp": humantime::format_rfc3339_seconds(at).to_string(), "platform": "native", "level": "fatal",
+            "release": "ondat@2.8.1",
+            "exception": { "values": [{ "type": signal, "value": format!("dataplane ended {MARKUP}") }] },
+            "tags": { "signal": signal, "exit_code": exit_code, "core_dump": "unknown" },
+        });
+        let folder = if folder == "sent" { "sent/crashes" } else { "spool/crashes" };
+        fs::write(state.join(folder).join(format!("{id}.json")), event.to_string()).unwrap();
+    }
+    state
+}
+
+/// JSON lines with all 48 fields, and a number that a double cannot hold.
+fn report() -> String {
+    let cluster = json!({
+        "schema": "ondat-report/1", "report_id": REPORT_ID, "day": "2026-11-24",
+        "api_call_metrics": { "ListVolumes": { "200": 4811, "503": 2 } }, "cluster_disable_crash_reporting": false,
+        "cluster_disable_version_check": false, "cluster_log_format": "json", "cluster_log_level": "info",
+        "cluster_tls_provided": true, "k8s_distribution": "größe <b>", "k8s_in_k8s": true,
+        "k8s_scheduler_extender_enabled": true, "k8s_version": "v1.34.1",
+    });
+    let both = |value: Value| json!([value, value]);
+    let nodes = json!({
+        "node_id": ["8d5f0c2b9e6147a3b1c0d9e8f7a6b5c4", "1a2b3c4d5e6f708192a3b4c5d6e7f809"],
+        "node_available_bytes": [u64::MAX, 9_007_199_254_740_993_u64],
+        "node_capacity": both(json!({ "total": 107_374_182_400_u64, "free": 64_424_509_440_u64,
+            "available": 64_424_509_440_u64 })),
+        "node_crash_files_on_disk": [0, 2], "node_created_at_time": both(json!("2026-01-31T12:00:00Z")),
+        "node_etcd_config": both(json!({ "endpoints": 3, "namespaced": false, "tls": true })),
+        "node_etcd_namespacing_enabled": [false, false], "node_etcd_tls_enabled": [true, true],
+        "node_free_bytes": both(json!(64_424_509_440_u64)), "node_health": ["online", "offline"],
+        "node_http_tls_enabled": [true, null],
+        "node_labels": [{ "kubernetes.io/arch": "amd64", "beside": MARKUP }, {}],
+        "node_status": ["", "not answering"], "node_storageos_version": ["2.8.1", "2.8.0"],
+        "node_system_clock_time": both(json!("2026-11-24T09:13:07Z")),
+        "node_total_bytes": both(json!(107_374_182_400_u64)), "node_version": both(json!("v2")),
+    });
+    let counts = [
+        "volume_master_attach",
+        "volume_master_delete_deployment",
+        "volume_master_detach",
+        "volume_master_failover_deployment",
+        "volume_master_promote",
+        "volume_master_provision",
+        "volume_master_recover_replica",
+        "volume_master_trigger_rejoin",
+        "volume_replica_delete_deployment",
+        "volume_replica_failover_deployment",
+        "volume_replica_promote",
+        "volume_replica_provision",
+        "volume_replica_trigger_rejoin",
+    ];
+    let mut volumes = json!({
+        "volume_id": ["e5f60718293a4b5c6d7e8f90a1b2c3d4"], "volume_fs_type": ["ext4"],
+        "volume_labels": [{ "storageos.com/replicas": "2" }], "volume_metrics": [{ "read_ops": 1.5 }],
+        "volume_placement_strategy": ["default"], "volume_provision_source_user_agent": ["storageos-csi/2.8.1"],
+        "volume_replicas": [2], "volume_size_bytes": [5_368_709_120_u64],
+    });
+    counts.iter().for_each(|field| volumes[field] = json!([1]));
+    let fields = [&cluster, &nodes, &volumes].map(|group| group.as_object().unwrap().len());
+    assert_eq!(fields.iter().sum::<usize>(), 48 + 3);
+    let end = json!({ "end": { "nodes": 2, "volumes": 1 } });
+    format!("{cluster}\n{}\n{}\n{end}\n", json!({ "nodes": nodes }), json!({ "volumes": volumes }))
+}
+
+/// Lets a reader do this with the page.
+fn look(scenario: &str, server: &Server) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let python = root.join("target/page-venv/bin/python");
+    assert!(python.exists(), "{} is missing\nrun tools/setup test first", python.display());
+    let pictures = root.join("target/page");
+    fs::create_dir_all(&pictures).unwrap();
+    let scene = json!({
+        "url": format!("http://{}", server.address),
+        "program": env!("CARGO_BIN_EXE_ondat-telemetry"), "state": server.state, "pictures": pictures,
+        "password": PASSWORD, "report": server.state.join(format!("sent/2026-11-24-{REPORT_ID}.jsonl")),
+        "markup": MARKUP, "tries": TRIES, "crashes": CRASHES.len(),
+    });
+    // -B: nothing is written beside the sources.
+    let output = Command::new(python)
+        .arg("-B")
+        .arg(root.join("cli/tests/serve/browser.py"))
+        .args([scenario, &scene.to_string()])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+    assert!(output.status.success(), "{said}");
+    assert!(said.ends_with("seen\n"), "{said}");
+}
+
+fn look_at_prepared(scenario: &str) -> Server {
+    let state = prepared(&format!("browser-{scenario}"));
+    let server = Server::start_in(&state, &[]);
+    look(scenario, &server);
+    server
+}
+
+#[test]
+fn only_the_right_password_shows_the_page() {
+    look_at_prepared("login");
+}
+
+#[test]
+fn switches_are_operated_by_mouse_and_by_keyboard() {
+    let server = look_at_prepared("switches");
+    let said = server.switches_json();
+    for switch in ["version_check", "daily_report", "crash_reports"] {
+        assert_eq!(said[switch], false, "{said}");
+    }
+    let audit = server.audit();
+    let switched = audit.iter().filter(|line| line["via"] == "page").count();
+    assert_eq!(switched, 9, "each switch off, on and off again: {audit:?}");
+}
+
+#[test]
+fn a_page_that_is_out_of_date_is_told_and_loses_nothing() {
+    let server = look_at_prepared("stale");
+    let said = server.switches_json();
+    assert_eq!((&said["crash_reports"], &said["daily_report"]), (&json!(false), &json!(false)), "{said}");
+}
+
+#[test]
+fn a_switch_held_off_elsewhere_names_who_holds_it() {
+    let state = prepared("browser-held");
+    let server =
+        Server::spawn(command(&state, &["serve", "--listen", "127.0.0.1:0"]).env("DISABLE_TELEMETRY", "true"), &state);
+    look("held", &server);
+    assert!(!state.join("switches.json").exists(), "what cannot be turned on here was not even asked for");
+}
+
+#[test]
+fn anybody_can_use_the_page_on_any_screen() {
+    look_at_prepared("accessibility");
+}
+
+#[test]
+fn a_report_is_shown_as_it_was_sent_and_never_as_markup() {
+    look_at_prepared("shown");
+}
+
+#[test]
+fn a_session_that_has_ended_is_begun_anew_where_it_was() {
+    look_at_prepared("ended");
+}
