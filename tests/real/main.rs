@@ -4,6 +4,7 @@
 //! Tinyproxy, MicroSocks and mitmproxy are what is taken. And the built example, for days, while it is turned off and on.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod api;
 mod cluster;
 mod crash_bugsink;
 #[path = "../crash/kinds.rs"]

@@ -1,16 +1,15 @@
 //! Each surface turns each switch off and on while the built example runs, and the receiving side sees sending stop and
 //! resume.
 
-use std::path::Path;
-
 use ondat_telemetry::switches::Switch;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
+use crate::api::{Api, CommandLine, Operator};
 use crate::running::{Received, Running};
-use crate::support::files_in;
+use crate::support::{files_in, ondat, succeed};
 
 /// Follows a dataplane while the administrator turns `off` off and on again: `turn` is how he does it.
-fn sending_stops_and_resumes(running: &mut Running, off: &[Switch], turn: &dyn Fn(bool)) {
+fn sending_stops_and_resumes(running: &mut Running, off: &[Switch], source: &str, turn: &dyn Fn(bool)) {
     let [asks, reports, tells] = Switch::ALL.map(|switch| usize::from(!off.contains(&switch)));
     let state_dir = running.state_dir().to_owned();
     let mut expected = running.received();
@@ -47,6 +46,10 @@ fn sending_stops_and_resumes(running: &mut Running, off: &[Switch], turn: &dyn F
     let said = running.let_another_crash();
     then(running, [asks, 0, tells], "after a crash");
     assert!(said.ends_with(&format!(" processes {}\n", 1 + tells)), "{said}");
+    for switch in off {
+        let line = format!("{} is turned off by {source}", switch.name());
+        assert!(said.contains(&line), "no {line:?} in {said}");
+    }
     for _ in 0..2 {
         running.let_a_day_pass();
         then(running, [asks, reports, 0], "after a day of that");
@@ -75,26 +78,130 @@ fn sending_stops_and_resumes(running: &mut Running, off: &[Switch], turn: &dyn F
 const EACH_AND_ALL: [&[Switch]; 4] =
     [&[Switch::VersionCheck], &[Switch::DailyReport], &[Switch::CrashReports], &Switch::ALL];
 
-/// Turns them off and on while a dataplane runs: `turn` is told the state directory, what to turn, and whether on.
-fn each_and_all(turn: impl Fn(&Path, &[Switch], bool)) {
+/// Turns switches off or on.
+type Turn = Box<dyn Fn(&[Switch], bool)>;
+
+/// Turns them off and on while a dataplane runs, in the way of a `surface`. The dataplane names `source` as what is against.
+fn each_and_all(source: &str, surface: impl Fn(&Running) -> Turn) {
     for off in EACH_AND_ALL {
         let mut running = Running::start();
-        let state_dir = running.state_dir().to_owned();
-        sending_stops_and_resumes(&mut running, off, &|on| turn(&state_dir, off, on));
+        let turn = surface(&running);
+        sending_stops_and_resumes(&mut running, off, source, &|on| turn(off, on));
     }
 }
 
-/// Writes the administrator's file, as the commands do.
-fn write_switches(state_dir: &Path, switches: &[Switch], on: bool) {
-    let words: Map<String, Value> = switches.iter().map(|switch| (switch.name().to_owned(), on.into())).collect();
-    let new = state_dir.join("new");
-    std::fs::write(&new, Value::Object(words).to_string()).unwrap();
-    std::fs::rename(new, state_dir.join("switches.json")).unwrap();
+const ADMINISTRATOR: &str = "the administrator (switches.json)";
+
+/// The switch as the command line says it.
+fn word(switch: Switch) -> String {
+    switch.name().replace('_', "-")
 }
 
 #[test]
-fn the_file() {
-    each_and_all(write_switches);
+fn the_command_line() {
+    each_and_all(ADMINISTRATOR, |running| {
+        let state_dir = running.state_dir().to_owned();
+        Box::new(move |switches, on| {
+            let verb = if on { "enable" } else { "disable" };
+            let words = match switches {
+                [one] => word(*one),
+                _ => "all".to_owned(),
+            };
+            succeed(ondat(&[verb, &words, "--state-dir"]).arg(&state_dir));
+        })
+    });
+}
+
+/// The product's names of these switches, in which true is off.
+fn product_names(switches: &[Switch]) -> Vec<&'static str> {
+    let name = |switch: &Switch| match switch {
+        Switch::VersionCheck => "disableVersionCheck",
+        Switch::DailyReport => "disableTelemetry",
+        Switch::CrashReports => "disableCrashReporting",
+    };
+    switches.iter().map(name).collect()
+}
+
+/// The settings are these, and have another version than before.
+fn assert_cluster(cluster: &Value, disabled: &[&str], before: &Value) {
+    for name in product_names(&Switch::ALL) {
+        assert_eq!(cluster[name], disabled.contains(&name), "{name} of {cluster}");
+    }
+    assert_ne!(cluster["version"], before["version"], "{cluster}");
+}
+
+#[test]
+fn the_products_operators() {
+    each_and_all(ADMINISTRATOR, |running| {
+        let api = Api::serve(running.state_dir());
+        Box::new(move |switches, on| {
+            let operator = Operator::log_in(&api);
+            let before = operator.read();
+            let disabled = if on { Vec::new() } else { product_names(switches) };
+            let after = operator.write(&disabled, before["version"].as_str().unwrap());
+            assert_cluster(&after.json(), &disabled, &before);
+            assert_eq!(operator.read(), after.json());
+        })
+    });
+}
+
+#[test]
+fn the_products_command_line() {
+    each_and_all(ADMINISTRATOR, |running| {
+        let api = Api::serve(running.state_dir());
+        Box::new(move |switches, on| {
+            let command_line = CommandLine::log_in(&api);
+            let before = command_line.read();
+            let disabled = if on { Vec::new() } else { product_names(switches) };
+            assert_cluster(&command_line.force(&disabled).json(), &disabled, &before);
+        })
+    });
+}
+
+#[test]
+fn our_own_call() {
+    each_and_all(ADMINISTRATOR, |running| {
+        let api = Api::serve(running.state_dir());
+        Box::new(move |switches, on| {
+            let caller = CommandLine::log_in(&api);
+            let before = caller.switches();
+            let mut wanted = json!({ "version": before["version"] });
+            for switch in Switch::ALL {
+                wanted[switch.name()] = (on || !switches.contains(&switch)).into();
+            }
+            let after = caller.set_switches(&wanted).json();
+            for switch in Switch::ALL {
+                assert_eq!(after[switch.name()], wanted[switch.name()], "{after}");
+                assert_eq!(after["switches"][switch.name()]["on"], wanted[switch.name()], "{after}");
+            }
+        })
+    });
+}
+
+#[test]
+fn two_administrators_at_once() {
+    let running = Running::start();
+    let api = Api::serve(running.state_dir());
+    let (one, other) = (Operator::log_in(&api), CommandLine::log_in(&api));
+    let read = one.read();
+    let version = read["version"].as_str().unwrap().to_owned();
+    assert_cluster(&read, &[], &Value::Null);
+    let forced = other.force(&["disableCrashReporting"]).json();
+    assert_cluster(&forced, &["disableCrashReporting"], &read);
+
+    let stale = one.write(&["disableTelemetry", "disableVersionCheck"], &version);
+    assert_eq!(stale.status, 412, "{stale:?}");
+    let why: Value = serde_json::from_str(&stale.body).unwrap();
+    assert!(why["error"].as_str().unwrap().starts_with("attempting to write stale object"), "{why}");
+    assert_eq!(one.read(), forced, "nothing is lost");
+
+    // Flipped back, it is another state than the first one.
+    let back = one.write(&[], forced["version"].as_str().unwrap()).json();
+    assert_cluster(&back, &[], &read);
+    assert_eq!(one.write(&["disableTelemetry"], &version).status, 412);
+    running.dataplane.rest();
+    assert_eq!(running.dataplane.said("crash_reports is off"), 1);
+    assert_eq!(running.dataplane.said(" is off"), 1, "what was refused was never in force");
 }
 
 /// A cluster's resource that turns these off.
@@ -113,6 +220,17 @@ fn cluster_spec(off: &[Switch]) -> String {
         "apiVersion: storageos.com/v1\nkind: StorageOSCluster\nmetadata:\n  name: ondat\nspec:\n  \
          disableTelemetry: false\n  environment:\n    LOG_LEVEL: info\n{variables}  k8sDistro: rancher-1.2\n"
     )
+}
+
+#[test]
+fn the_cluster_spec_of_a_running_dataplane() {
+    each_and_all("cluster spec ", |running| {
+        let (state_dir, file) = (running.state_dir().to_owned(), running.cluster.folder.join("cluster.yaml"));
+        Box::new(move |switches, on| {
+            std::fs::write(&file, cluster_spec(if on { &[] } else { switches })).unwrap();
+            succeed(ondat(&["apply", "--cluster-spec"]).arg(&file).arg("--state-dir").arg(&state_dir));
+        })
+    });
 }
 
 #[test]
