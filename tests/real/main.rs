@@ -1,9 +1,10 @@
 //! The built artefacts against software that others have written: BIND, NSD, Knot, PowerDNS, Unbound and dnsmasq answer
 //! the version check, Python opens the sealed reports and judges documents by their schema, Bugsink takes the crash
 //! reports, Sentry's own code judges them, strace watches what is turned off, Go says which proxy is taken, Squid,
-//! Tinyproxy, MicroSocks and mitmproxy are what is taken.
+//! Tinyproxy, MicroSocks and mitmproxy are what is taken. And the built example, for days, while it is turned off and on.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod api;
 mod cluster;
 mod crash_bugsink;
 #[path = "../crash/kinds.rs"]
@@ -22,5 +23,7 @@ mod report_schema;
 mod report_seal;
 mod report_spool;
 mod report_taint;
+mod running;
 mod support;
+mod switches;
 mod version_dns;

@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 
 /// How long a server may take to be ready: far above what it takes.
@@ -149,6 +151,15 @@ pub(crate) fn both(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
+/// Compiles what a program of any language can be preloaded with.
+pub(crate) fn compile_preload(name: &str, folder: &TempDir) -> PathBuf {
+    let object = folder.join(&name.replace(".c", ".so"));
+    let mut compiler = program("gcc");
+    compiler.args(["-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-O1", "-shared", "-fPIC"]);
+    succeed(compiler.arg(root().join("tests/real").join(name)).arg("-o").arg(&object));
+    object
+}
+
 /// Compiles a program of this folder and links it to the shared library.
 pub(crate) fn compile(name: &str, folder: &TempDir) -> PathBuf {
     let (library, program_file) = (build_folder(), folder.join(name.trim_end_matches(".c")));
@@ -239,9 +250,9 @@ impl Server {
         self.0.try_wait().unwrap()
     }
 
-    pub(crate) fn signal(&self, signal: nix::sys::signal::Signal) {
-        let pid = nix::unistd::Pid::from_raw(i32::try_from(self.0.id()).unwrap());
-        nix::sys::signal::kill(pid, signal).unwrap();
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(i32::try_from(self.0.id()).unwrap());
+        kill(pid, signal).unwrap();
     }
 
     /// Ends it and waits for its end.
@@ -249,10 +260,10 @@ impl Server {
         self.end();
     }
 
-    fn end(&mut self) {
-        let pid = nix::unistd::Pid::from_raw(i32::try_from(self.0.id()).unwrap());
+    pub(crate) fn end(&mut self) {
+        let pid = Pid::from_raw(i32::try_from(self.0.id()).unwrap());
         if self.0.try_wait().is_ok_and(|ended| ended.is_none()) {
-            let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
+            let _ = kill(pid, Signal::SIGTERM);
             let patience = Instant::now() + Duration::from_secs(10);
             while self.0.try_wait().is_ok_and(|ended| ended.is_none()) && Instant::now() < patience {
                 std::thread::sleep(Duration::from_millis(5));
@@ -321,6 +332,8 @@ pub(crate) struct Collector {
     pub(crate) http: String,
     pub(crate) ca_file: String,
     pub(crate) sentry_dsn: String,
+    /// Where DNS questions are answered.
+    pub(crate) dns: String,
     pub(crate) data: PathBuf,
     server: Server,
 }
@@ -332,14 +345,23 @@ impl Collector {
 
     /// With this host in its addresses.
     pub(crate) fn serve_named(data: &Path, report_keys: &Path, host: &str) -> Self {
+        Self::start(data, report_keys, host, &[])
+    }
+
+    /// Answering version queries from this zone file.
+    pub(crate) fn serve_zone(data: &Path, report_keys: &Path, zone: &Path) -> Self {
+        Self::start(data, report_keys, "127.0.0.1", &[OsStr::new("--zone"), zone.as_os_str()])
+    }
+
+    fn start(data: &Path, report_keys: &Path, host: &str, more: &[&OsStr]) -> Self {
         let mut command = server(command("ondat-telemetry-collector"));
         command.args(["serve", "--https", "127.0.0.1:0", "--http", "127.0.0.1:0", "--dns", "127.0.0.1:0"]);
         command.args(["--name", host, "--data"]).arg(data);
-        command.arg("--report-keys").arg(report_keys);
+        command.arg("--report-keys").arg(report_keys).args(more);
         let (server, ready) = Server::start(&mut command, |line| serde_json::from_str::<Value>(line).ok());
         let text = |name: &str| ready[name].as_str().unwrap().to_owned();
         let (url, http, ca_file, sentry_dsn) = (text("https"), text("http"), text("ca_file"), text("sentry_dsn"));
-        Self { url, http, ca_file, sentry_dsn, data: data.to_owned(), server }
+        Self { url, http, ca_file, sentry_dsn, dns: text("dns"), data: data.to_owned(), server }
     }
 
     /// The sealed reports it has.
@@ -350,6 +372,12 @@ impl Collector {
     /// The crash reports it has.
     pub(crate) fn crashes(&self) -> Vec<PathBuf> {
         files_in(&self.data.join("crashes"))
+    }
+
+    /// The version queries it has answered, a line each.
+    pub(crate) fn queries(&self) -> Vec<String> {
+        let log = std::fs::read_to_string(self.data.join("queries.jsonl")).unwrap_or_default();
+        log.lines().map(str::to_owned).collect()
     }
 
     pub(crate) fn stop(self) {
