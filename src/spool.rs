@@ -436,6 +436,26 @@ mod tests {
     }
 
     #[test]
+    fn what_was_delivered_is_kept_and_the_oldest_of_too_many_goes() {
+        let scratch = Scratch::new("delivered");
+        let spool = scratch.spool(CRASHES);
+        let sent = scratch.state_dir.folder("sent/crashes");
+        for number in 0..SENT {
+            sent.write_unsynced(&format!("{number:03}"), b"before").unwrap();
+        }
+        let oldest = File::options().write(true).open(sent.path().join("042")).unwrap();
+        oldest.set_modified(SystemTime::now() - Duration::from_secs(60)).unwrap();
+        store(&spool, "event", b"as it was sent");
+        let mut claim = spool.claim("event").unwrap().unwrap();
+        let bytes = claim.bytes().unwrap();
+        claim.remove_to("sent/crashes", &bytes).unwrap();
+        assert!(names(&spool).is_empty());
+        assert_eq!(sent.read("event").unwrap().unwrap(), b"as it was sent");
+        assert_eq!(sent.entries().unwrap().len(), SENT);
+        assert_eq!(sent.read("042").unwrap(), None);
+    }
+
+    #[test]
     fn the_oldest_goes_first() {
         let spool = Spool::new(None, "x", Limits { items: 2, ..REPORTS });
         for name in ["a", "b", "c"] {

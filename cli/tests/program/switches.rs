@@ -153,3 +153,32 @@ fn passwords_are_kept_as_hashes_alone() {
     assert_eq!(actions, ["password", "password", "password removed"]);
     assert!(!fs::read_to_string(place.path().join("audit.jsonl")).unwrap().contains("argon2"));
 }
+
+#[test]
+fn a_new_identity_has_nothing_in_common_with_the_old_one() {
+    let (place, other) = (Place::new("identity"), Place::new("identity-other"));
+    let reset = |state: &str, more: &[&str]| {
+        run(&[&["reset-identity", "--json", "--cluster-id", "c-1", "--state-dir", state], more].concat())
+    };
+    let id = |state: &str| run(&["status", "--json", "--cluster-id", "c-1", "--state-dir", state]).with(0).json();
+    let before = id(&place.at(""))["cluster_id"].clone();
+    let said = reset(&place.at(""), &[]).with(0).json();
+    let after = id(&place.at(""))["cluster_id"].clone();
+    assert_ne!(before, after);
+    assert_eq!(said["cluster_id"], json!({ "before": before, "after": after }));
+    let key = place.at("identity.key");
+    assert_eq!(fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
+    // The other nodes of the cluster.
+    reset(&other.at(""), &["--key-file", &key]).with(0);
+    assert_eq!(id(&other.at(""))["cluster_id"], after);
+    // A damaged key brings no old ids back, and this command is the way out.
+    place.with("identity.key", "damaged");
+    let why = run(&["status", "--state-dir", &place.at("")]).with(2).stderr;
+    assert!(why.contains("reset-identity"), "{why}");
+    reset(&place.at(""), &[]).with(0);
+    assert_ne!(id(&place.at(""))["cluster_id"], after);
+    assert!(reset(&other.at(""), &["--key-file", &place.with("short", "AAAA")]).with(2).stderr.contains("32 bytes"));
+    let mut explicit = command(&["reset-identity", "--state-dir", &place.at("")]);
+    let why = finish(explicit.env("ONDAT_TELEMETRY_IDENTITY_KEY", "x")).with(2).stderr;
+    assert!(why.contains("goes before"), "{why}");
+}
