@@ -232,9 +232,8 @@ fn take(spec: &mut ClusterSpec, keys: &[&str], value: Value<'_>) -> Result<(), S
         (["spec", "disableTelemetry"], _) => return is_not("true or false"),
         (["spec", "k8sDistro"], Value::Scalar(text, _)) => spec.k8s_distro = Some(text.to_owned()),
         (["spec", "environment", key], Value::Scalar(text, _)) => {
-            if spec.environment.insert((*key).to_owned(), text.to_owned()).is_some() {
-                return Err(format!("spec.environment.{key} stands in two resources"));
-            }
+            let before = spec.environment.insert((*key).to_owned(), text.to_owned());
+            return before.map_or(Ok(()), |_| Err(format!("spec.environment.{key} stands in two resources")));
         }
         (["kind"] | ["spec", "k8sDistro"] | ["spec", "environment", _], Value::Mapping | Value::List) => {
             return is_not("a plain value");

@@ -106,7 +106,7 @@ pub(crate) struct Operator<'a> {
 /// The client library of the product's command line, version 2.4.2.
 pub(crate) struct CommandLine<'a> {
     api: &'a Api,
-    token: String,
+    pub(crate) token: String,
 }
 
 const LOGIN: &str = "POST /v2/auth/login";
