@@ -46,7 +46,8 @@ fn prepared(name: &str) -> PathBuf {
         let id = format!("{number:012x}47788990a1b2c3d4e5f6");
         let at = SystemTime::now() - Duration::from_secs(days * 86_400);
         let event = json!({
-            "event_id": id, "timestamp": humantime::format_rfc3339_seconds(at).to_string(), "platform": "native", "level": "fatal",
+            "event_id": id, "timestamp": humantime::format_rfc3339_seconds(at).to_string(),
+            "platform": "native", "level": "fatal",
             "release": "ondat@2.8.1",
             "exception": { "values": [{ "type": signal, "value": format!("dataplane ended {MARKUP}") }] },
             "tags": { "signal": signal, "exit_code": exit_code, "core_dump": "unknown" },
