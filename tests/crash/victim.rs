@@ -234,12 +234,17 @@ fn event(envelope: &str) -> Value {
 /// What the library remembers, and its locks: no part of any report.
 const MEMORY: [&str; 5] = ["cores.json", "cores.lock", "crash.json", "crash-memory.lock", "notice.json"];
 
-/// The files below, but for [`MEMORY`].
+/// The administrator's copies of what was delivered.
+const SENT: &str = "sent";
+
+/// The files below, but for [`MEMORY`] and [`SENT`].
 pub(crate) fn files_below(folder: &Path) -> Vec<String> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap().flatten() {
         if entry.file_type().unwrap().is_dir() {
-            files.extend(files_below(&entry.path()));
+            if entry.file_name() != SENT {
+                files.extend(files_below(&entry.path()));
+            }
         } else {
             files.extend(entry.file_name().into_string().ok().filter(|name| !MEMORY.contains(&name.as_str())));
         }
