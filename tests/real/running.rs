@@ -79,7 +79,12 @@ impl Dataplane {
         dataplane
     }
 
-    /// How many lines with this in it have been printed so far.
+    /// Returns when a line with this in it has been printed.
+    pub(crate) fn hear(&self, what: &str) {
+        wait_for(&format!("the dataplane to say {what:?}"), || (self.said(what) > 0).then_some(()));
+    }
+
+    /// How many lines with this in it have been read so far.
     pub(crate) fn said(&self, what: &str) -> usize {
         self.said.lock().unwrap().iter().filter(|line| line.contains(what)).count()
     }
@@ -94,7 +99,12 @@ impl Dataplane {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", self.server.id())).unwrap();
         let is_worker = |task: &PathBuf| std::fs::read_to_string(task.join("comm")).is_ok_and(|name| name == WORKER);
         let Some(worker) = tasks.map(|task| task.unwrap().path()).find(is_worker) else { return false };
-        // Number and arguments of the call it sleeps in; one word where it does not sleep (proc_pid_syscall(5)).
+        let stat = std::fs::read_to_string(worker.join("stat")).unwrap();
+        // A thread that was woken, and has not run since, does not sleep by this file, but does by the next one.
+        if !stat.rsplit_once(") ").is_some_and(|(_, state)| state.starts_with('S')) {
+            return false;
+        }
+        // Number and arguments of the call it sleeps in (proc_pid_syscall(5)).
         let call = std::fs::read_to_string(worker.join("syscall")).unwrap();
         let words: Vec<&str> = call.split(' ').collect();
         // A poll of two descriptors: the timer and the folder.
@@ -229,8 +239,11 @@ impl Running {
     /// Lets a day pass.
     pub(crate) fn begin_a_day(&self) {
         self.settings.clock.pass(DAY);
-        // A file that nobody knows: the library's thread looks at what is due when anything changes beside it.
-        std::fs::write(self.state_dir().join("a-day-has-passed"), "").unwrap();
+        // The library's thread looks at what is due when a file is moved into its folder, at once. (Closing one may tell it
+        // later: a program that another test starts at that moment has the file open, too, until it is executed.)
+        let file = self.cluster.folder.join("a-day-has-passed");
+        std::fs::write(&file, "").unwrap();
+        std::fs::rename(file, self.state_dir().join("a-day-has-passed")).unwrap();
     }
 
     /// Another dataplane starts, and writes through a null pointer. Returns what it said, when its monitor, if it had
