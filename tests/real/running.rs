@@ -239,8 +239,8 @@ impl Running {
     /// Lets a day pass.
     pub(crate) fn begin_a_day(&self) {
         self.settings.clock.pass(DAY);
-        // The library's thread looks at what is due when a file is moved into its folder, at once. (Closing one may tell it
-        // later: a program that another test starts at that moment has the file open, too, until it is executed.)
+        // The library's thread looks at what is due when a file is moved into its folder. (Of one that is written there, it may
+        // hear later: a program that another test starts at that moment has it open, too, until it is executed.)
         let file = self.cluster.folder.join("a-day-has-passed");
         std::fs::write(&file, "").unwrap();
         std::fs::rename(file, self.state_dir().join("a-day-has-passed")).unwrap();
