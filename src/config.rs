@@ -1,6 +1,5 @@
 //! What was said ([`ConfigBuilder`]) and what is true ([`Config`]): settings are read once and never looked at twice.
 
-use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -450,14 +449,16 @@ impl Setting {
     }
 }
 
-/// The key that `ondat-telemetry reset-identity` has made. One that cannot be read does not bring the old ids back.
+/// The key that `ondat-telemetry reset-identity` has made. One that cannot be read does not bring the old ids back. A new
+/// one is advised only where this one is none: what keeps a file from being opened may pass.
 fn identity_key(dir: &StateDir) -> Result<Option<[u8; 32]>, Error> {
-    let read = dir.root().read(IDENTITY_KEY).and_then(|text| {
-        let Some(text) = text else { return Ok(None) };
-        let key = BASE64.decode(text.strip_suffix(b"\n").unwrap_or(&text)).ok().and_then(|key| key.try_into().ok());
-        key.map(Some).ok_or_else(|| dir.root().failed(IDENTITY_KEY, &io::Error::other("not 32 bytes in base64")))
-    });
-    read.map_err(|error| Error::InvalidConfig(format!("{error}: run ondat-telemetry reset-identity")))
+    let Some(text) = dir.root().read(IDENTITY_KEY)? else { return Ok(None) };
+    let key = BASE64.decode(text.strip_suffix(b"\n").unwrap_or(&text)).ok().and_then(|key| key.try_into().ok());
+    let no_key = || {
+        let file = dir.path().join(IDENTITY_KEY);
+        Error::InvalidConfig(format!("{}: not 32 bytes in base64: run ondat-telemetry reset-identity", file.display()))
+    };
+    key.map(Some).ok_or_else(no_key)
 }
 
 /// A component's name: `[a-z0-9_.-]{1,64}`.
@@ -647,22 +648,20 @@ mod tests {
             assert_eq!(id(&from_variable), Ok(ids_of([9; 32])));
         }
 
-        let refused = |why: &str| {
-            let Err(Error::InvalidConfig(told)) = id(&builder) else { panic!("{why}: accepted") };
-            assert!(told.contains(file.to_str().unwrap()), "{told}");
-            assert!(told.ends_with(&format!("{why}: run ondat-telemetry reset-identity")), "{told}");
-        };
         let whole = BASE64.encode(&[8; 32]);
+        let shown = file.display();
         for damaged in ["", "\n", &whole[..43], &format!("{whole}\n\n"), &BASE64.encode(&[8; 33]), "\u{e4}"] {
             std::fs::write(&file, damaged).unwrap();
-            refused("not 32 bytes in base64");
+            let why = format!("{shown}: not 32 bytes in base64: run ondat-telemetry reset-identity");
+            assert_eq!(id(&builder), Err(Error::InvalidConfig(why)));
         }
         std::fs::remove_file(&file).unwrap();
         std::os::unix::fs::symlink("elsewhere", &file).unwrap();
-        refused("a symlink, which is not followed");
+        let why = format!("state_dir {shown}: a symlink, which is not followed");
+        assert_eq!(id(&builder), Err(Error::Io(why)));
         std::fs::remove_file(&file).unwrap();
         std::fs::create_dir(&file).unwrap();
-        refused("not a regular file");
+        assert_eq!(id(&builder), Err(Error::Io(format!("state_dir {shown}: not a regular file"))));
         std::fs::remove_dir_all(&dir).unwrap();
     }
 

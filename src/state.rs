@@ -421,8 +421,7 @@ impl Folder {
         }
     }
 
-    /// What is wrong with one of its files.
-    pub fn failed(&self, name: &str, error: &io::Error) -> Error {
+    fn failed(&self, name: &str, error: &io::Error) -> Error {
         Error::Io(format!("state_dir {}: {error}", self.path().join(name).display()))
     }
 }
