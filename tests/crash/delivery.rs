@@ -2,6 +2,7 @@
 
 use std::io::{BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream, UdpSocket};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -398,6 +399,76 @@ fn a_full_spool_lets_the_oldest_go() {
     assert_eq!(files_below(&spool).len(), 50);
     assert!(!spool.join(format!("{:032x}.json", 49)).exists(), "the oldest");
     assert!(spool.join(format!("{:032x}.json", 48)).exists());
+}
+
+/// The event in the only body that a server has received, byte for byte.
+fn received(sink: &Sink) -> String {
+    let bodies = sink.bodies();
+    assert_eq!(bodies.len(), 1, "{bodies:?}");
+    bodies[0].lines().nth(2).unwrap().to_owned()
+}
+
+#[test]
+fn what_the_server_got_is_kept_for_the_administrator_the_last_hundred_times() {
+    let (dir, sink) = (TempDir::new(), Sink::start(200));
+    let dsn = sink.dsn();
+    let (name, state) = state_variable(&dir);
+    let sent = Path::new(&state).join("sent/crashes");
+    std::fs::create_dir_all(&sent).unwrap();
+    // A report's copy, which is older than all of them.
+    let report = Path::new(&state).join("sent/2026-11-24-00112233445566778899aabbccddeeff.jsonl");
+    let age = |path: &Path, hours: u64| {
+        let file = std::fs::File::create(path).unwrap();
+        file.set_modified(SystemTime::now() - Duration::from_secs(3_600 * hours)).unwrap();
+    };
+    age(&report, 1_000);
+    (0..100).for_each(|hours| age(&sent.join(format!("{hours:032x}.json")), hours + 1));
+    let library = [("ONDAT_TELEMETRY_SENTRY_DSN", dsn.as_str()), (name, state.as_str())];
+    assert_eq!(end_with("segv", &library, &Around::default()).1.0, libc::SIGSEGV);
+
+    let event = received(&sink);
+    let id = events(&sink)[0]["event_id"].as_str().unwrap().to_owned();
+    let kept = sent.join(format!("{id}.json"));
+    assert_eq!(std::fs::read_to_string(&kept).unwrap(), event);
+    assert_eq!(std::fs::metadata(&kept).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(files_below(&sent).len(), 100);
+    assert!(!sent.join(format!("{:032x}.json", 99)).exists(), "the oldest");
+    assert!(sent.join(format!("{:032x}.json", 98)).exists());
+    assert!(report.exists());
+    assert_eq!(files_below(Path::new(&state)), Vec::<String>::new(), "it waits no more");
+}
+
+#[test]
+fn what_the_next_run_delivers_is_kept_and_what_is_refused_is_not() {
+    for (status, headers, kept) in [(200, "", 1), (400, "X-Sentry-Error: why\r\n", 0)] {
+        let dir = TempDir::new();
+        let state = spool_with(&dir, 1);
+        let sent = Path::new(&state).join("sent/crashes");
+        assert!(!sent.exists(), "nothing was delivered yet");
+        let sink = Sink::with_headers(status, headers);
+        let dsn = sink.dsn();
+        let library = [("ONDAT_TELEMETRY_SENTRY_DSN", dsn.as_str()), ("ONDAT_TELEMETRY_STATE_DIR", state.as_str())];
+        assert_eq!(end_with("flush", &library, &Around::default()).1.0, 0);
+        let event = received(&sink);
+        assert_eq!(files_below(Path::new(&state)), Vec::<String>::new());
+        let copies = if sent.exists() { files_below(&sent) } else { Vec::new() };
+        assert_eq!(copies.len(), kept, "{status}");
+        for copy in copies {
+            assert_eq!(std::fs::read_to_string(sent.join(copy)).unwrap(), event);
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_kept_is_delivered_all_the_same() {
+    let (dir, sink) = (TempDir::new(), Sink::start(200));
+    let dsn = sink.dsn();
+    let (name, state) = state_variable(&dir);
+    std::fs::write(Path::new(&state).join("sent"), "a file in the way").unwrap();
+    let library = [("ONDAT_TELEMETRY_SENTRY_DSN", dsn.as_str()), (name, state.as_str())];
+    assert_eq!(end_with("segv", &library, &Around::default()).1.0, libc::SIGSEGV);
+    received(&sink);
+    assert_eq!(files_below(Path::new(&state)), ["sent"], "only what was in the way");
 }
 
 #[test]
