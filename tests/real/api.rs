@@ -9,8 +9,8 @@ use serde_json::Value;
 
 use crate::support::{DEADLINE, Server, command, ondat, server};
 
-const USER: &str = "storageos";
-const PASSWORD: &str = "correct horse battery staple";
+pub(crate) const USER: &str = "storageos";
+pub(crate) const PASSWORD: &str = "correct horse battery staple";
 
 /// A `serve` on a state directory.
 pub(crate) struct Api {
@@ -55,6 +55,11 @@ impl Api {
         let url = |line: &str| Some(serde_json::from_str::<Value>(line).ok()?["url"].as_str()?.to_owned());
         let (server, url) = Server::start(&mut serve, url);
         Self { address: url.trim_start_matches("http://").to_owned(), _server: server }
+    }
+
+    /// What a browser opens. A closure that asks for it holds the server, too.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
     }
 
     /// What Go's HTTP client sends for this, byte for byte, and what is answered.

@@ -4,9 +4,9 @@
 use ondat_telemetry::switches::Switch;
 use serde_json::{Value, json};
 
-use crate::api::{Api, CommandLine, Operator};
+use crate::api::{Api, CommandLine, Operator, PASSWORD, USER};
 use crate::running::{Received, Running};
-use crate::support::{files_in, ondat, succeed};
+use crate::support::{files_in, ondat, program, root, succeed};
 
 /// Follows a dataplane while the administrator turns `off` off and on again: `turn` is how he does it.
 fn sending_stops_and_resumes(running: &mut Running, off: &[Switch], source: &str, turn: &dyn Fn(bool)) {
@@ -177,6 +177,23 @@ fn our_own_call() {
                 assert_eq!(after[switch.name()], wanted[switch.name()], "{after}");
                 assert_eq!(after["switches"][switch.name()]["on"], wanted[switch.name()], "{after}");
             }
+        })
+    });
+}
+
+#[test]
+fn the_page() {
+    each_and_all(ADMINISTRATOR, |running| {
+        let api = Api::serve(running.state_dir());
+        Box::new(move |switches, on| {
+            let python = root().join("target/page-venv/bin/python");
+            assert!(python.exists(), "{} is missing\nrun tools/setup test first", python.display());
+            let names: Vec<_> = switches.iter().map(|switch| switch.name()).collect();
+            let scene = json!({ "url": api.url(), "user": USER, "password": PASSWORD, "switches": names, "on": on });
+            // -B: nothing is written beside the sources.
+            let mut browser = program(python);
+            browser.arg("-B").arg(root().join("cli/tests/serve/browser.py")).args(["turn", &scene.to_string()]);
+            assert_eq!(succeed(&mut browser).stdout, b"seen\n");
         })
     });
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
 
+use data_encoding::BASE32HEX_NOPAD;
 use serde_json::{Value, json};
 
 use super::server::{PASSWORD, Server, command, set_password, state_dir};
@@ -12,6 +13,8 @@ use super::server::{PASSWORD, Server, command, set_password, state_dir};
 const REPORT_ID: &str = "5b0f3d9c1e7a42d886f0a1b2c3d4e5f6";
 /// What would run if anything of a report were taken for markup.
 const MARKUP: &str = "<script>alert(1)</script><img src=x onerror=alert(2)>";
+/// What is read of a report into the page, in bytes.
+const SHOWN_BYTES: usize = 1 << 20;
 /// What happened to reports and processes, as `prepared` has it written.
 const TRIES: usize = 6;
 const CRASHES: [(&str, &str, &str, u64); 5] = [
@@ -42,6 +45,7 @@ fn prepared(name: &str) -> PathBuf {
         .collect();
     let pace = json!({ "failures": 0, "pause": null, "tries": [] });
     fs::write(state.join("report.json"), json!({ "made": {}, "pace": pace, "tries": tries }).to_string()).unwrap();
+    fs::write(state.join("version.json"), told().to_string()).unwrap();
     for (number, (folder, signal, exit_code, days)) in CRASHES.into_iter().enumerate() {
         let id = format!("{number:012x}47788990a1b2c3d4e5f6");
         let at = SystemTime::now() - Duration::from_secs(days * 86_400);
@@ -56,6 +60,33 @@ fn prepared(name: &str) -> PathBuf {
         fs::write(state.join(folder).join(format!("{id}.json")), event.to_string()).unwrap();
     }
     state
+}
+
+/// What two versions were told: one is current, the other is not.
+fn told() -> Value {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    let answer = format!("o1 v=* l=2.9.0 r=2.8.2 m=2.7.0 a=ODT-2026-014 t={} e={}", now - 3_600, now + 86_400);
+    let told = ["2.9.0", "2.8.1"].map(|version| {
+        let label = BASE32HEX_NOPAD.encode(version.as_bytes()).to_lowercase();
+        json!({ "label": label, "zone": "latest.example.com", "answer": answer, "checked_at": now - 60, "next": null,
+            "failures": 0 })
+    });
+    json!({ "told": told })
+}
+
+/// A report that is longer than what is shown, and has half a letter where that ends.
+fn long_report() -> String {
+    const VOLUMES: usize = 512;
+    let short = report();
+    let (cluster, _) = short.split_once('\n').unwrap();
+    let group = |strategy: &str| {
+        let ids: Vec<_> = (0..VOLUMES).map(|number| format!("{number:032x}")).collect();
+        json!({ "volumes": { "volume_id": ids, "volume_placement_strategy": vec![strategy; VOLUMES] } }).to_string()
+    };
+    // White space of JSON before the last group moves its letters, of two bytes each.
+    let long = |space: &str| format!("{cluster}\n{}\n{space}{}\n", group("default"), group(&"ß".repeat(2048)));
+    let long = ["", " "].map(long).into_iter().find(|long| !long.is_char_boundary(SHOWN_BYTES)).unwrap();
+    format!("{long}{}\n", json!({ "end": { "nodes": 0, "volumes": 2 * VOLUMES } }))
 }
 
 /// JSON lines with all 48 fields, and a number that a double cannot hold.
@@ -185,6 +216,37 @@ fn anybody_can_use_the_page_on_any_screen() {
 #[test]
 fn a_report_is_shown_as_it_was_sent_and_never_as_markup() {
     look_at_prepared("shown");
+}
+
+#[test]
+fn a_long_report_is_shown_in_part_and_given_whole() {
+    let state = prepared("browser-long");
+    fs::write(state.join(format!("sent/2026-11-24-{REPORT_ID}.jsonl")), long_report()).unwrap();
+    look("long", &Server::start_in(&state, &[]));
+}
+
+#[test]
+fn the_most_urgent_answer_is_told() {
+    look_at_prepared("told");
+}
+
+#[test]
+fn what_changes_elsewhere_is_shown_and_nothing_else_moves() {
+    look_at_prepared("followed");
+}
+
+#[test]
+fn settings_that_cannot_be_read_are_said_and_not_written() {
+    let server = look_at_prepared("unreadable");
+    let damaged = fs::read_to_string(server.state.join("switches.json.damaged")).unwrap();
+    assert_eq!(damaged, "{\"daily_report\": \"off\"}");
+    assert_eq!(server.switches_json()["daily_report"], true, "after the repair it is turned on again");
+}
+
+#[test]
+fn a_server_that_does_not_answer_changes_nothing() {
+    let server = look_at_prepared("lost");
+    assert!(!server.state.join("switches.json").exists());
 }
 
 #[test]
