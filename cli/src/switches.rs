@@ -2,14 +2,16 @@
 
 use clap::ValueEnum;
 use ondat_telemetry::error::Error;
-use ondat_telemetry::state::StateDir;
 use ondat_telemetry::switches::{Switch, Switches};
 use serde_json::json;
 
-use crate::Output;
 use crate::administration::{self, Actor};
-use crate::settings::{CLUSTER_SPEC, Settings};
+use crate::settings::{CLUSTER_SPEC, Options, Settings, Warnings};
 use crate::status::switch_line;
+use crate::{Output, complain};
+
+/// Why there must be a state directory.
+const WHERE: &str = "the switches are in the state directory";
 
 /// What is turned on or off.
 #[derive(Clone, Copy, ValueEnum)]
@@ -35,22 +37,29 @@ impl Which {
     }
 }
 
-/// Says whether these are on.
-pub(crate) fn set(which: Which, on: bool, settings: &Settings, json: bool) -> Result<Output, Error> {
-    let dir = state_dir(settings)?;
-    administration::change(dir, &Actor::command(), None, |word| {
+/// Says whether these are on. It needs the state directory and nothing else: whatever is wrong with the settings, telemetry
+/// can be turned off.
+pub(crate) fn set(which: Which, on: bool, options: &Options, warnings: &Warnings) -> Result<Output, Error> {
+    let dir = options.state_dir(WHERE)?;
+    administration::change(&dir, &Actor::command(), None, |word| {
         for switch in which.switches() {
             word.set(*switch, on);
         }
     })?;
-    said(settings, which.switches(), json)
+    let now = match Settings::load(options, warnings) {
+        Ok(settings) => switches_of(&settings),
+        Err(error) => {
+            complain(&format!("warning: who else turns it off is not known: {error}"));
+            Switches::new(Switch::ALL_BITS, Vec::new(), Some(dir))
+        }
+    };
+    Ok(said(&now, which.switches(), options.json))
 }
 
 /// Puts an unreadable switches.json aside.
-pub(crate) fn repair(settings: &Settings, json: bool) -> Result<Output, Error> {
-    let dir = state_dir(settings)?;
-    let is_repaired = administration::repair(dir, &Actor::command())?;
-    if json {
+pub(crate) fn repair(options: &Options) -> Result<Output, Error> {
+    let is_repaired = administration::repair(&options.state_dir(WHERE)?, &Actor::command())?;
+    if options.json {
         return Ok(Output::json(&json!({ "repaired": is_repaired })));
     }
     Ok(Output::text(if is_repaired {
@@ -72,21 +81,22 @@ pub(crate) fn apply(settings: &Settings, json: bool) -> Result<Output, Error> {
         .filter(|objection| objection.source.starts_with(CLUSTER_SPEC))
         .cloned()
         .collect();
-    administration::change(state_dir(settings)?, &Actor::command(), None, |word| word.set_objections(&objections))?;
-    said(settings, &Switch::ALL, json)
+    let dir = settings.state_dir(WHERE)?;
+    administration::change(dir, &Actor::command(), None, |word| word.set_objections(&objections))?;
+    Ok(said(&switches_of(settings), &Switch::ALL, json))
 }
 
-fn state_dir(settings: &Settings) -> Result<&StateDir, Error> {
-    settings.state_dir("the switches are in the state directory")
-}
-
-/// What is on now, as far as this command can know it, and who says otherwise.
-fn said(settings: &Settings, switches: &[Switch], json: bool) -> Result<Output, Error> {
+/// What is on now, as far as this command can know it.
+fn switches_of(settings: &Settings) -> Switches {
     let config = &settings.config;
-    let now = Switches::new(config.host_switches, config.objections.clone(), config.state_dir.clone());
+    Switches::new(config.host_switches, config.objections.clone(), config.state_dir.clone())
+}
+
+/// These switches, and who turns them off.
+fn said(now: &Switches, switches: &[Switch], json: bool) -> Output {
     if json {
-        return Ok(Output::json(&json!({ "switches": now.explain() })));
+        return Output::json(&json!({ "switches": now.explain() }));
     }
-    let lines = switches.iter().map(|switch| switch_line(&now, *switch) + "\n");
-    Ok(Output::coloured(&lines.collect::<String>()))
+    let lines = switches.iter().map(|switch| switch_line(now, *switch) + "\n");
+    Output::coloured(&lines.collect::<String>())
 }

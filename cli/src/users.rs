@@ -14,7 +14,7 @@ use serde_json::json;
 
 use crate::Output;
 use crate::administration::{self, Actor};
-use crate::settings::Settings;
+use crate::settings::Options;
 
 /// Where they are kept.
 pub(crate) const FILE: &str = "users.json";
@@ -89,8 +89,8 @@ pub(crate) struct Arguments {
 }
 
 /// Sets or removes a user's password.
-pub(crate) fn run(arguments: &Arguments, settings: &Settings) -> Result<Output, Error> {
-    let dir = settings.state_dir("users are kept in the state directory")?;
+pub(crate) fn run(arguments: &Arguments, options: &Options) -> Result<Output, Error> {
+    let dir = &options.state_dir("users are kept in the state directory")?;
     let user = &arguments.user;
     if user.is_empty() || user.len() > LONGEST_NAME || user.chars().any(char::is_control) {
         return Err(Error::InvalidArgument(format!("a user's name has 1 to {LONGEST_NAME} plain bytes")));

@@ -13,7 +13,7 @@ mod sessions;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
@@ -83,6 +83,7 @@ pub(crate) struct Arguments {
 /// What all requests share.
 pub(crate) struct App {
     options: Options,
+    settings: Mutex<Arc<Settings>>,
     dir: StateDir,
     host_names: Vec<String>,
     has_tls: bool,
@@ -98,9 +99,15 @@ pub(crate) struct App {
 }
 
 impl App {
-    /// What is true now: the cluster spec and the identity may change while this runs.
-    fn settings(&self) -> Result<Settings, Error> {
-        Settings::load(&self.options, &Warnings::default())
+    /// What is true now: the cluster spec and the identity may change while this runs. Where they cannot be read any more, what
+    /// was true before: turning off must not depend on them.
+    fn settings(&self) -> Arc<Settings> {
+        let mut known = self.settings.lock().unwrap_or_else(PoisonError::into_inner);
+        match Settings::load(&self.options, &Warnings::default()) {
+            Ok(settings) => *known = Arc::new(settings),
+            Err(error) => self.log.say(Level::Error, &format!("the settings of before stay: {error}")),
+        }
+        Arc::clone(&known)
     }
 
     /// The hash of this user's password.
@@ -155,17 +162,18 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 }
 
 /// Serves until SIGTERM or SIGINT.
-pub(crate) fn run(arguments: &Arguments, options: &Options, settings: &Settings) -> Result<Output, Error> {
-    let dir = settings.state_dir("what the page and the API change is in the state directory")?;
+pub(crate) fn run(arguments: &Arguments, options: &Options, settings: Settings) -> Result<Output, Error> {
+    let dir = settings.state_dir("what the page and the API change is in the state directory")?.clone();
     let tls = match (&arguments.tls_certificate, &arguments.tls_key) {
         (Some(certificate), Some(key)) => Some(RustlsConfig::from_config(listen::tls(certificate, key)?)),
         _ => None,
     };
-    let run_password = run_password(arguments, dir)?;
-    let word = administration::read(dir);
+    let run_password = run_password(arguments, &dir)?;
+    let word = administration::read(&dir);
     let app = Arc::new(App {
         options: options.clone(),
-        dir: dir.clone(),
+        settings: Mutex::new(Arc::new(settings)),
+        dir,
         host_names: arguments.host_names.clone(),
         has_tls: tls.is_some(),
         sessions: Sessions::default(),

@@ -79,7 +79,7 @@ fn session(user: &str, token: &str, expires: &'static str) -> Response {
 /// `GET /v2/cluster`: the administrator's word, and beside it what is true with all sources counted.
 pub(super) async fn cluster(State(app): State<Arc<App>>) -> Result<Json<Value>, Refusal> {
     blocking(move || {
-        let settings = app.settings()?;
+        let settings = app.settings();
         Ok(Json(as_json(&settings, &administration::read(&app.dir))))
     })
     .await?
@@ -123,8 +123,7 @@ pub(super) async fn update_cluster(
     let level = choice(&body, "logLevel", &LOG_LEVELS)?;
     let format = choice(&body, "logFormat", &LOG_FORMATS)?;
     blocking(move || {
-        // First: who is told of a failure takes it that nothing was changed.
-        let settings = app.settings()?;
+        let settings = app.settings();
         let word = administration::change(&app.dir, &caller.actor(), expected.as_deref(), |word| {
             for (switch, is_off) in off {
                 word.set(switch, !is_off);
@@ -185,7 +184,7 @@ fn as_json(settings: &Settings, word: &Result<Word, String>) -> Value {
 /// `GET /v2/nodes`: the node this runs on, which is the only one that is known here.
 pub(super) async fn nodes(State(app): State<Arc<App>>) -> Result<Json<Value>, Refusal> {
     blocking(move || {
-        let settings = app.settings()?;
+        let settings = app.settings();
         let id = (settings.has_cluster_id && settings.has_node_id).then(|| HEXLOWER.encode(&settings.config.node));
         let name = gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_default();
         Ok(Json(match id {

@@ -182,3 +182,14 @@ fn a_new_identity_has_nothing_in_common_with_the_old_one() {
     let why = finish(explicit.env("ONDAT_TELEMETRY_IDENTITY_KEY", "x")).with(2).stderr;
     assert!(why.contains("goes before"), "{why}");
 }
+
+#[test]
+fn telemetry_can_be_turned_off_whatever_is_wrong_with_the_settings() {
+    let place = Place::new("switches-wrong-settings");
+    place.with("identity.key", "damaged");
+    let ended = run(&["disable", "all", "--state-dir", &place.at(""), "--report-url", "nonsense"]).with(0);
+    assert!(ended.stdout.contains("daily_report   off by the administrator"), "{}", ended.stdout);
+    assert!(ended.stderr.contains("warning: who else turns it off is not known"), "{}", ended.stderr);
+    let file: Value = serde_json::from_slice(&fs::read(place.path().join("switches.json")).unwrap()).unwrap();
+    assert_eq!(file["crash_reports"], false);
+}

@@ -192,18 +192,21 @@ fn every_route_is_described_and_nothing_else_is() {
 }
 
 #[test]
-fn what_fails_has_changed_nothing() {
-    let state = state_dir("broken-spec");
+fn it_can_be_turned_off_whatever_has_become_of_the_settings() {
+    let state = state_dir("broken");
     set_password(&state, PASSWORD);
     let spec = state.join("cluster.yaml");
-    fs::write(&spec, "kind: StorageOSCluster\n").unwrap();
+    fs::write(&spec, "kind: StorageOSCluster\nspec: {environment: {DISABLE_VERSION_CHECK: \"1\"}}\n").unwrap();
     let server = Server::start_in(&state, &["--cluster-spec", spec.to_str().unwrap()]);
     let login = server.log_in();
     fs::write(&spec, "kind: StorageOSCluster\nspec: {disableTelemetry: 1}\n").unwrap();
-    let change = r#"{"version_check":false,"daily_report":false,"crash_reports":false}"#;
-    for path in ["/v1/switches?ignore-version=true", "/v2/cluster?ignore-version=true"] {
-        let error = server.ask("PUT", path, &login, change).with(500).error();
-        assert!(error.contains("spec.disableTelemetry"), "{error}");
-    }
-    assert!(!state.join("switches.json").exists());
+    fs::write(state.join("identity.key"), "damaged").unwrap();
+    let change = r#"{"version_check":true,"daily_report":false,"crash_reports":true}"#;
+    let after = server.ask("PUT", "/v1/switches?ignore-version=true", &login, change).with(200).json();
+    assert_eq!(after["switches"]["daily_report"]["on"], false);
+    // What was true before the resource could not be read stays.
+    assert_eq!(after["switches"]["version_check"]["on"], false);
+    server.ask("GET", "/v1/status", &login, "").with(200);
+    let (_, log) = server.stop();
+    assert!(log.contains("the settings of before stay") && log.contains("spec.disableTelemetry"), "{log}");
 }
