@@ -4,6 +4,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <link.h>
 #include <stdint.h>
 #include <sys/socket.h>
 
@@ -233,14 +234,33 @@ static void counted_signals(void)
     exit(0);
 }
 
-/* Overwrites what the library may write to: its data and what follows of them without a file. */
+/* Where the library's memory ends, by its program headers. */
+static int find_library_end(struct dl_phdr_info *object, size_t size, void *userdata)
+{
+    unsigned long *library_end = userdata, page = (unsigned long)sysconf(_SC_PAGESIZE);
+
+    (void)size;
+    if (strstr(object->dlpi_name, "libondat_telemetry.so") == NULL)
+        return 0;
+    for (int i = 0; i < object->dlpi_phnum; i++) {
+        unsigned long end = object->dlpi_addr + object->dlpi_phdr[i].p_vaddr + object->dlpi_phdr[i].p_memsz;
+
+        if (object->dlpi_phdr[i].p_type == PT_LOAD && end > *library_end)
+            *library_end = (end + page - 1) & ~(page - 1);
+    }
+    return 1;
+}
+
+/* Overwrites what the library may write to: its data and what follows of them without a file. What lies right behind, such as
+ * the thread's own data of the C library, is shown in one with it. */
 static void scribble(void)
 {
     FILE *maps = fopen("/proc/self/maps", "r");
-    unsigned long start, end, end_before = 0;
+    unsigned long start, end, end_before = 0, library_end = 0;
     char line[512], mode[8];
     int is_library = 0, pages = 0;
 
+    dl_iterate_phdr(find_library_end, &library_end);
     while (fgets(line, sizeof line, maps) != NULL) {
         if (sscanf(line, "%lx-%lx %7s", &start, &end, mode) != 3)
             exit(95);
@@ -249,7 +269,9 @@ static void scribble(void)
         else if (strchr(line, '/') != NULL || strchr(line, '[') != NULL || start != end_before)
             is_library = 0;
         end_before = end;
-        if (is_library && strncmp(mode, "rw", 2) == 0) {
+        if (end > library_end)
+            end = library_end;
+        if (is_library && start < end && strncmp(mode, "rw", 2) == 0) {
             memset((void *)start, 0xa5, end - start);
             pages++;
         }
