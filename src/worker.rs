@@ -1,5 +1,7 @@
-//! The one thread: what is due, is it permitted, do it, wait for the next.
+//! The one thread: what is due, is it permitted, do it, wait for the next. While it does, a second one follows the
+//! switches.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -67,29 +69,85 @@ fn run(core: &Core, waiter: &Waiter) {
         if waiter.is_stopped() || core.is_closing() {
             return;
         }
-        let worked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(core)));
-        let next = worked.unwrap_or_else(|_| {
+        let worked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            if has_due(core) {
+                do_due_watched(core, waiter);
+                // The other thread may have taken what would have woken this one.
+                return;
+            }
+            waiter.wait(next_due(core));
+        }));
+        if worked.is_err() {
             core.log(priority::WARNING, "a bug in the telemetry library was contained; it pauses for an hour");
-            Some(core.now() + 3600)
-        });
-        waiter.wait(next);
+            waiter.wait(Some(core.now() + 3600));
+        }
     }
 }
 
 /// Does what is due and says when the next thing will be.
 pub fn work(core: &Core) -> Option<i64> {
+    if has_due(core) {
+        do_due(core);
+    }
+    next_due(core)
+}
+
+/// Looks at what others have changed, and whether anything is due.
+fn has_due(core: &Core) -> bool {
     core.refresh_switches();
     core.refresh_version();
-    let is_due = |due: Option<i64>| due.is_some_and(|due| due <= core.now());
-    if is_due(core.version_check_due()) {
+    [core.version_check_due(), core.delivery_due(), core.report_due()].into_iter().any(|due| is_due(core, due))
+}
+
+fn is_due(core: &Core, due: Option<i64>) -> bool {
+    due.is_some_and(|due| due <= core.now())
+}
+
+fn do_due(core: &Core) {
+    if is_due(core, core.version_check_due()) {
         core.make_scheduled_version_check();
     }
-    if is_due(core.delivery_due()) {
+    if is_due(core, core.delivery_due()) {
         core.deliver_due();
     }
-    if is_due(core.report_due()) {
+    if is_due(core, core.report_due()) {
         core.make_scheduled_report();
     }
+}
+
+fn next_due(core: &Core) -> Option<i64> {
     let next = [core.version_check_due(), core.version_expiry(), core.delivery_due(), core.report_due()];
     next.into_iter().flatten().min()
+}
+
+/// Does what is due while another thread follows the switches: a server that is slow must not keep under way what is
+/// turned off meanwhile.
+fn do_due_watched(core: &Core, waiter: &Waiter) {
+    let is_done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let follow = || {
+            while !is_done.load(Ordering::Acquire) && !waiter.is_stopped() {
+                waiter.wait(None);
+                core.refresh_switches();
+            }
+        };
+        let thread = std::thread::Builder::new().name("ondat-switches".to_owned()).stack_size(STACK_BYTES);
+        // Where there is no second thread, they are looked at before each request.
+        let _ = thread.spawn_scoped(scope, follow);
+        let _done = Done { is_done: &is_done, waiter };
+        do_due(core);
+    });
+}
+
+/// Ends the other thread, also where this one panics.
+struct Done<'a> {
+    is_done: &'a AtomicBool,
+    waiter: &'a Waiter,
+}
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.is_done.store(true, Ordering::Release);
+        self.waiter.wake();
+    }
 }

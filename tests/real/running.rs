@@ -95,7 +95,8 @@ impl Dataplane {
         wait_for("the library's thread to rest", || self.is_at_rest().then_some(()));
     }
 
-    fn is_at_rest(&self) -> bool {
+    /// Whether it waits for nothing else by now.
+    pub(crate) fn is_at_rest(&self) -> bool {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", self.server.id())).unwrap();
         let is_worker = |task: &PathBuf| std::fs::read_to_string(task.join("comm")).is_ok_and(|name| name == WORKER);
         let Some(worker) = tasks.map(|task| task.unwrap().path()).find(is_worker) else { return false };
@@ -239,8 +240,8 @@ impl Running {
     /// Lets a day pass.
     pub(crate) fn begin_a_day(&self) {
         self.settings.clock.pass(DAY);
-        // The library's thread looks at what is due when a file is moved into its folder. (Of one that is written there, it may
-        // hear later: a program that another test starts at that moment has it open, too, until it is executed.)
+        // The library's thread looks at what is due when a file is moved into its folder. (Of one that is written there
+        // it may hear later: a program that another test starts at that moment has it open until it is executed.)
         let file = self.cluster.folder.join("a-day-has-passed");
         std::fs::write(&file, "").unwrap();
         std::fs::rename(file, self.state_dir().join("a-day-has-passed")).unwrap();

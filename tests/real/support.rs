@@ -380,6 +380,21 @@ impl Collector {
         log.lines().map(str::to_owned).collect()
     }
 
+    /// From now on it reads nothing and answers nothing, until it is woken.
+    pub(crate) fn fall_asleep(&self) {
+        self.server.signal(Signal::SIGSTOP);
+        let threads = || std::fs::read_dir(format!("/proc/{}/task", self.server.id())).unwrap();
+        let stat = |thread: PathBuf| std::fs::read_to_string(thread.join("stat")).unwrap_or_default();
+        let is_stopped = |stat: String| stat.rsplit_once(") ").is_some_and(|(_, state)| state.starts_with('T'));
+        wait_for("the collector to stop", || {
+            threads().all(|thread| is_stopped(stat(thread.unwrap().path()))).then_some(())
+        });
+    }
+
+    pub(crate) fn wake_up(&self) {
+        self.server.signal(Signal::SIGCONT);
+    }
+
     pub(crate) fn stop(self) {
         self.server.stop();
     }

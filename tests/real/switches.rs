@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::api::{Api, CommandLine, Operator, PASSWORD, USER};
 use crate::running::{Received, Running};
-use crate::support::{files_in, ondat, program, root, succeed};
+use crate::support::{files_in, ondat, program, root, succeed, wait_for};
 
 /// Follows a dataplane while the administrator turns `off` off and on again: `turn` is how he does it.
 fn sending_stops_and_resumes(running: &mut Running, off: &[Switch], source: &str, turn: &dyn Fn(bool)) {
@@ -275,5 +275,50 @@ fn a_dataplane_that_starts_with_a_cluster_spec() {
         assert_eq!(running.received(), [restarted[0] + 1, restarted[1] + 1, tells], "after a day with all on");
         running.crash_and_restart();
         assert_eq!(running.received()[2], tells + 1, "after a crash with all on");
+    }
+}
+
+/// Whether something has come to a port of this machine that nobody has read yet.
+fn is_unread(protocol: &str, address: &str) -> bool {
+    let port = address.rsplit_once(':').unwrap().1.parse::<u16>().unwrap();
+    let table = std::fs::read_to_string(format!("/proc/net/{protocol}")).unwrap();
+    // Number, local address, remote address, state (0A listens), bytes to be sent and to be read (proc_net_tcp.rst).
+    let is_there = |line: &str| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        words[1].ends_with(&format!(":{port:04X}")) && !words[4].ends_with(":00000000") && words[3] != "0A"
+    };
+    table.lines().skip(1).any(is_there)
+}
+
+#[test]
+fn what_is_under_way_when_it_is_turned_off_ends() {
+    for switch in [Switch::VersionCheck, Switch::DailyReport] {
+        let running = Running::start();
+        let turn = |verb, switch| {
+            succeed(ondat(&[verb, &word(switch), "--state-dir"]).arg(running.state_dir()));
+        };
+        let (protocol, address, other) = match switch {
+            Switch::VersionCheck => ("udp", &running.collector.dns, Switch::DailyReport),
+            _ => ("tcp", &running.collector.url, Switch::VersionCheck),
+        };
+        turn("disable", other);
+        running.dataplane.rest();
+        running.collector.fall_asleep();
+        running.begin_a_day();
+        wait_for("a request", || is_unread(protocol, address).then_some(()));
+        assert!(!running.dataplane.is_at_rest(), "nothing is under way");
+
+        turn("disable", switch);
+        // It would wait for ten minutes.
+        running.dataplane.rest();
+        running.dataplane.hear(&format!("{} is off", switch.name()));
+        assert!(files_in(&running.state_dir().join("spool")).is_empty());
+
+        running.collector.wake_up();
+        turn("enable", switch);
+        running.dataplane.rest();
+        running.let_a_day_pass();
+        let reports = if switch == Switch::DailyReport { 2 } else { 1 };
+        assert_eq!(running.received()[1], reports, "the one at the start, and the one of the day after");
     }
 }
