@@ -1,6 +1,7 @@
 //! The one thread: what is due, is it permitted, do it, wait for the next. While it does, a second one follows the
 //! switches.
 
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -30,16 +31,16 @@ impl Worker {
         let has_ended = Arc::<(Mutex<bool>, Condvar)>::default();
         let ending = Arc::clone(&has_ended);
         let _blocked = AllSignalsBlocked::set()?;
-        let thread = std::thread::Builder::new()
-            .name("ondat-telemetry".to_owned())
-            .stack_size(STACK_BYTES)
-            .spawn(move || {
+        let thread = spawn(
+            "ondat-telemetry",
+            Box::new(move || {
                 run(&core, &waited_on);
                 drop(core);
                 *ending.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
                 ending.1.notify_all();
-            })
-            .map_err(|error| Error::Unsupported(format!("no thread for the schedule: {error}")))?;
+            }),
+        );
+        let thread = thread.map_err(|error| Error::Unsupported(format!("no thread for the schedule: {error}")))?;
         Ok(Self { thread, waiter, has_ended })
     }
 
@@ -64,39 +65,45 @@ impl Worker {
     }
 }
 
-fn run(core: &Core, waiter: &Waiter) {
+/// Boxed, so that what starts a thread is in the library once.
+fn spawn(name: &str, work: Box<dyn FnOnce() + Send>) -> io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name(name.to_owned()).stack_size(STACK_BYTES).spawn(work)
+}
+
+fn run(core: &Arc<Core>, waiter: &Arc<Waiter>) {
     loop {
         if waiter.is_stopped() || core.is_closing() {
             return;
         }
-        let worked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            if has_due(core) {
-                do_due_watched(core, waiter);
-                // The other thread may have taken what would have woken this one.
-                return;
-            }
-            waiter.wait(next_due(core));
-        }));
-        if worked.is_err() {
+        let worked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| look(core, waiter)));
+        let next = worked.unwrap_or_else(|_| {
             core.log(priority::WARNING, "a bug in the telemetry library was contained; it pauses for an hour");
-            waiter.wait(Some(core.now() + 3600));
+            Some(core.now() + 3600)
+        });
+        // Looked at once more after work: the other thread may have taken what would have woken this one.
+        if !is_due(core, next) {
+            waiter.wait(next);
         }
     }
 }
 
 /// Does what is due and says when the next thing will be.
-pub fn work(core: &Core) -> Option<i64> {
-    if has_due(core) {
-        do_due(core);
-    }
-    next_due(core)
-}
-
-/// Looks at what others have changed, and whether anything is due.
-fn has_due(core: &Core) -> bool {
+fn look(core: &Arc<Core>, waiter: &Arc<Waiter>) -> Option<i64> {
     core.refresh_switches();
     core.refresh_version();
-    [core.version_check_due(), core.delivery_due(), core.report_due()].into_iter().any(|due| is_due(core, due))
+    let next = next_due(core);
+    if is_due(core, next) {
+        do_due_watched(core, waiter);
+    }
+    next
+}
+
+/// The same without a second thread.
+pub fn work(core: &Core) -> Option<i64> {
+    core.refresh_switches();
+    core.refresh_version();
+    do_due(core);
+    next_due(core)
 }
 
 fn is_due(core: &Core, due: Option<i64>) -> bool {
@@ -122,30 +129,32 @@ fn next_due(core: &Core) -> Option<i64> {
 
 /// Does what is due while another thread follows the switches: a server that is slow must not keep under way what is
 /// turned off meanwhile.
-fn do_due_watched(core: &Core, waiter: &Waiter) {
-    let is_done = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let follow = || {
-            while !is_done.load(Ordering::Acquire) && !waiter.is_stopped() {
-                waiter.wait(None);
-                core.refresh_switches();
-            }
-        };
-        let thread = std::thread::Builder::new().name("ondat-switches".to_owned()).stack_size(STACK_BYTES);
-        // Where there is no second thread, they are looked at before each request.
-        let _ = thread.spawn_scoped(scope, follow);
-        let _done = Done { is_done: &is_done, waiter };
-        do_due(core);
-    });
+fn do_due_watched(core: &Arc<Core>, waiter: &Arc<Waiter>) {
+    let done = Done { is_done: Arc::default(), waiter: Arc::clone(waiter) };
+    let (core_of_it, waiter_of_it, is_done) = (Arc::clone(core), Arc::clone(waiter), Arc::clone(&done.is_done));
+    let follow = move || {
+        while !is_done.load(Ordering::Acquire) && !waiter_of_it.is_stopped() {
+            waiter_of_it.wait(None);
+            core_of_it.refresh_switches();
+        }
+    };
+    // Where there is no second thread, they are looked at before each request.
+    let follower = spawn("ondat-switches", Box::new(follow));
+    do_due(core);
+    drop(done);
+    if let Ok(follower) = follower {
+        // A panic of it cost no more than what it would have noticed: the worker looks at the switches next.
+        let _ = follower.join();
+    }
 }
 
 /// Ends the other thread, also where this one panics.
-struct Done<'a> {
-    is_done: &'a AtomicBool,
-    waiter: &'a Waiter,
+struct Done {
+    is_done: Arc<AtomicBool>,
+    waiter: Arc<Waiter>,
 }
 
-impl Drop for Done<'_> {
+impl Drop for Done {
     fn drop(&mut self) {
         self.is_done.store(true, Ordering::Release);
         self.waiter.wake();
