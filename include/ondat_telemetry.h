@@ -437,7 +437,8 @@ ondat_telemetry_status ondat_telemetry_init(const ondat_telemetry_config *config
                                             size_t errbuf_len);
 
 /**
- * Begins the schedule, on one thread of the library. Call it after daemonizing.
+ * Begins the schedule, on one thread of the library; while that works, a second one follows the switches. Call it after
+ * daemonizing.
  */
 ondat_telemetry_status ondat_telemetry_start(const ondat_telemetry *telemetry,
                                              char *errbuf,

@@ -263,11 +263,18 @@ pub(crate) fn repair(dir: &StateDir, actor: &Actor) -> Result<bool, Error> {
     Ok(true)
 }
 
-/// Writes a file of the administrator's after an entry in the audit file.
-pub(crate) fn write(dir: &StateDir, actor: &Actor, entry: &Value, name: &str, bytes: &[u8]) -> Result<(), Error> {
+/// Writes a file of the administrator's after an entry in the audit file. `make` may read what is there: nobody else changes it
+/// meanwhile.
+pub(crate) fn write(
+    dir: &StateDir,
+    actor: &Actor,
+    name: &str,
+    make: impl FnOnce() -> Result<(Value, Vec<u8>), Error>,
+) -> Result<(), Error> {
     let _lock = lock(dir)?;
-    audit_locked(dir, actor, entry)?;
-    write_audited(dir, actor, name, bytes)
+    let (entry, bytes) = make()?;
+    audit_locked(dir, actor, &entry)?;
+    write_audited(dir, actor, name, &bytes)
 }
 
 /// Where it fails, the audit file says that, too.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use data_encoding::{BASE64, HEXLOWER};
+use ondat_telemetry::config::IDENTITY_KEY;
 use ondat_telemetry::error::Error;
 use serde_json::json;
 
@@ -11,8 +12,6 @@ use crate::Output;
 use crate::administration::{self, Actor};
 use crate::settings::{Options, Settings, Warnings, read_text};
 
-/// The key's file in the state directory.
-const FILE: &str = "identity.key";
 /// An explicit key, which goes before the file.
 const VARIABLE: &str = "ONDAT_TELEMETRY_IDENTITY_KEY";
 
@@ -27,7 +26,9 @@ pub(crate) struct Arguments {
 /// Writes the key.
 pub(crate) fn run(arguments: &Arguments, options: &Options, warnings: &Warnings, json: bool) -> Result<Output, Error> {
     if std::env::var_os(VARIABLE).is_some_and(|value| !value.is_empty()) {
-        return Err(Error::InvalidConfig(format!("{VARIABLE} is set and goes before {FILE}: change or unset it")));
+        return Err(Error::InvalidConfig(format!(
+            "{VARIABLE} is set and goes before {IDENTITY_KEY}: change or unset it"
+        )));
     }
     let dir = options.state_dir("the identity is kept in the state directory")?;
     // Not known where the key that is there is damaged, which this command is the way out of.
@@ -47,9 +48,10 @@ pub(crate) fn run(arguments: &Arguments, options: &Options, warnings: &Warnings,
         }
     };
     let text = format!("{}\n", BASE64.encode(&key));
-    administration::write(&dir, &Actor::command(), &json!({ "action": "reset-identity" }), FILE, text.as_bytes())?;
+    let entry = json!({ "action": "reset-identity" });
+    administration::write(&dir, &Actor::command(), IDENTITY_KEY, || Ok((entry, text.into_bytes())))?;
     let after = cluster_id(options, warnings)?;
-    let path = dir.path().join(FILE);
+    let path = dir.path().join(IDENTITY_KEY);
     if json {
         return Ok(Output::json(&json!({ "key_file": path, "cluster_id": { "before": before, "after": after } })));
     }

@@ -11,6 +11,7 @@ use ondat_telemetry::config::{Config, ConfigBuilder, LONGEST_DOCUMENT, Setting};
 use ondat_telemetry::error::Error;
 use ondat_telemetry::identity::Purpose;
 use ondat_telemetry::state::StateDir;
+use ondat_telemetry::switches::Switches;
 
 /// Stand in for what was not said, so that `status` can do without; never shown and never sent.
 const NO_VERSION: &str = "0.0.0+not-configured";
@@ -164,6 +165,12 @@ impl Settings {
     /// The state directory; `why` says what is there.
     pub(crate) fn state_dir(&self, why: &str) -> Result<&StateDir, Error> {
         self.config.state_dir.as_ref().ok_or_else(|| no_state_dir(why))
+    }
+
+    /// What is on now, as far as this command can know it.
+    pub(crate) fn switches(&self) -> Switches {
+        let config = &self.config;
+        Switches::new(config.host_switches, config.objections.clone(), config.state_dir.clone())
     }
 
     /// The settings where everything that identifies the asker was said, else what is missing.

@@ -108,7 +108,7 @@ impl<'a> Status<'a> {
         Ok(Self {
             config,
             now,
-            switches: Switches::new(config.host_switches, config.objections.clone(), config.state_dir.clone()),
+            switches: settings.switches(),
             administrator: dir.map(administration::read),
             cluster_id,
             node_id: (settings.has_cluster_id && settings.has_node_id).then(|| HEXLOWER.encode(&config.node)),

@@ -47,7 +47,7 @@ pub(crate) fn set(which: Which, on: bool, options: &Options, warnings: &Warnings
         }
     })?;
     let now = match Settings::load(options, warnings) {
-        Ok(settings) => switches_of(&settings),
+        Ok(settings) => settings.switches(),
         Err(error) => {
             complain(&format!("warning: who else turns it off is not known: {error}"));
             Switches::new(Switch::ALL_BITS, Vec::new(), Some(dir))
@@ -83,13 +83,7 @@ pub(crate) fn apply(settings: &Settings, json: bool) -> Result<Output, Error> {
         .collect();
     let dir = settings.state_dir(WHERE)?;
     administration::change(dir, &Actor::command(), None, |word| word.set_objections(&objections))?;
-    Ok(said(&switches_of(settings), &Switch::ALL, json))
-}
-
-/// What is on now, as far as this command can know it.
-fn switches_of(settings: &Settings) -> Switches {
-    let config = &settings.config;
-    Switches::new(config.host_switches, config.objections.clone(), config.state_dir.clone())
+    Ok(said(&settings.switches(), &Switch::ALL, json))
 }
 
 /// These switches, and who turns them off.

@@ -96,19 +96,20 @@ pub(crate) fn run(arguments: &Arguments, options: &Options) -> Result<Output, Er
         return Err(Error::InvalidArgument(format!("a user's name has 1 to {LONGEST_NAME} plain bytes")));
     }
     let new = if arguments.remove { None } else { Some(hash(&read_password(user)?)?) };
-    let mut users = Users::read(dir)?;
-    let (action, said) = match new {
-        Some(hash) => {
-            users.users.insert(user.clone(), hash);
-            ("password", "the password is set")
+    let (action, said) =
+        if new.is_some() { ("password", "the password is set") } else { ("password removed", "the user is removed") };
+    administration::write(dir, &Actor::command(), FILE, || {
+        let mut users = Users::read(dir)?;
+        match new {
+            Some(hash) => drop(users.users.insert(user.clone(), hash)),
+            None if users.users.remove(user).is_none() => {
+                return Err(Error::InvalidArgument(format!("there is no user {user:?} in {FILE}")));
+            }
+            None => {}
         }
-        None if users.users.remove(user).is_none() => {
-            return Err(Error::InvalidArgument(format!("there is no user {user:?} in {FILE}")));
-        }
-        None => ("password removed", "the user is removed"),
-    };
-    let bytes = serde_json::to_vec(&users).map_err(|error| Error::Internal(format!("{FILE}: {error}")))?;
-    administration::write(dir, &Actor::command(), &json!({ "action": action, "of": user }), FILE, &bytes)?;
+        let bytes = serde_json::to_vec(&users).map_err(|error| Error::Internal(format!("{FILE}: {error}")))?;
+        Ok((json!({ "action": action, "of": user }), bytes))
+    })?;
     Ok(Output::text(format!("{said}\n")))
 }
 

@@ -56,7 +56,8 @@ pub extern "C" fn ondat_telemetry_init(
     })
 }
 
-/// Begins the schedule, on one thread of the library. Call it after daemonizing.
+/// Begins the schedule, on one thread of the library; while that works, a second one follows the switches. Call it after
+/// daemonizing.
 #[unsafe(no_mangle)]
 pub extern "C" fn ondat_telemetry_start(telemetry: Option<&Client>, errbuf: *mut c_char, errbuf_len: usize) -> Status {
     guard(errbuf, errbuf_len, || not_null("telemetry", telemetry)?.start())

@@ -10,7 +10,7 @@ use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, SET_COOKIE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
-use ondat_telemetry::switches::{Switch, Switches};
+use ondat_telemetry::switches::Switch;
 use serde_json::{Map, Value, json};
 use tokio_util::io::ReaderStream;
 
@@ -143,11 +143,9 @@ pub(super) async fn set_switches(
 
 /// The administrator's word, and what is true with all sources counted.
 fn switches_json(settings: &Settings, word: &Word) -> Value {
-    let config = &settings.config;
     let mut json: Map<String, Value> =
         Switch::ALL.iter().map(|switch| (switch.name().to_owned(), word.is_on(*switch).into())).collect();
     json.insert("version".to_owned(), word.version().into());
-    let now = Switches::new(config.host_switches, config.objections.clone(), config.state_dir.clone());
-    json.insert("switches".to_owned(), now.explain());
+    json.insert("switches".to_owned(), settings.switches().explain());
     Value::Object(json)
 }

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use data_encoding::HEXLOWER;
 use nix::unistd::gethostname;
-use ondat_telemetry::switches::{Switch, Switches};
+use ondat_telemetry::switches::Switch;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -176,8 +176,7 @@ fn as_json(settings: &Settings, word: &Result<Word, String>) -> Value {
         }
     }
     cluster.insert("version".to_owned(), word.map_or("unreadable", Word::version).into());
-    let now = Switches::new(config.host_switches, config.objections.clone(), config.state_dir.clone());
-    cluster.insert("switches".to_owned(), now.explain());
+    cluster.insert("switches".to_owned(), settings.switches().explain());
     Value::Object(cluster)
 }
 
