@@ -8,8 +8,6 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::Signal;
-
 use crate::support::{DEADLINE, Server, free_port, server, wait_for};
 
 pub(crate) const ZONE: &str = "latest.example.com";
@@ -73,12 +71,12 @@ impl Authority {
 
     /// Lets questions wait.
     pub(crate) fn pause(&self) {
-        self.server.signal(Signal::SIGSTOP);
+        self.server.pause();
     }
 
     /// Answers them.
     pub(crate) fn resume(&self) {
-        self.server.signal(Signal::SIGCONT);
+        self.server.resume();
     }
 
     /// Whether a question waits, by the kernel's list of sockets.

@@ -255,6 +255,19 @@ impl Server {
         kill(pid, signal).unwrap();
     }
 
+    /// From now on it reads nothing and answers nothing, until it is resumed. A signal alone may stop some threads later.
+    pub(crate) fn pause(&self) {
+        self.signal(Signal::SIGSTOP);
+        let threads = || std::fs::read_dir(format!("/proc/{}/task", self.id())).unwrap();
+        let stat = |thread: PathBuf| std::fs::read_to_string(thread.join("stat")).unwrap_or_default();
+        let is_stopped = |stat: String| stat.rsplit_once(") ").is_some_and(|(_, state)| state.starts_with('T'));
+        wait_for("a server to stop", || threads().all(|thread| is_stopped(stat(thread.unwrap().path()))).then_some(()));
+    }
+
+    pub(crate) fn resume(&self) {
+        self.signal(Signal::SIGCONT);
+    }
+
     /// Ends it and waits for its end.
     pub(crate) fn stop(mut self) {
         self.end();
@@ -335,7 +348,7 @@ pub(crate) struct Collector {
     /// Where DNS questions are answered.
     pub(crate) dns: String,
     pub(crate) data: PathBuf,
-    server: Server,
+    pub(crate) server: Server,
 }
 
 impl Collector {
@@ -378,21 +391,6 @@ impl Collector {
     pub(crate) fn queries(&self) -> Vec<String> {
         let log = std::fs::read_to_string(self.data.join("queries.jsonl")).unwrap_or_default();
         log.lines().map(str::to_owned).collect()
-    }
-
-    /// From now on it reads nothing and answers nothing, until it is woken.
-    pub(crate) fn fall_asleep(&self) {
-        self.server.signal(Signal::SIGSTOP);
-        let threads = || std::fs::read_dir(format!("/proc/{}/task", self.server.id())).unwrap();
-        let stat = |thread: PathBuf| std::fs::read_to_string(thread.join("stat")).unwrap_or_default();
-        let is_stopped = |stat: String| stat.rsplit_once(") ").is_some_and(|(_, state)| state.starts_with('T'));
-        wait_for("the collector to stop", || {
-            threads().all(|thread| is_stopped(stat(thread.unwrap().path()))).then_some(())
-        });
-    }
-
-    pub(crate) fn wake_up(&self) {
-        self.server.signal(Signal::SIGCONT);
     }
 
     pub(crate) fn stop(self) {

@@ -303,7 +303,7 @@ fn what_is_under_way_when_it_is_turned_off_ends() {
         };
         turn("disable", other);
         running.dataplane.rest();
-        running.collector.fall_asleep();
+        running.collector.server.pause();
         running.begin_a_day();
         wait_for("a request", || is_unread(protocol, address).then_some(()));
         assert!(!running.dataplane.is_at_rest(), "nothing is under way");
@@ -314,7 +314,7 @@ fn what_is_under_way_when_it_is_turned_off_ends() {
         running.dataplane.hear(&format!("{} is off", switch.name()));
         assert!(files_in(&running.state_dir().join("spool")).is_empty());
 
-        running.collector.wake_up();
+        running.collector.server.resume();
         turn("enable", switch);
         running.dataplane.rest();
         running.let_a_day_pass();
