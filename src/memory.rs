@@ -82,8 +82,10 @@ pub struct Try {
     pub result: String,
 }
 
-/// The most reports of a cluster, and the most tries, that are remembered.
-const MADE: usize = 7;
+/// The most reports of a cluster that are remembered: a day comes twice only where the clock is set back by more than
+/// a month of reports.
+const MADE: usize = 32;
+/// The most tries that are remembered.
 const TRIES: usize = 50;
 /// The most clusters: a state directory serves one, and another one after an identity was reset.
 const CLUSTERS: usize = 8;

@@ -1,7 +1,8 @@
 //! A machine with clocks that the test sets, what a host is told, and chance that is the same in every run.
 
+use std::cell::Cell;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use ondat_telemetry::client::{Client, VersionInfo};
@@ -128,10 +129,11 @@ pub(crate) const WARNING: i32 = 4;
 pub(crate) const NOTICE: i32 = 5;
 pub(crate) const INFO: i32 = 6;
 
-/// SplitMix64: the same numbers in every run.
+/// SplitMix64: the same numbers in every run, as each test has its own thread.
 pub(crate) fn pseudo_random() -> u64 {
-    static STATE: AtomicU64 = AtomicU64::new(1);
-    let mut z = STATE.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed).wrapping_add(0x9e37_79b9_7f4a_7c15);
+    thread_local!(static STATE: Cell<u64> = const { Cell::new(0) });
+    let mut z = STATE.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
+    STATE.set(z);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ (z >> 31)

@@ -178,6 +178,21 @@ fn whatever_the_clock_does_reports_are_20_to_48_hours_apart_and_of_different_day
 }
 
 #[test]
+fn a_clock_set_back_by_weeks_finds_its_days_still_used_up() {
+    let (machine, host, dir) = (Machine::new(), Host::default(), StateDir::new());
+    let collector = Collector::new(&machine);
+    let client = start(&host, &machine, &collector, Some(&dir));
+    live(&client, &machine, 25 * DAY);
+    let before = collector.taken();
+    machine.set_clock_by(-20 * DAY);
+    live(&client, &machine, 3 * DAY);
+    let (taken, ids) = (collector.taken(), collector.ids());
+    let again = before.len();
+    assert!(ids[..again].contains(&ids[again]), "the day was had before: {ids:?}");
+    assert!(taken[again] - taken[again - 1] >= 2 * DAY, "{taken:?}");
+}
+
+#[test]
 fn over_reboots_too_no_day_has_two() {
     for _ in 0..10 {
         let (machine, host, dir) = (Machine::new(), Host::default(), StateDir::new());
