@@ -3,23 +3,19 @@
 //! after a third of a second and gives up after the first server's refusal.
 
 use std::fs;
-use std::future::Future;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
-use std::pin::pin;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::sync::Arc;
-use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hickory_resolver::Hosts;
 use hickory_resolver::proto::op::{Edns, Message, MessageType, Query, ResponseCode};
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use nix::net::if_::if_nametoindex;
+use nix::poll::PollFlags;
 use resolv_conf::ScopedIp;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpStream, UdpSocket};
-use tokio::sync::Notify;
 
+use super::wait::{Interrupt, Patience};
 use crate::error::Error;
 use crate::switches::Permit;
 
@@ -55,17 +51,15 @@ impl ResolverDns {
 impl Dns for ResolverDns {
     fn txt(&self, permit: Permit, name: &str, timeout: Duration) -> Result<Vec<Vec<u8>>, Error> {
         let absolute = Name::from_ascii(name).map_err(|_| Error::Internal(format!("not a DNS name: {name}")))?;
-        let interrupt = Arc::new(Notify::new());
+        let interrupt = Arc::new(interrupt()?);
         let revoked = Arc::clone(&interrupt);
-        permit.on_revoke(move || revoked.notify_one());
-        run(timeout, &interrupt, async {
-            let system = System::new(self.nameservers.as_deref())?;
-            let question = Query::query(absolute, RecordType::TXT);
-            let answer = system.ask(&question, "the version zone").await?;
-            // Records of other names are not what was asked for, whatever an alias says.
-            let own = answer.answers.iter().filter(|record| record.name == *question.name());
-            Ok(own.filter_map(text).collect())
-        })
+        permit.on_revoke(move || revoked.raise());
+        let system = System::new(self.nameservers.as_deref())?;
+        let question = Query::query(absolute, RecordType::TXT);
+        let answer = system.ask(&question, "the version zone", &Limit::new(&interrupt, timeout))?;
+        // Records of other names are not what was asked for, whatever an alias says.
+        let own = answer.answers.iter().filter(|record| record.name == *question.name());
+        Ok(own.filter_map(text).collect())
     }
 }
 
@@ -76,45 +70,50 @@ fn text(record: &Record) -> Option<Vec<u8>> {
     }
 }
 
+/// What ends a question, or a request, from another thread.
+pub fn interrupt() -> Result<Interrupt, Error> {
+    Interrupt::new().map_err(|error| Error::Network(format!("no descriptors for a request: {error}")))
+}
+
 /// The addresses of a host, by /etc/hosts and DNS, with the search list of /etc/resolv.conf as resolv.conf(5) has it.
 pub fn addresses(
     host: &str,
     nameservers: Option<&[SocketAddr]>,
-    interrupt: &Notify,
+    interrupt: &Interrupt,
     timeout: Duration,
 ) -> Result<Vec<IpAddr>, Error> {
     let no_name = |_| Error::Network(format!("{host} is not a name that DNS can have"));
     let name = Name::from_ascii(host).map_err(no_name)?;
-    run(timeout, interrupt, async {
-        let hosts = Hosts::from_system().unwrap_or_default();
-        let known =
-            [RecordType::A, RecordType::AAAA].map(|kind| hosts.lookup_static_host(&Query::query(name.clone(), kind)));
-        let known: Vec<IpAddr> = known.iter().flatten().flat_map(|found| found.answers()).filter_map(address).collect();
-        if !known.is_empty() {
-            return Ok(known);
-        }
-        let system = System::new(nameservers)?;
-        let mut failure = None;
-        for candidate in system.candidates(&name) {
-            let mut found = Vec::new();
-            for kind in [RecordType::A, RecordType::AAAA] {
-                match system.ask(&Query::query(candidate.clone(), kind), host).await {
-                    Ok(answer) => {
-                        // The servers follow aliases: whatever name bears them, these are the addresses.
-                        found.extend(answer.answers.iter().filter_map(address));
-                        if answer.response_code == ResponseCode::NXDomain {
-                            break;
-                        }
+    let hosts = Hosts::from_system().unwrap_or_default();
+    let known =
+        [RecordType::A, RecordType::AAAA].map(|kind| hosts.lookup_static_host(&Query::query(name.clone(), kind)));
+    let known: Vec<IpAddr> = known.iter().flatten().flat_map(|found| found.answers()).filter_map(address).collect();
+    if !known.is_empty() {
+        return Ok(known);
+    }
+    let system = System::new(nameservers)?;
+    let limit = Limit::new(interrupt, timeout);
+    let mut failure = None;
+    for candidate in system.candidates(&name) {
+        let mut found = Vec::new();
+        for kind in [RecordType::A, RecordType::AAAA] {
+            match system.ask(&Query::query(candidate.clone(), kind), host, &limit) {
+                Ok(answer) => {
+                    // The servers follow aliases: whatever name bears them, these are the addresses.
+                    found.extend(answer.answers.iter().filter_map(address));
+                    if answer.response_code == ResponseCode::NXDomain {
+                        break;
                     }
-                    Err(error) => failure = Some(error),
                 }
-            }
-            if !found.is_empty() {
-                return Ok(found);
+                Err(error) if limit.patience.is_over() => return Err(error),
+                Err(error) => failure = Some(error),
             }
         }
-        Err(failure.unwrap_or_else(|| Error::Network(format!("{host}: no such name in DNS"))))
-    })
+        if !found.is_empty() {
+            return Ok(found);
+        }
+    }
+    Err(failure.unwrap_or_else(|| Error::Network(format!("{host}: no such name in DNS"))))
 }
 
 fn address(record: &Record) -> Option<IpAddr> {
@@ -180,23 +179,24 @@ impl System {
 
     /// The first answer: one server after the other in their order, and the silent ones again. `what` is who is looked
     /// for, in an error.
-    async fn ask(&self, question: &Query, what: &str) -> Result<Message, Error> {
+    fn ask(&self, question: &Query, what: &str, limit: &Limit<'_>) -> Result<Message, Error> {
         let mut failure = Error::Network(format!("{what}: no DNS server can be reached"));
         let mut servers = self.servers.clone();
         for _ in 0..TRIES {
             let mut silent = Vec::new();
             for server in servers {
-                match tokio::time::timeout(TRY, self.ask_one(server, question)).await {
-                    Ok(Ok(answer)) => match answer.response_code {
+                match self.ask_one(server, question, limit.patience.at_most(TRY)) {
+                    Ok(answer) => match answer.response_code {
                         ResponseCode::NoError | ResponseCode::NXDomain => return Ok(answer),
                         code => failure = Error::Network(format!("{what}: DNS answered {}", code.to_str())),
                     },
-                    Ok(Err(error)) => {
-                        failure = Error::Network(format!("{what}: no DNS server can be reached: {error}"));
-                    }
-                    Err(_) => {
+                    Err(_) if limit.patience.is_over() => return Err(limit.error()),
+                    Err(error) if error.kind() == io::ErrorKind::TimedOut => {
                         failure = Error::TimedOut(format!("{what}: no DNS server answered"));
                         silent.push(server);
+                    }
+                    Err(error) => {
+                        failure = Error::Network(format!("{what}: no DNS server can be reached: {error}"));
                     }
                 }
             }
@@ -205,13 +205,34 @@ impl System {
         Err(failure)
     }
 
-    async fn ask_one(&self, server: SocketAddr, question: &Query) -> io::Result<Message> {
-        let answer = exchange(server, question, self.edns).await?;
+    fn ask_one(&self, server: SocketAddr, question: &Query, patience: Patience<'_>) -> io::Result<Message> {
+        let answer = exchange(server, question, self.edns, patience)?;
         // RFC 6891, 7: a server that does not know EDNS.
         if self.edns && matches!(answer.response_code, ResponseCode::FormErr | ResponseCode::NotImp) {
-            return exchange(server, question, false).await;
+            return exchange(server, question, false, patience);
         }
         Ok(answer)
+    }
+}
+
+/// How long a question may take in all.
+struct Limit<'a> {
+    patience: Patience<'a>,
+    timeout: Duration,
+}
+
+impl<'a> Limit<'a> {
+    /// From now on.
+    fn new(interrupt: &'a Interrupt, timeout: Duration) -> Self {
+        Self { patience: Patience { interrupt, deadline: Instant::now() + timeout }, timeout }
+    }
+
+    /// What has ended it.
+    fn error(&self) -> Error {
+        if self.patience.interrupt.is_raised() {
+            return Error::Disabled("turned off while it was being asked".to_owned());
+        }
+        Error::TimedOut(format!("no DNS answer within {} ms", self.timeout.as_millis()))
     }
 }
 
@@ -230,7 +251,7 @@ fn server(address: &ScopedIp) -> Option<SocketAddr> {
 }
 
 /// One question and its answer: by UDP, and by TCP where that was too small.
-async fn exchange(server: SocketAddr, question: &Query, edns: bool) -> io::Result<Message> {
+fn exchange(server: SocketAddr, question: &Query, edns: bool, patience: Patience<'_>) -> io::Result<Message> {
     let mut request = Message::query();
     request.metadata.recursion_desired = true;
     request.queries.push(question.clone());
@@ -239,11 +260,11 @@ async fn exchange(server: SocketAddr, question: &Query, edns: bool) -> io::Resul
     }
     let bytes = request.to_vec().map_err(io::Error::other)?;
     let id = request.metadata.id;
-    let answer = over_udp(server, question, id, &bytes).await?;
+    let answer = over_udp(server, question, id, &bytes, patience)?;
     if !answer.truncation {
         return Ok(answer);
     }
-    let answer = over_tcp(server, question, id, &bytes).await?;
+    let answer = over_tcp(server, question, id, &bytes, patience)?;
     if answer.truncation {
         return Err(io::Error::other("an answer that is truncated over TCP"));
     }
@@ -251,28 +272,43 @@ async fn exchange(server: SocketAddr, question: &Query, edns: bool) -> io::Resul
 }
 
 /// One datagram, and the first one back that answers it.
-async fn over_udp(server: SocketAddr, question: &Query, id: u16, request: &[u8]) -> io::Result<Message> {
+fn over_udp(
+    server: SocketAddr,
+    question: &Query,
+    id: u16,
+    request: &[u8],
+    patience: Patience<'_>,
+) -> io::Result<Message> {
     let any: IpAddr = if server.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-    let socket = UdpSocket::bind((any, 0)).await?;
+    let mut socket = UdpSocket::bind((any, 0))?;
     // Connected, it takes from nobody else, and learns that nobody listens.
-    socket.connect(server).await?;
-    socket.send(request).await?;
+    socket.connect(server)?;
+    socket.set_nonblocking(true)?;
+    patience.until_done(&mut socket, PollFlags::POLLOUT, |socket| socket.send(request))?;
     let mut buffer = vec![0; usize::from(u16::MAX)];
     loop {
-        let length = socket.recv(&mut buffer).await?;
+        let length = patience.until_done(&mut socket, PollFlags::POLLIN, |socket| socket.recv(&mut buffer))?;
         if let Some(answer) = read(question, id, &buffer[..length]) {
             return Ok(answer);
         }
     }
 }
 
-async fn over_tcp(server: SocketAddr, question: &Query, id: u16, request: &[u8]) -> io::Result<Message> {
-    let mut stream = TcpStream::connect(server).await?;
+fn over_tcp(
+    server: SocketAddr,
+    question: &Query,
+    id: u16,
+    request: &[u8],
+    patience: Patience<'_>,
+) -> io::Result<Message> {
+    let mut stream = patience.connect(server)?;
     let length = u16::try_from(request.len()).unwrap_or(0);
-    stream.write_all(&[&length.to_be_bytes(), request].concat()).await?;
+    patience.write_all(&mut stream, &[&length.to_be_bytes(), request].concat())?;
     loop {
-        let mut buffer = vec![0; usize::from(stream.read_u16().await?)];
-        stream.read_exact(&mut buffer).await?;
+        let mut length = [0; 2];
+        patience.read_exact(&mut stream, &mut length)?;
+        let mut buffer = vec![0; usize::from(u16::from_be_bytes(length))];
+        patience.read_exact(&mut stream, &mut buffer)?;
         if let Some(answer) = read(question, id, &buffer) {
             return Ok(answer);
         }
@@ -284,29 +320,6 @@ fn read(question: &Query, id: u16, bytes: &[u8]) -> Option<Message> {
     let message = Message::from_vec(bytes).ok()?;
     let is_answer = message.metadata.message_type == MessageType::Response && message.metadata.id == id;
     (is_answer && message.queries == [question.clone()]).then_some(message)
-}
-
-/// Runs to the end, the timeout or the interruption, on a runtime of its own that leaves nothing behind.
-fn run<T>(timeout: Duration, interrupt: &Notify, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Error::Network(format!("no descriptors for a DNS question: {error}")))?;
-    let limited = async {
-        tokio::time::timeout(timeout, work)
-            .await
-            .unwrap_or_else(|_| Err(Error::TimedOut(format!("no DNS answer within {} ms", timeout.as_millis()))))
-    };
-    runtime.block_on(async {
-        let (mut work, mut interrupted) = (pin!(limited), pin!(interrupt.notified()));
-        std::future::poll_fn(|context| {
-            if interrupted.as_mut().poll(context).is_ready() {
-                return Poll::Ready(Err(Error::Disabled("turned off while it was being asked".to_owned())));
-            }
-            work.as_mut().poll(context)
-        })
-        .await
-    })
 }
 
 #[cfg(test)]

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::Notify;
 use ureq::http::Uri;
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
@@ -16,6 +15,7 @@ use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 use super::dns;
 use super::proxy::{Proxy, ProxySettings};
 use super::tls;
+use super::wait::Interrupt;
 use crate::error::Error;
 use crate::switches::Permit;
 
@@ -166,7 +166,7 @@ impl UreqHttps {
         &self,
         proxy: Option<&Proxy>,
         is_tls: bool,
-        interrupt: &Arc<Notify>,
+        interrupt: &Arc<Interrupt>,
         timeout: Duration,
     ) -> Result<ureq::Agent, Error> {
         let mut config = ureq::Agent::config_builder()
@@ -195,11 +195,11 @@ impl Https for UreqHttps {
         let uri: Uri = request.url.parse().map_err(|_| Error::Internal(format!("not a URL: {}", request.url)))?;
         let (scheme, host) = (uri.scheme_str().unwrap_or_default(), uri.host().unwrap_or_default());
         let proxy = self.settings.proxy.choose(&uri)?;
-        let interrupt = Arc::new(Notify::new());
+        let interrupt = Arc::new(dns::interrupt()?);
         let agent = self.agent(proxy.as_ref(), scheme == "https", &interrupt, request.timeout)?;
         let interrupted = agent.clone();
         permit.on_revoke(move || {
-            interrupt.notify_one();
+            interrupt.raise();
             interrupted.shutdown();
         });
 
@@ -285,7 +285,7 @@ fn ureq_proxy(proxy: &Proxy) -> Result<ureq::Proxy, Error> {
 #[derive(Debug)]
 struct NameResolver {
     nameservers: Option<Vec<SocketAddr>>,
-    interrupt: Arc<Notify>,
+    interrupt: Arc<Interrupt>,
 }
 
 impl Resolver for NameResolver {

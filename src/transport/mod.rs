@@ -5,3 +5,4 @@ pub mod dns;
 pub mod https;
 pub mod proxy;
 pub mod tls;
+pub mod wait;

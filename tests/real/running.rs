@@ -26,6 +26,8 @@ const POLLS: &[i64] = &[
     libc::SYS_poll,
     libc::SYS_ppoll,
 ];
+/// Their timeouts that never end: -1 of 32 or 64 bits, and no pointer.
+const FOR_EVER: [&str; 3] = ["0xffffffff", "0xffffffffffffffff", "0x0"];
 
 /// The clock of the programs that are started with it.
 pub(crate) struct Clock {
@@ -108,8 +110,11 @@ impl Dataplane {
         // Number and arguments of the call it sleeps in (proc_pid_syscall(5)).
         let call = std::fs::read_to_string(worker.join("syscall")).unwrap();
         let words: Vec<&str> = call.split(' ').collect();
-        // A poll of two descriptors: the timer and the folder.
-        words.len() > 2 && POLLS.iter().any(|number| number.to_string() == words[0]) && words[2] == "0x2"
+        // A poll of two descriptors, the timer and the folder, without an end. (One for an answer of DNS has an end.)
+        words.len() > 3
+            && POLLS.iter().any(|number| number.to_string() == words[0])
+            && words[2] == "0x2"
+            && FOR_EVER.contains(&words[3])
     }
 
     /// Lets it die of a fault, and returns when its crash monitor, if it has one, has ended as well.

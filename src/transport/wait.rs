@@ -1,0 +1,202 @@
+//! Waiting for a socket: until a deadline, and no longer than it is permitted.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, connect, socket};
+use nix::unistd::pipe2;
+
+/// Ends, from another thread, what waits for the network. A pipe whose writing end is closed: every wait sees that, also
+/// one that begins later.
+#[derive(Debug)]
+pub struct Interrupt {
+    reader: OwnedFd,
+    writer: Mutex<Option<OwnedFd>>,
+}
+
+impl Interrupt {
+    /// Not raised yet. Fails where the process may have no more descriptors.
+    pub fn new() -> io::Result<Self> {
+        let (reader, writer) = pipe2(OFlag::O_CLOEXEC)?;
+        Ok(Self { reader, writer: Mutex::new(Some(writer)) })
+    }
+
+    /// Ends this and every later wait.
+    pub fn raise(&self) {
+        drop(self.writer.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+
+    /// Whether it was.
+    pub fn is_raised(&self) -> bool {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner).is_none()
+    }
+}
+
+/// How long something may take.
+#[derive(Clone, Copy)]
+pub struct Patience<'a> {
+    /// What ends it before.
+    pub interrupt: &'a Interrupt,
+    /// When it ends.
+    pub deadline: Instant,
+}
+
+impl Patience<'_> {
+    /// The same, but at most so long from now.
+    pub fn at_most(self, duration: Duration) -> Self {
+        Self { deadline: self.deadline.min(Instant::now() + duration), ..self }
+    }
+
+    /// Whether there is none left.
+    pub fn is_over(&self) -> bool {
+        self.interrupt.is_raised() || self.deadline <= Instant::now()
+    }
+
+    /// Waits until the socket can do this. [`ErrorKind::TimedOut`] at the deadline and when interrupted.
+    fn wait(&self, socket: &impl AsFd, what: PollFlags) -> io::Result<()> {
+        loop {
+            let left = self.deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() || self.interrupt.is_raised() {
+                return Err(ErrorKind::TimedOut.into());
+            }
+            // poll(2) counts whole milliseconds: one more, so that the last of them is not spent asking again and again.
+            let timeout = PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
+            let mut fds =
+                [PollFd::new(socket.as_fd(), what), PollFd::new(self.interrupt.reader.as_fd(), PollFlags::empty())];
+            match poll(&mut fds, timeout) {
+                // Errors too are there to be fetched.
+                Ok(_) if fds[0].any().unwrap_or(true) => return Ok(()),
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Does this with a socket that does not block, waiting as often as it would.
+    pub fn until_done<S: AsFd, T>(
+        &self,
+        socket: &mut S,
+        what: PollFlags,
+        mut action: impl FnMut(&mut S) -> io::Result<T>,
+    ) -> io::Result<T> {
+        loop {
+            match action(socket) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => self.wait(socket, what)?,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// Connects; the stream does not block.
+    pub fn connect(&self, server: SocketAddr) -> io::Result<TcpStream> {
+        let family = if server.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+        let socket = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, None)?;
+        match connect(socket.as_raw_fd(), &SockaddrStorage::from(server)) {
+            // connect(2): it goes on by itself, and what became of it is told when the socket can be written to.
+            Ok(()) | Err(Errno::EINPROGRESS | Errno::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        self.wait(&socket, PollFlags::POLLOUT)?;
+        let stream = TcpStream::from(socket);
+        stream.take_error()?.map_or(Ok(stream), Err)
+    }
+
+    /// Writes all of it.
+    pub fn write_all(&self, stream: &mut TcpStream, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            match self.until_done(stream, PollFlags::POLLOUT, |stream| stream.write(bytes))? {
+                0 => return Err(ErrorKind::WriteZero.into()),
+                written => bytes = &bytes[written..],
+            }
+        }
+        Ok(())
+    }
+
+    /// Fills the whole buffer.
+    pub fn read_exact(&self, stream: &mut TcpStream, buffer: &mut [u8]) -> io::Result<()> {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            match self.until_done(stream, PollFlags::POLLIN, |stream| stream.read(&mut buffer[filled..]))? {
+                0 => return Err(ErrorKind::UnexpectedEof.into()),
+                read => filled += read,
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, UdpSocket};
+    use std::thread;
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(600);
+
+    fn patience(interrupt: &Interrupt) -> Patience<'_> {
+        Patience { interrupt, deadline: Instant::now() + LONG }
+    }
+
+    #[test]
+    fn an_interrupt_ends_the_wait_that_goes_on_and_those_that_come() {
+        let interrupt = Interrupt::new().unwrap();
+        let mut socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let receive = |socket: &mut UdpSocket| socket.recv(&mut [0; 8]);
+        let waiting = patience(&interrupt);
+        let mut again = socket.try_clone().unwrap();
+        thread::scope(|scope| {
+            let waiter = scope.spawn(|| waiting.until_done(&mut socket, PollFlags::POLLIN, receive));
+            interrupt.raise();
+            assert_eq!(waiter.join().unwrap().unwrap_err().kind(), ErrorKind::TimedOut);
+        });
+        let later = waiting.until_done(&mut again, PollFlags::POLLIN, receive);
+        assert_eq!(later.unwrap_err().kind(), ErrorKind::TimedOut);
+        assert!(waiting.is_over());
+    }
+
+    #[test]
+    fn a_deadline_ends_it() {
+        let interrupt = Interrupt::new().unwrap();
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let waiting = patience(&interrupt).at_most(Duration::from_millis(3));
+        assert_eq!(waiting.wait(&socket, PollFlags::POLLIN).unwrap_err().kind(), ErrorKind::TimedOut);
+        assert!(waiting.is_over());
+    }
+
+    #[test]
+    fn what_is_larger_than_the_socket_s_buffers_arrives_whole() {
+        let interrupt = Interrupt::new().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut there = patience(&interrupt).connect(listener.local_addr().unwrap()).unwrap();
+        let mut here = listener.accept().unwrap().0;
+        here.set_nonblocking(true).unwrap();
+        let sent: Vec<u8> = (0..16_000_000_u32).map(|at| at.to_le_bytes()[at as usize % 3]).collect();
+        let mut received = vec![0; sent.len()];
+        thread::scope(|scope| {
+            scope.spawn(|| patience(&interrupt).write_all(&mut there, &sent).unwrap());
+            patience(&interrupt).read_exact(&mut here, &mut received).unwrap();
+        });
+        assert!(received == sent);
+        drop(there);
+        let end = patience(&interrupt).read_exact(&mut here, &mut [0]);
+        assert_eq!(end.unwrap_err().kind(), ErrorKind::UnexpectedEof);
+    }
+
+    #[test]
+    fn a_connection_that_is_refused_says_so() {
+        let listener = TcpListener::bind("[::1]:0").or_else(|_| TcpListener::bind("127.0.0.1:0")).unwrap();
+        let address = listener.local_addr().unwrap();
+        drop(listener);
+        let interrupt = Interrupt::new().unwrap();
+        assert_eq!(patience(&interrupt).connect(address).unwrap_err().kind(), ErrorKind::ConnectionRefused);
+    }
+}
