@@ -129,12 +129,17 @@ func (c *Client) wait(ctx context.Context, op string, f func(*nativeClient, uint
 			return &Error{Op: op, Code: ErrTimedOut, Detail: err.Error(), cause: err}
 		}
 		timeout := c.timeout
-		if deadline, ok := ctx.Deadline(); ok {
+		deadline, isBounded := ctx.Deadline()
+		if isBounded {
 			timeout = time.Until(deadline)
 		}
 		err := f(native, milliseconds(timeout))
 		if failed, ok := err.(*Error); ok && failed.Code == ErrTimedOut {
 			failed.cause = ctx.Err()
+			// The library may be back before the runtime has noticed that the context's time is up.
+			if failed.cause == nil && isBounded && !time.Now().Before(deadline) {
+				failed.cause = context.DeadlineExceeded
+			}
 		}
 		return err
 	})
