@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::error::Error;
+use crate::report::input::read_object;
 use crate::state::StateDir;
 
 /// One of the three things that can leave the machine.
@@ -94,8 +95,8 @@ impl Administrator {
 /// What a switches.json turns off; the error says why it cannot be read. A privacy switch fails closed: a word under a name
 /// that is none of ours may be meant for one of ours.
 pub fn parse(bytes: &[u8]) -> Result<Vec<Objection>, String> {
-    let file = serde_json::from_slice(bytes).map_err(|error| format!("{FILE} is not JSON: {error}"))?;
-    let Value::Object(file) = file else { return Err(format!("{FILE} is no JSON object")) };
+    // Strict: of a switch that stands there twice, nobody knows which word is meant.
+    let file = read_object(bytes).map_err(|error| format!("{FILE}: {error}"))?;
     let mut off = Vec::new();
     for (name, value) in &file {
         let switch = Switch::ALL.into_iter().find(|switch| switch.name() == name);
@@ -365,6 +366,7 @@ mod tests {
             "",
             "[]",
             "{\"daily_report\":fal",
+            r#"{"daily_report":false,"daily_report":true}"#,
             r#"{"daily_report":"false"}"#,
             r#"{"daily-report":false}"#,
             r#"{"telemetryEnabled":true}"#,

@@ -7,6 +7,7 @@ use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use http_body_util::BodyExt;
+use ondat_telemetry::report::input::read_object;
 use serde_json::{Map, Value};
 use tokio::time::{Instant, timeout_at};
 
@@ -30,7 +31,7 @@ pub(crate) async fn object(request: Request) -> Result<Map<String, Value>, Refus
         let why = "the body must be JSON, with Content-Type: application/json";
         return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, why));
     }
-    serde_json::from_slice(&bytes).map_err(|error| Refusal::bad(format!("the body is no JSON object: {error}")))
+    read_object(&bytes).map_err(|error| Refusal::bad(format!("the body is no JSON object: {error}")))
 }
 
 /// Reads a body that is not looked at.

@@ -114,6 +114,7 @@ fn malformed_logins_are_named() {
         (r#"{"username":["admin"],"password":"x"}"#, "username is not a string"),
         (long.as_str(), "too long"),
         ("nonsense", "no JSON object"),
+        (r#"{"version":"1","version":"2"}"#, "stands twice"),
         (&"[".repeat(10_000), "no JSON object"),
     ] {
         let error = server.ask("POST", "/v2/auth/login", "", body).with(400).error();
