@@ -17,6 +17,7 @@
 //! | [`report`], [`seal`] | the 48 fields, how they are written down and sealed |
 //! | [`crash`] | handler, monitor, wait status, Sentry event |
 //! | [`spool`], [`state`], [`memory`] | what is on disk |
+//! | [`presence`] | what each running process says of the switches, for `status` and the page |
 //! | [`transport`] | DNS, HTTPS, proxies |
 //! | [`sys`] | system calls |
 //! | [`ffi`] | the C interface, include/ondat_telemetry.h |
@@ -30,6 +31,7 @@ pub mod error;
 pub mod ffi;
 pub mod identity;
 pub mod memory;
+pub mod presence;
 pub mod report;
 pub mod schedule;
 pub mod seal;

@@ -111,23 +111,20 @@ pub fn parse(bytes: &[u8]) -> Result<Vec<Objection>, String> {
             (None, _) => {}
         }
     }
-    // By hand: with derived code, and a map for the file, the library is 4.7 KB larger.
-    if let Some(objections) = file.get(OBJECTIONS) {
-        for objection in objections.as_array().ok_or_else(unreadable)? {
-            off.push(taken_over(objection).ok_or_else(unreadable)?);
-        }
+    if let Some(taken_over) = file.get(OBJECTIONS) {
+        off.extend(objections(taken_over).ok_or_else(|| format!("{FILE}: {OBJECTIONS} cannot be read"))?);
     }
     Ok(off)
 }
 
-fn unreadable() -> String {
-    format!("{FILE}: {OBJECTIONS} cannot be read")
-}
-
-fn taken_over(objection: &Value) -> Option<Objection> {
-    let switch = objection["switch"].as_str();
-    let switch = Switch::ALL.into_iter().find(|known| Some(known.name()) == switch)?;
-    Some(Objection { switch, source: objection["source"].as_str()?.to_owned() })
+/// A list of objections in JSON; none where it is something else. By hand: with derived code the library is 4.7 KB larger.
+pub fn objections(json: &Value) -> Option<Vec<Objection>> {
+    let objection = |json: &Value| {
+        let switch = json["switch"].as_str();
+        let switch = Switch::ALL.into_iter().find(|known| Some(known.name()) == switch)?;
+        Some(Objection { switch, source: json["source"].as_str()?.to_owned() })
+    };
+    json.as_array()?.iter().map(objection).collect()
 }
 
 /// What the administrator's file has taken over from other sources, such as the cluster spec.
@@ -243,13 +240,17 @@ impl Switches {
         self.host.load(Ordering::Acquire)
     }
 
+    /// The host's word and the objections known from the start: what this process knows and no other one.
+    pub fn own_objections(&self) -> Vec<Objection> {
+        let is_host_against = |switch: &Switch| self.host() & switch.bit() == 0;
+        let by_host = Switch::ALL.into_iter().filter(is_host_against);
+        let by_host = by_host.map(|switch| Objection { switch, source: "the host program".to_owned() });
+        by_host.chain(self.objections.iter().cloned()).collect()
+    }
+
     fn sources_against(&self, switch: Switch) -> Vec<String> {
-        let mut sources = Vec::new();
-        if self.host() & switch.bit() == 0 {
-            sources.push("the host program".to_owned());
-        }
-        let objections = self.objections.iter().filter(|objection| objection.switch == switch);
-        sources.extend(objections.map(|objection| objection.source.clone()));
+        let own = self.own_objections().into_iter().filter(|objection| objection.switch == switch);
+        let mut sources: Vec<String> = own.map(|objection| objection.source).collect();
         match &*self.administrator.lock().unwrap_or_else(PoisonError::into_inner) {
             Administrator::Off(off) => {
                 // The cluster spec may be known twice: from the start, and taken over by the administrator.

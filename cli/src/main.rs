@@ -14,6 +14,7 @@ mod manual;
 mod report;
 mod serve;
 mod settings;
+mod sources;
 mod status;
 mod switches;
 mod users;

@@ -13,6 +13,8 @@ use ondat_telemetry::identity::Purpose;
 use ondat_telemetry::state::StateDir;
 use ondat_telemetry::switches::Switches;
 
+use crate::sources::Sources;
+
 /// Stand in for what was not said, so that `status` can do without; never shown and never sent.
 const NO_VERSION: &str = "0.0.0+not-configured";
 const CLI: &str = "cli";
@@ -167,10 +169,11 @@ impl Settings {
         self.config.state_dir.as_ref().ok_or_else(|| no_state_dir(why))
     }
 
-    /// What is on now, as far as this command can know it.
-    pub(crate) fn switches(&self) -> Switches {
+    /// What is on now, and who turns off what is not.
+    pub(crate) fn sources(&self) -> Result<Sources, Error> {
         let config = &self.config;
-        Switches::new(config.host_switches, config.objections.clone(), config.state_dir.clone())
+        let switches = Switches::new(config.host_switches, config.objections.clone(), config.state_dir.clone());
+        Sources::read(switches, config.state_dir.as_ref())
     }
 
     /// The settings where everything that identifies the asker was said, else what is missing.

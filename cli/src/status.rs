@@ -5,16 +5,16 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::{Duration, UNIX_EPOCH};
 
-use anstyle::{AnsiColor, Style};
 use data_encoding::HEXLOWER;
 use ondat_telemetry::config::Config;
 use ondat_telemetry::crash::cores::Core;
 use ondat_telemetry::crash::marker::{self, Run, Watched};
 use ondat_telemetry::error::Error;
 use ondat_telemetry::memory::{self, MadeReport, ReportMemory, Told, VersionMemory};
+use ondat_telemetry::presence::{Life, Process};
 use ondat_telemetry::schedule;
 use ondat_telemetry::state::{Entry, StateDir};
-use ondat_telemetry::switches::{Switch, Switches};
+use ondat_telemetry::switches::Switch;
 use ondat_telemetry::sys::clock::{Clock, Moment, SystemClock};
 use ondat_telemetry::version::answer::{Answer, Judge};
 use ondat_telemetry::version::query::version_of;
@@ -26,14 +26,14 @@ use serde_json::{Value, json};
 use crate::Output;
 use crate::administration::{self, Word};
 use crate::settings::Settings;
+use crate::sources::{Sources, named};
 
 /// The folders of what waits to be sent.
-const SPOOLS: [&str; 2] = ["spool/reports", "spool/crashes"];
+const REPORTS: &str = "spool/reports";
+const SPOOLS: [&str; 2] = [REPORTS, "spool/crashes"];
 const NOT_CONFIGURED: &str = "not configured";
 /// The last second that RFC 3339 can write: a damaged memory may hold any number.
 const END_OF_TIME: i64 = 253_402_300_799;
-const ON: Style = AnsiColor::Green.on_default();
-const OFF: Style = AnsiColor::Yellow.on_default();
 
 /// Says it all.
 pub(crate) fn run(settings: &Settings, json: bool) -> Result<Output, Error> {
@@ -55,7 +55,7 @@ pub(crate) fn json(settings: &Settings) -> Result<Value, Error> {
 struct Status<'a> {
     config: &'a Config,
     now: Moment,
-    switches: Switches,
+    sources: Sources,
     /// The administrator's own word; none without a state directory.
     administrator: Option<Remembered<Word>>,
     cluster_id: Option<String>,
@@ -63,6 +63,8 @@ struct Status<'a> {
     told: Remembered<Vec<ToldVersion>>,
     /// The last report of each cluster.
     reports: Remembered<BTreeMap<String, MadeReport>>,
+    /// When the next try to deliver a report may be, Unix seconds; none while none waits.
+    next_try: Option<i64>,
     spools: Vec<(&'static str, Vec<Entry>)>,
     /// The processes that have installed the crash handler, and those whose end is not dealt with yet.
     runs: Vec<Run>,
@@ -96,6 +98,7 @@ impl<'a> Status<'a> {
             told.filter(|told| running.is_none() || told.told.label == config.version_label).collect()
         });
         let cluster_id = settings.has_cluster_id.then(|| HEXLOWER.encode(&config.cluster));
+        let not_before = reports.as_ref().map_or(0, |memory| memory.pace.not_before(&now));
         let reports = reports.map(|memory| {
             let is_asked_for = |id: &String| cluster_id.as_ref().is_none_or(|cluster_id| cluster_id == id);
             let last = memory.made.into_iter().filter_map(|(id, mut made)| Some((id, made.pop()?)));
@@ -105,15 +108,18 @@ impl<'a> Status<'a> {
         for name in SPOOLS {
             spools.push((name, dir.map_or(Ok(Vec::new()), |dir| dir.folder(name).entries())?));
         }
+        let is_waiting = spools.iter().any(|(name, waiting)| *name == REPORTS && !waiting.is_empty());
+        let next_try = is_waiting.then_some(not_before.max(now.unix));
         Ok(Self {
             config,
             now,
-            switches: settings.switches(),
+            sources: settings.sources()?,
             administrator: dir.map(administration::read),
             cluster_id,
             node_id: (settings.has_cluster_id && settings.has_node_id).then(|| HEXLOWER.encode(&config.node)),
             told,
             reports,
+            next_try,
             spools,
             runs: dir.map_or(Ok(Vec::new()), marker::runs)?,
             cores: dir.and_then(memory::cores).map(|cores| cores.present().cloned().collect()).unwrap_or_default(),
@@ -146,7 +152,8 @@ impl<'a> Status<'a> {
         });
         json!({
             "state_dir": dir.map(|dir| dir.path().display().to_string()),
-            "switches": self.switches.explain(),
+            "switches": self.sources.explain(),
+            "processes": self.sources.processes_json(),
             "administrator": self.administrator.as_ref().map(administrator_json),
             "cluster_id": self.cluster_id,
             "node_id": self.node_id,
@@ -160,6 +167,7 @@ impl<'a> Status<'a> {
                 "url": self.config.report_url.as_ref().map(ToString::to_string),
                 "has_valid_key": self.has_valid_key(),
                 "last": last,
+                "next_try": self.next_try,
                 "problem": reports.err(),
             },
             "crash_reports": {
@@ -193,10 +201,19 @@ impl<'a> Status<'a> {
         writeln!(out, "node id          {}", id(&self.node_id, "--cluster-id and --node-id"))?;
         writeln!(out, "switches")?;
         for switch in Switch::ALL {
-            writeln!(out, "  {}", switch_line(&self.switches, switch))?;
+            writeln!(out, "  {}", self.sources.line(switch))?;
         }
         if let Some(Err(why)) = &self.administrator {
             writeln!(out, "  {}", administration::unreadable(why))?;
+        }
+        for process in self.sources.processes() {
+            let Process { version, at, .. } = process;
+            let unseen = if process.life() == Life::Unseen {
+                ", in another container: whether it still runs cannot be seen"
+            } else {
+                ""
+            };
+            writeln!(out, "  running        {} of version {version} since {}{unseen}", named(process), moment(*at))?;
         }
         self.write_version_check(out)?;
         self.write_daily_report(out)?;
@@ -257,6 +274,9 @@ impl<'a> Status<'a> {
             Some(false) => "none is valid now: nothing is sent",
         };
         writeln!(out, "  sealing key    {key}")?;
+        if let Some(at) = self.next_try {
+            writeln!(out, "  next try       {}", moment(at))?;
+        }
         match &self.reports {
             Err(why) => writeln!(out, "  last report    {why}"),
             Ok(reports) if reports.is_empty() && self.config.state_dir.is_none() => {
@@ -269,18 +289,6 @@ impl<'a> Status<'a> {
                 writeln!(out, "  last report    of {}, {delivered} (cluster {cluster_id})", date(last.day))
             }),
         }
-    }
-}
-
-/// One switch, on or off, and by which sources. With colours: [`Output::coloured`].
-pub(crate) fn switch_line(switches: &Switches, switch: Switch) -> String {
-    let explained = switches.explain();
-    let sources = explained[switch.name()]["off_by"].as_array().into_iter().flatten();
-    let sources = sources.filter_map(Value::as_str).collect::<Vec<_>>().join(", ");
-    let name = switch.name();
-    match sources.as_str() {
-        "" => format!("{name:<15}{ON}on{ON:#}"),
-        sources => format!("{name:<15}{OFF}off{OFF:#} by {sources}"),
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::administration::{self, Actor};
 use crate::settings::{CLUSTER_SPEC, Options, Settings, Warnings};
-use crate::status::switch_line;
+use crate::sources::Sources;
 use crate::{Output, complain};
 
 /// Why there must be a state directory.
@@ -47,10 +47,10 @@ pub(crate) fn set(which: Which, on: bool, options: &Options, warnings: &Warnings
         }
     })?;
     let now = match Settings::load(options, warnings) {
-        Ok(settings) => settings.switches(),
+        Ok(settings) => settings.sources()?,
         Err(error) => {
-            complain(&format!("warning: who else turns it off is not known: {error}"));
-            Switches::new(Switch::ALL_BITS, Vec::new(), Some(dir))
+            complain(&format!("warning: whether the environment turns it off is not known: {error}"));
+            Sources::read(Switches::new(Switch::ALL_BITS, Vec::new(), Some(dir.clone())), Some(&dir))?
         }
     };
     Ok(said(&now, which.switches(), options.json))
@@ -83,14 +83,14 @@ pub(crate) fn apply(settings: &Settings, json: bool) -> Result<Output, Error> {
         .collect();
     let dir = settings.state_dir(WHERE)?;
     administration::change(dir, &Actor::command(), None, |word| word.set_objections(&objections))?;
-    Ok(said(&settings.switches(), &Switch::ALL, json))
+    Ok(said(&settings.sources()?, &Switch::ALL, json))
 }
 
 /// These switches, and who turns them off.
-fn said(now: &Switches, switches: &[Switch], json: bool) -> Output {
+fn said(now: &Sources, switches: &[Switch], json: bool) -> Output {
     if json {
         return Output::json(&json!({ "switches": now.explain() }));
     }
-    let lines = switches.iter().map(|switch| switch_line(now, *switch) + "\n");
+    let lines = switches.iter().map(|switch| now.line(*switch) + "\n");
     Output::coloured(&lines.collect::<String>())
 }

@@ -22,6 +22,7 @@ use crate::crash::sentry;
 use crate::crash::watch::Watch;
 use crate::error::Error;
 use crate::memory::{self, ReportMemory, VersionMemory};
+use crate::presence::{Presence, Process};
 use crate::report::input;
 use crate::schedule::{self, Pace, Timer};
 use crate::spool::{self, Spool};
@@ -142,6 +143,14 @@ impl Drop for CallbackMark {
     }
 }
 
+/// Whether a process has been announced before.
+#[derive(Clone, Copy)]
+enum Announcing {
+    First,
+    /// Where it has.
+    Again,
+}
+
 /// A client. Calls may be made from any thread at any time.
 pub struct Client {
     core: Arc<Core>,
@@ -168,6 +177,8 @@ pub struct Core {
     /// How making daily reports goes.
     making_pace: Mutex<Pace>,
     watch: Mutex<Option<Watch>>,
+    /// What other programs read of this process, from `start` on.
+    presence: Mutex<Option<Presence>>,
     callbacks: Mutex<Option<Arc<Callbacks>>>,
     is_closing: AtomicBool,
     is_notice_given: AtomicBool,
@@ -220,6 +231,7 @@ impl Client {
             crash_limits: Mutex::default(),
             making_pace: Mutex::default(),
             watch: Mutex::default(),
+            presence: Mutex::default(),
             callbacks: Mutex::new(Some(Arc::new(std::mem::take(&mut config.callbacks)))),
             is_closing: AtomicBool::new(false),
             is_notice_given: AtomicBool::new(false),
@@ -247,6 +259,8 @@ impl Client {
             return Err(Error::InvalidState("already started".to_owned()));
         }
         *worker = Some(Worker::start(Arc::clone(&self.core))?);
+        drop(worker);
+        self.core.announce(Announcing::First);
         Ok(())
     }
 
@@ -278,6 +292,7 @@ impl Client {
         if let Some(worker) = worker {
             worker.stop(deadline.saturating_duration_since(Instant::now()).max(STOP_GRACE));
         }
+        drop(lock(&self.core.presence).take());
         if !IN_CALLBACK.get() {
             self.core.drop_callbacks();
         }
@@ -296,6 +311,7 @@ impl Client {
         }
         let gone_off = self.core.switches.set_host(on);
         self.core.after_switching(&gone_off);
+        self.core.announce(Announcing::Again);
         self.wake();
         Ok(())
     }
@@ -472,6 +488,24 @@ impl Core {
         while let Err(shared) = Arc::try_unwrap(callbacks) {
             callbacks = shared;
             std::thread::sleep(CALLBACK_POLL);
+        }
+    }
+
+    /// Says to `status` and the page that this process lives, and what it says of the switches.
+    fn announce(&self, when: Announcing) {
+        let Some(dir) = &self.config.state_dir else { return };
+        let mut presence = lock(&self.presence);
+        let off = self.switches.own_objections();
+        let process = Process::new(&self.config.component, &canonical(&self.config.version), self.now(), off);
+        let announced = match (presence.as_ref(), when) {
+            (Some(presence), _) => presence.say(&process),
+            (None, Announcing::First) => Presence::announce(dir, &process).map(|new| *presence = Some(new)),
+            (None, Announcing::Again) => Ok(()),
+        };
+        // Not held while the host's code runs, which may change the switches.
+        drop(presence);
+        if let Err(error) = announced {
+            self.log(priority::INFO, &format!("`ondat-telemetry status` does not show this process: {error}"));
         }
     }
 

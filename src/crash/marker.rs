@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::delivery::new_event_id;
 use super::record::{Kind, RECORD_BYTES, Record};
 use crate::error::Error;
+use crate::presence;
 use crate::state::{Folder, StateDir};
 use crate::sys::clock::boot_id;
 use crate::sys::procfs::{self, Stat};
@@ -176,7 +177,7 @@ impl Marker {
 /// A name for the marker of a process, with the event id of its report. Not the pid alone: a program that starts itself anew
 /// keeps it, and processes of two containers may share the folder and the number.
 pub fn name(component: &str, pid: u32) -> Result<String, Error> {
-    Ok(format!("{component}-{pid}-{}", new_event_id()?))
+    Ok(format!("{}-{}", presence::name(component, pid), new_event_id()?))
 }
 
 /// The event id in a marker's name: whoever reports the ending of this run bears it, so that two who do are one report.
@@ -200,7 +201,7 @@ pub fn of_process(dir: &StateDir, pid: u32, born: impl FnOnce() -> Option<Stat>)
 pub fn take(dir: &StateDir, name: &str) -> Result<Option<Leftover>, Error> {
     let folder = dir.folder(FOLDER);
     let leftover = folder.read(name)?.and_then(|bytes| parse(name, &bytes, &boot_id()));
-    folder.remove_unsynced(name)?;
+    remove(dir, name)?;
     Ok(leftover)
 }
 
@@ -223,8 +224,11 @@ pub fn runs(dir: &StateDir) -> Result<Vec<Run>, Error> {
     Ok(runs)
 }
 
-/// Removes the marker of a run whose ending has been dealt with.
+/// Removes the marker of a run whose ending has been dealt with, and what the process has said of itself.
 pub fn remove(dir: &StateDir, name: &str) -> Result<(), Error> {
+    if let Some((process, _)) = name.rsplit_once('-') {
+        presence::forget(dir, process);
+    }
     dir.folder(FOLDER).remove_unsynced(name)
 }
 
@@ -251,6 +255,7 @@ pub fn take_leftovers(dir: &StateDir, mut take: impl FnMut(Leftover) -> Result<(
                 take(leftover)?;
             }
         }
+        // What it has said of itself stays: the process that looks may bear its name.
         folder.remove_unsynced(&entry.name)?;
     }
     Ok(())
@@ -300,6 +305,7 @@ mod tests {
     fn a_markers_name_ends_with_an_event_id() {
         let id = "0123456789abcdef0123456789abcdef";
         assert_eq!(event_id(&format!("data-plane-7-{id}")), Some(id));
+        assert!(!name(".hidden", 7).unwrap().starts_with('.'), "it would not be listed");
         for name in ["dataplane-7", "dataplane-7-", &format!("dataplane-7-{}", id.to_uppercase()), id] {
             assert_eq!(event_id(name), None, "{name}");
         }

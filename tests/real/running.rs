@@ -125,6 +125,11 @@ impl Dataplane {
         wait_for("the end of its monitor", || monitor.is_none_or(has_ended).then_some(()));
     }
 
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.server.id()
+    }
+
     /// Its crash monitor: the process that has a descriptor of it as number 4.
     pub(crate) fn monitor(&self) -> Option<u32> {
         let host = format!("Pid:\t{}\n", self.server.id());

@@ -278,6 +278,41 @@ fn a_dataplane_that_starts_with_a_cluster_spec() {
     }
 }
 
+#[test]
+fn what_a_running_dataplane_holds_off_itself_is_named_everywhere() {
+    let mut running = Running::start();
+    let api = Api::serve(running.state_dir());
+    let (operator, caller) = (Operator::log_in(&api), CommandLine::log_in(&api));
+    // Each surface says the same.
+    let off_by = |running: &Running| {
+        let status = succeed(ondat(&["status", "--json", "--state-dir"]).arg(running.state_dir()));
+        let status: Value = serde_json::from_slice(&status.stdout).unwrap();
+        let held = status["switches"]["daily_report"].clone();
+        assert_eq!(operator.read()["switches"]["daily_report"], held);
+        assert_eq!(caller.switches()["switches"]["daily_report"], held);
+        assert_eq!(held["on"], held["off_by"] == json!([]));
+        held["off_by"].clone()
+    };
+    assert_eq!(off_by(&running), json!([]));
+
+    running.restart(&[("DISABLE_TELEMETRY", "true")]);
+    let name = format!("dataplane (pid {})", running.dataplane.pid());
+    assert_eq!(off_by(&running), json!([format!("environment DISABLE_TELEMETRY of {name}")]));
+
+    // Where another one has it on, it is on, but not in that one.
+    let other = running.another();
+    assert_eq!(off_by(&running), json!([]));
+    let text = succeed(ondat(&["status", "--state-dir"]).arg(running.state_dir())).stdout;
+    let text = String::from_utf8(text).unwrap();
+    assert!(text.contains(&format!("on, but off in {name} by environment DISABLE_TELEMETRY\n")), "{text}");
+    other.crash();
+    assert_ne!(off_by(&running), json!([]), "what is dead has no say");
+
+    running.crash_and_restart();
+    assert_eq!(off_by(&running), json!([]));
+    assert_eq!(files_in(&running.state_dir().join("processes")).len(), 1, "what the dead have left is removed");
+}
+
 /// Whether something has come to a port of this machine that nobody has read yet.
 fn is_unread(protocol: &str, address: &str) -> bool {
     let port = address.rsplit_once(':').unwrap().1.parse::<u16>().unwrap();

@@ -10,6 +10,7 @@ use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, SET_COOKIE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
+use ondat_telemetry::error::Error;
 use ondat_telemetry::switches::Switch;
 use serde_json::{Map, Value, json};
 use tokio_util::io::ReaderStream;
@@ -104,7 +105,7 @@ pub(super) async fn crashes(State(app): State<Arc<App>>) -> Result<Json<Value>, 
 pub(super) async fn switches(State(app): State<Arc<App>>) -> Result<Json<Value>, Refusal> {
     blocking(move || {
         let word = administration::read(&app.dir).map_err(Refused::Unreadable)?;
-        Ok(Json(switches_json(&app.settings(), &word)))
+        Ok(Json(switches_json(&app.settings(), &word)?))
     })
     .await?
 }
@@ -136,16 +137,17 @@ pub(super) async fn set_switches(
             on.into_iter().for_each(|(switch, is_on)| word.set(switch, is_on));
         })?;
         app.follow(&caller, &word);
-        Ok(Json(switches_json(&settings, &word)))
+        Ok(Json(switches_json(&settings, &word)?))
     })
     .await?
 }
 
 /// The administrator's word, and what is true with all sources counted.
-fn switches_json(settings: &Settings, word: &Word) -> Value {
+fn switches_json(settings: &Settings, word: &Word) -> Result<Value, Error> {
     let mut json: Map<String, Value> =
         Switch::ALL.iter().map(|switch| (switch.name().to_owned(), word.is_on(*switch).into())).collect();
     json.insert("version".to_owned(), word.version().into());
-    json.insert("switches".to_owned(), settings.switches().explain());
-    Value::Object(json)
+    json.insert("updated_at".to_owned(), word.updated_at().into());
+    json.insert("switches".to_owned(), settings.sources()?.explain());
+    Ok(Value::Object(json))
 }

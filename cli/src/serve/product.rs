@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use data_encoding::HEXLOWER;
 use nix::unistd::gethostname;
+use ondat_telemetry::error::Error;
 use ondat_telemetry::switches::Switch;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -80,7 +81,7 @@ fn session(user: &str, token: &str, expires: &'static str) -> Response {
 pub(super) async fn cluster(State(app): State<Arc<App>>) -> Result<Json<Value>, Refusal> {
     blocking(move || {
         let settings = app.settings();
-        Ok(Json(as_json(&settings, &administration::read(&app.dir))))
+        Ok(Json(as_json(&settings, &administration::read(&app.dir))?))
     })
     .await?
 }
@@ -133,7 +134,7 @@ pub(super) async fn update_cluster(
             format.into_iter().for_each(|format| word.set_log_format(format));
         })?;
         app.follow(&caller, &word);
-        Ok(Json(as_json(&settings, &Ok(word))))
+        Ok(Json(as_json(&settings, &Ok(word))?))
     })
     .await?
 }
@@ -157,7 +158,7 @@ impl App {
 }
 
 /// A cluster in the product's terms. An unreadable switches.json is all off.
-fn as_json(settings: &Settings, word: &Result<Word, String>) -> Value {
+fn as_json(settings: &Settings, word: &Result<Word, String>) -> Result<Value, Error> {
     let config = &settings.config;
     let mut cluster = Map::new();
     if settings.has_cluster_id {
@@ -176,8 +177,8 @@ fn as_json(settings: &Settings, word: &Result<Word, String>) -> Value {
         }
     }
     cluster.insert("version".to_owned(), word.map_or("unreadable", Word::version).into());
-    cluster.insert("switches".to_owned(), settings.switches().explain());
-    Value::Object(cluster)
+    cluster.insert("switches".to_owned(), settings.sources()?.explain());
+    Ok(Value::Object(cluster))
 }
 
 /// `GET /v2/nodes`: the node this runs on, which is the only one that is known here.

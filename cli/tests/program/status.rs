@@ -2,7 +2,11 @@
 
 use std::fs::File;
 use std::process::Stdio;
+use std::time::Duration;
 
+use ondat_telemetry::client::Client;
+use ondat_telemetry::config::{ConfigBuilder, Setting};
+use ondat_telemetry::switches::Switch;
 use serde_json::json;
 
 use crate::program::{Place, command, finish, run};
@@ -35,6 +39,81 @@ fn the_administrator_is_named() {
     let text = run(&["status", "--state-dir", &state]).with(0).stdout;
     assert!(text.contains("  daily_report   off by the administrator (switches.json)\n"), "{text}");
     assert_eq!(place.listing(), before, "what is stored for a switch that is off is not removed by looking at it");
+}
+
+/// A process of its own would say the same.
+fn client(place: &Place, component: &str, on: u32) -> Client {
+    let mut builder = ConfigBuilder::new();
+    let settings = [
+        (Setting::Component, component),
+        (Setting::Version, "2.8.1"),
+        (Setting::ClusterId, "c-1"),
+        (Setting::NodeId, "n-1"),
+        (Setting::StateDir, &place.at("")),
+    ];
+    settings.into_iter().for_each(|(setting, text)| builder.set(setting, text));
+    builder.set_switches(on);
+    let client = Client::new(builder.build().unwrap()).unwrap();
+    client.start().unwrap();
+    client
+}
+
+#[test]
+fn running_processes_say_what_they_hold_off_themselves() {
+    let place = Place::new("status-processes");
+    let state = place.at("");
+    let on_by = |name: &str| {
+        let status = run(&["status", "--json", "--state-dir", &state]).with(0).json();
+        let processes = status["processes"].as_array().unwrap().clone();
+        (status["switches"][name]["off_by"].clone(), processes)
+    };
+    let dataplane = client(&place, "dataplane", Switch::ALL_BITS & !Switch::DailyReport.bit());
+    let named = format!("dataplane (pid {})", std::process::id());
+    let (off_by, processes) = on_by("daily_report");
+    assert_eq!(off_by, json!([format!("the host program of {named}")]));
+    let [process] = processes.as_slice() else { panic!("{processes:?}") };
+    assert_eq!((&process["component"], &process["version"]), (&json!("dataplane"), &json!("2.8.1")));
+    assert_eq!((&process["pid"], &process["is_seen"]), (&json!(std::process::id()), &json!(true)));
+    let off_by = json!({ "version_check": [], "daily_report": ["the host program"], "crash_reports": [] });
+    assert_eq!(process["off_by"], off_by);
+    assert_eq!(on_by("version_check").0, json!([]));
+    // What is turned on by the administrator is not on for that.
+    let enabled = run(&["enable", "daily-report", "--state-dir", &state]).with(0).stdout;
+    assert_eq!(enabled, format!("daily_report   off by the host program of {named}\n"));
+
+    let other = client(&place, "controlplane", Switch::ALL_BITS);
+    assert_eq!(on_by("daily_report").0, json!([]));
+    let text = run(&["status", "--state-dir", &state]).with(0).stdout;
+    let line = format!("  daily_report   on, but off in {named} by the host program\n");
+    assert!(text.contains(&line), "{text}");
+    assert!(text.contains(&format!("  running        {named} of version 2.8.1 since ")), "{text}");
+
+    // It says so anew when it thinks better of it, and nothing when it has ended.
+    dataplane.set_switches(Switch::ALL_BITS).unwrap();
+    other.set_switches(Switch::CrashReports.bit()).unwrap();
+    assert_eq!(on_by("daily_report").0, json!([]));
+    dataplane.close(Duration::ZERO);
+    let named = format!("controlplane (pid {})", std::process::id());
+    assert_eq!(on_by("daily_report").0, json!([format!("the host program of {named}")]));
+    other.close(Duration::ZERO);
+    assert_eq!(on_by("daily_report"), (json!([]), Vec::new()));
+}
+
+#[test]
+fn a_process_of_another_container_is_shown_with_a_doubt() {
+    let place = Place::new("status-container");
+    let said = json!({
+        "component": "dataplane", "version": "2.8.1", "pid": 1, "at": 1_795_478_400, "objections": [],
+        "boot": ondat_telemetry::sys::clock::boot_id(), "pid_namespace": "pid:[1]", "born": [1, 1],
+    });
+    std::fs::create_dir(place.path().join("processes")).unwrap();
+    place.with("processes/dataplane-1", &said.to_string());
+    let text = run(&["status", "--state-dir", &place.at("")]).with(0).stdout;
+    let line = "  running        dataplane (pid 1) of version 2.8.1 since 2026-11-24T00:00:00Z, in another container: \
+                whether it still runs cannot be seen\n";
+    assert!(text.contains(line), "{text}");
+    let status = run(&["status", "--json", "--state-dir", &place.at("")]).with(0).json();
+    assert_eq!(status["processes"][0]["is_seen"], json!(false));
 }
 
 #[test]

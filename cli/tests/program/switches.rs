@@ -189,7 +189,7 @@ fn telemetry_can_be_turned_off_whatever_is_wrong_with_the_settings() {
     place.with("identity.key", "damaged");
     let ended = run(&["disable", "all", "--state-dir", &place.at(""), "--report-url", "nonsense"]).with(0);
     assert!(ended.stdout.contains("daily_report   off by the administrator"), "{}", ended.stdout);
-    assert!(ended.stderr.contains("warning: who else turns it off is not known"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("warning: whether the environment turns it off is not known"), "{}", ended.stderr);
     let file: Value = serde_json::from_slice(&fs::read(place.path().join("switches.json")).unwrap()).unwrap();
     assert_eq!(file["crash_reports"], false);
 }

@@ -216,6 +216,10 @@ def held(browser):
         page.keyboard.press("Space")
         is_on(page, "daily_report", False)
         assert "PUT" not in requests, requests
+        # One process holds it off for itself: the others send, and that is what the switch says.
+        off_in_one = "Off in controlplane (pid 1) by environment DISABLE_ERROR_REPORTING; on elsewhere."
+        expect(row(page, "crash_reports")).to_contain_text(off_in_one)
+        expect(switch(page, "crash_reports")).to_have_accessible_description(re.compile("Off in controlplane"))
         page.screenshot(path=f"{scene['pictures']}/held.png", full_page=True)
 
 

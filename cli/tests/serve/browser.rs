@@ -62,6 +62,16 @@ fn prepared(name: &str) -> PathBuf {
     state
 }
 
+/// What a process says that runs in another container.
+fn running(state: &Path, component: &str, objections: Value) {
+    let said = json!({
+        "component": component, "version": "2.8.1", "pid": 1, "at": 1_795_478_400, "objections": objections,
+        "boot": ondat_telemetry::sys::clock::boot_id(), "pid_namespace": "pid:[1]", "born": [1, 1],
+    });
+    fs::create_dir_all(state.join("processes")).unwrap();
+    fs::write(state.join(format!("processes/{component}-1")), said.to_string()).unwrap();
+}
+
 /// What two versions were told: one is current, the other is not.
 fn told() -> Value {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
@@ -202,6 +212,9 @@ fn a_page_that_is_out_of_date_is_told_and_loses_nothing() {
 #[test]
 fn a_switch_held_off_elsewhere_names_who_holds_it() {
     let state = prepared("browser-held");
+    let objection = json!({ "switch": "crash_reports", "source": "environment DISABLE_ERROR_REPORTING" });
+    running(&state, "controlplane", json!([objection]));
+    running(&state, "dataplane", json!([]));
     let server =
         Server::spawn(command(&state, &["serve", "--listen", "127.0.0.1:0"]).env("DISABLE_TELEMETRY", "true"), &state);
     look("held", &server);

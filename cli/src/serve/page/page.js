@@ -417,9 +417,8 @@ async function putSwitches(wanted) {
 }
 
 function confirmed(answer) {
-  const { version_check, daily_report, crash_reports, version, switches } = answer;
-  const updated = version === state.administrator.version ? state.administrator.updated_at : null;
-  state.administrator = { version_check, daily_report, crash_reports, version, updated_at: updated, problem: null };
+  const { switches, ...administrator } = answer;
+  state.administrator = { ...administrator, problem: null };
   state.switches = switches;
 }
 
@@ -475,7 +474,7 @@ function showSwitches() {
       "aria-busy": isSaving ? "true" : null,
     });
     fill(button.querySelector(".word"), isSaving ? "Saving" : on ? "On" : "Off");
-    fill($(`${name}-held`), heldOff(name, label));
+    fill($(`${name}-held`), on ? offInSome(name) : heldOff(name, label));
     const row = button.closest("li");
     fill(row.querySelector(".said"), state.said[name]);
     fill(row.querySelector(".failed"), state.failed[name]);
@@ -506,6 +505,15 @@ function heldOff(name, label) {
       "Withdraw the administrator's word", h("span", { class: "unseen" }, ` against ${label}`)),
   ];
 }
+
+/** Processes whose own environment, program or cluster spec holds it off while others have it on. */
+function offInSome(name) {
+  return state.status.processes.filter((process) => holdsOff(process, name)).map((process) =>
+    h("p", null, `Off in ${processName(process)} by ${list(process.off_by[name])}; on elsewhere.`));
+}
+
+const holdsOff = (process, name) => process.off_by[name].length > 0;
+const processName = ({ component, pid }) => `${component} (pid ${pid})`;
 
 // ---------------------------------------------------------------- what the status says
 
@@ -637,6 +645,7 @@ function showDelivery() {
         ["Collector", code(report.url ?? "not configured")],
         ["Sealing key", keys[report.has_valid_key]],
         ["Last report", last.length > 0 ? last : "none"],
+        report.next_try !== null && ["Next try", report.next_try <= Date.now() / 1000 ? "is due" : utc(report.next_try)],
         report.problem && ["Problem", sentence(report.problem)],
         ["Waiting", waits(spool["spool/reports"])],
       )),
@@ -649,10 +658,21 @@ function showDelivery() {
         ["Keys of the vendor", check.keys || "none: answers without a signature are accepted"],
         ["Next check", due.length > 0 ? utc(Math.min(...due)) : "when a process starts"],
       ))),
-    h("h3", null, "Processes"),
+    h("h3", null, "Running processes"),
+    status.processes.length === 0
+      ? h("p", null, "None has started its schedule on this state directory.")
+      : scrolling("Running processes", table(["Process", "Version", "Since", "Holds off for itself", "Seen"],
+        status.processes.map((process) => [
+          processName(process),
+          process.version,
+          utc(process.at),
+          list(Object.keys(SWITCHES).filter((name) => holdsOff(process, name)).map((name) => SWITCHES[name])) || "nothing",
+          process.is_seen ? "yes" : "no: in another container, it may have ended",
+        ]))),
+    h("h3", null, "Crash handlers"),
     crash.runs.length === 0
-      ? h("p", null, "None has installed the crash handler.")
-      : scrolling("Processes", table(["Run", "Version", "State"],
+      ? h("p", null, "No process has installed one.")
+      : scrolling("Crash handlers", table(["Run", "Version", "State"],
         crash.runs.map((run) => [run.name, run.version, runState(run)]), { class: "runs" })),
     h("h3", null, "Core files"),
     crash.core_files.length === 0

@@ -1,0 +1,94 @@
+//! Who turns a switch off: the administrator, this command's own environment and cluster spec, and each running process for
+//! itself.
+
+use anstyle::{AnsiColor, Style};
+use ondat_telemetry::error::Error;
+use ondat_telemetry::presence::{self, Life, Process};
+use ondat_telemetry::state::StateDir;
+use ondat_telemetry::switches::{Switch, Switches};
+use serde_json::{Map, Value, json};
+
+const ON: Style = AnsiColor::Green.on_default();
+const OFF: Style = AnsiColor::Yellow.on_default();
+
+/// What all of them say.
+pub(crate) struct Sources {
+    switches: Switches,
+    processes: Vec<Process>,
+}
+
+impl Sources {
+    /// What this command knows itself, and what the processes on the state directory say.
+    pub(crate) fn read(switches: Switches, dir: Option<&StateDir>) -> Result<Self, Error> {
+        Ok(Self { switches, processes: dir.map_or(Ok(Vec::new()), presence::processes)? })
+    }
+
+    /// The running processes.
+    pub(crate) fn processes(&self) -> &[Process] {
+        &self.processes
+    }
+
+    /// Each switch, on or off, and by which sources. A switch that every running process holds off for itself is off.
+    pub(crate) fn explain(&self) -> Value {
+        let explained = Switch::ALL.map(|switch| {
+            let sources = self.against(switch);
+            (switch.name().to_owned(), json!({ "on": sources.is_empty(), "off_by": sources }))
+        });
+        Value::Object(explained.into_iter().collect())
+    }
+
+    /// One switch for people, with colours: [`Output::coloured`](crate::Output::coloured).
+    pub(crate) fn line(&self, switch: Switch) -> String {
+        let (name, sources) = (switch.name(), self.against(switch));
+        if !sources.is_empty() {
+            return format!("{name:<15}{OFF}off{OFF:#} by {}", sources.join(", "));
+        }
+        let but: Vec<String> = self
+            .processes
+            .iter()
+            .filter_map(|process| match sources_of(process, switch) {
+                sources if sources.is_empty() => None,
+                sources => Some(format!(", but off in {} by {}", named(process), sources.join(", "))),
+            })
+            .collect();
+        format!("{name:<15}{ON}on{ON:#}{}", but.concat())
+    }
+
+    /// What each process says for itself.
+    pub(crate) fn processes_json(&self) -> Value {
+        let processes = self.processes.iter().map(|process| {
+            let off_by = Switch::ALL.map(|switch| (switch.name().to_owned(), json!(sources_of(process, switch))));
+            json!({
+                "component": process.component,
+                "version": process.version,
+                "pid": process.pid,
+                "at": process.at,
+                "is_seen": process.life() == Life::Lives,
+                "off_by": off_by.into_iter().collect::<Map<_, _>>(),
+            })
+        });
+        processes.collect()
+    }
+
+    fn against(&self, switch: Switch) -> Vec<String> {
+        let explained = self.switches.explain();
+        let own = explained[switch.name()]["off_by"].as_array().into_iter().flatten();
+        let mut sources: Vec<String> = own.filter_map(Value::as_str).map(str::to_owned).collect();
+        let held: Vec<_> = self.processes.iter().map(|process| (process, sources_of(process, switch))).collect();
+        if held.iter().all(|(_, sources)| !sources.is_empty()) {
+            for (process, held) in held {
+                sources.extend(held.iter().map(|source| format!("{source} of {}", named(process))));
+            }
+        }
+        sources
+    }
+}
+
+/// A process as people know it.
+pub(crate) fn named(process: &Process) -> String {
+    format!("{} (pid {})", process.component, process.pid)
+}
+
+fn sources_of(process: &Process, switch: Switch) -> Vec<&str> {
+    process.off.iter().filter(|off| off.switch == switch).map(|off| off.source.as_str()).collect()
+}
