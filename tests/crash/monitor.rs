@@ -2,13 +2,14 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Instant;
 
 use serde_json::Value;
 
 use crate::mounts::Mounts;
 use crate::process::Process;
 use crate::sink::Sink;
-use crate::support::{TempDir, built, succeed};
+use crate::support::{DEADLINE, TempDir, built, succeed};
 use crate::victim::{
     Around, Victim, assert_event, command, core_before_death, end_with, end_without, ended_by, events, files_below,
     send, sent_by_next_run, state_variable, stored_event,
@@ -83,12 +84,17 @@ fn the_monitor_has_nothing_of_its_hosts() {
         let value = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().to_owned();
         assert_eq!(value("SigBlk:"), "0000000000000000");
         assert_ne!(value("PPid:"), victim.child.id().to_string());
-        let mut descriptors: Vec<_> = std::fs::read_dir(format!("/proc/{pid}/fd"))
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect();
-        descriptors.sort();
-        assert_eq!(descriptors, ["0", "1", "2", "3", "4"]);
+        let descriptors = || {
+            let entries = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+            let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+            names.sort();
+            names
+        };
+        // It has a file open for moments until it comes to rest.
+        let begun = Instant::now();
+        while descriptors() != ["0", "1", "2", "3", "4"] {
+            assert!(begun.elapsed() < DEADLINE, "{:?}", descriptors());
+        }
         send(victim.child.id(), libc::SIGTERM);
     };
     ended_by(look, &sink, &dir, &[("SECRET", "hunter2")]);
