@@ -252,74 +252,74 @@ fn server(address: &ScopedIp) -> Option<SocketAddr> {
 
 /// One question and its answer: by UDP, and by TCP where that was too small.
 fn exchange(server: SocketAddr, question: &Query, edns: bool, patience: Patience<'_>) -> io::Result<Message> {
-    let mut request = Message::query();
-    request.metadata.recursion_desired = true;
-    request.queries.push(question.clone());
-    if edns {
-        request.edns.get_or_insert_with(Edns::new).set_max_payload(LARGEST_DATAGRAM);
-    }
-    let bytes = request.to_vec().map_err(io::Error::other)?;
-    let id = request.metadata.id;
-    let answer = over_udp(server, question, id, &bytes, patience)?;
+    let request = Request::new(question, edns)?;
+    let answer = request.over_udp(server, patience)?;
     if !answer.truncation {
         return Ok(answer);
     }
-    let answer = over_tcp(server, question, id, &bytes, patience)?;
+    let answer = request.over_tcp(server, patience)?;
     if answer.truncation {
         return Err(io::Error::other("an answer that is truncated over TCP"));
     }
     Ok(answer)
 }
 
-/// One datagram, and the first one back that answers it.
-fn over_udp(
-    server: SocketAddr,
-    question: &Query,
+/// A question on its way.
+struct Request<'a> {
+    question: &'a Query,
     id: u16,
-    request: &[u8],
-    patience: Patience<'_>,
-) -> io::Result<Message> {
-    let any: IpAddr = if server.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-    let mut socket = UdpSocket::bind((any, 0))?;
-    // Connected, it takes from nobody else, and learns that nobody listens.
-    socket.connect(server)?;
-    socket.set_nonblocking(true)?;
-    patience.until_done(&mut socket, PollFlags::POLLOUT, |socket| socket.send(request))?;
-    let mut buffer = vec![0; usize::from(u16::MAX)];
-    loop {
-        let length = patience.until_done(&mut socket, PollFlags::POLLIN, |socket| socket.recv(&mut buffer))?;
-        if let Some(answer) = read(question, id, &buffer[..length]) {
-            return Ok(answer);
-        }
-    }
+    bytes: Vec<u8>,
 }
 
-fn over_tcp(
-    server: SocketAddr,
-    question: &Query,
-    id: u16,
-    request: &[u8],
-    patience: Patience<'_>,
-) -> io::Result<Message> {
-    let mut stream = patience.connect(server)?;
-    let length = u16::try_from(request.len()).unwrap_or(0);
-    patience.write_all(&mut stream, &[&length.to_be_bytes(), request].concat())?;
-    loop {
-        let mut length = [0; 2];
-        patience.read_exact(&mut stream, &mut length)?;
-        let mut buffer = vec![0; usize::from(u16::from_be_bytes(length))];
-        patience.read_exact(&mut stream, &mut buffer)?;
-        if let Some(answer) = read(question, id, &buffer) {
-            return Ok(answer);
+impl<'a> Request<'a> {
+    fn new(question: &'a Query, edns: bool) -> io::Result<Self> {
+        let mut message = Message::query();
+        message.metadata.recursion_desired = true;
+        message.queries.push(question.clone());
+        if edns {
+            message.edns.get_or_insert_with(Edns::new).set_max_payload(LARGEST_DATAGRAM);
+        }
+        Ok(Self { question, id: message.metadata.id, bytes: message.to_vec().map_err(io::Error::other)? })
+    }
+
+    /// One datagram, and the first one back that answers it.
+    fn over_udp(&self, server: SocketAddr, patience: Patience<'_>) -> io::Result<Message> {
+        let any: IpAddr = if server.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+        let mut socket = UdpSocket::bind((any, 0))?;
+        // Connected, it takes from nobody else, and learns that nobody listens.
+        socket.connect(server)?;
+        socket.set_nonblocking(true)?;
+        patience.until_done(&mut socket, PollFlags::POLLOUT, |socket| socket.send(&self.bytes))?;
+        let mut buffer = vec![0; usize::from(u16::MAX)];
+        loop {
+            let length = patience.until_done(&mut socket, PollFlags::POLLIN, |socket| socket.recv(&mut buffer))?;
+            if let Some(answer) = self.answer(&buffer[..length]) {
+                return Ok(answer);
+            }
         }
     }
-}
 
-/// An answer to this question; none where it is something else.
-fn read(question: &Query, id: u16, bytes: &[u8]) -> Option<Message> {
-    let message = Message::from_vec(bytes).ok()?;
-    let is_answer = message.metadata.message_type == MessageType::Response && message.metadata.id == id;
-    (is_answer && message.queries == [question.clone()]).then_some(message)
+    fn over_tcp(&self, server: SocketAddr, patience: Patience<'_>) -> io::Result<Message> {
+        let mut stream = patience.connect(server)?;
+        let length = u16::try_from(self.bytes.len()).unwrap_or(0).to_be_bytes();
+        patience.write_all(&mut stream, &[&length, self.bytes.as_slice()].concat())?;
+        loop {
+            let mut length = [0; 2];
+            patience.read_exact(&mut stream, &mut length)?;
+            let mut buffer = vec![0; usize::from(u16::from_be_bytes(length))];
+            patience.read_exact(&mut stream, &mut buffer)?;
+            if let Some(answer) = self.answer(&buffer) {
+                return Ok(answer);
+            }
+        }
+    }
+
+    /// An answer to this question; none where it is something else.
+    fn answer(&self, bytes: &[u8]) -> Option<Message> {
+        let message = Message::from_vec(bytes).ok()?;
+        let is_answer = message.metadata.message_type == MessageType::Response && message.metadata.id == self.id;
+        (is_answer && message.queries == [self.question.clone()]).then_some(message)
+    }
 }
 
 #[cfg(test)]
