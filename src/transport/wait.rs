@@ -61,10 +61,10 @@ impl Patience<'_> {
     /// Waits until the socket can do this. [`ErrorKind::TimedOut`] at the deadline and when interrupted.
     fn wait(&self, socket: &impl AsFd, what: PollFlags) -> io::Result<()> {
         loop {
-            let left = self.deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() || self.interrupt.is_raised() {
+            if self.is_over() {
                 return Err(ErrorKind::TimedOut.into());
             }
+            let left = self.deadline.saturating_duration_since(Instant::now());
             // poll(2) counts whole milliseconds: one more, so that the last of them is not spent asking again and again.
             let timeout = PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
             let mut fds =
@@ -78,7 +78,8 @@ impl Patience<'_> {
         }
     }
 
-    /// Does this with a socket that does not block, waiting as often as it would.
+    /// Does this with a socket that does not block, waiting as often as it would. Once the patience is over nothing is done
+    /// any more, also where the socket could: a peer that never stops sending must not go on for ever.
     pub fn until_done<S: AsFd, T>(
         &self,
         socket: &mut S,
@@ -86,6 +87,9 @@ impl Patience<'_> {
         mut action: impl FnMut(&mut S) -> io::Result<T>,
     ) -> io::Result<T> {
         loop {
+            if self.is_over() {
+                return Err(ErrorKind::TimedOut.into());
+            }
             match action(socket) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => self.wait(socket, what)?,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -161,6 +165,21 @@ mod tests {
         let later = waiting.until_done(&mut again, PollFlags::POLLIN, receive);
         assert_eq!(later.unwrap_err().kind(), ErrorKind::TimedOut);
         assert!(waiting.is_over());
+    }
+
+    #[test]
+    fn a_peer_that_never_stops_sending_is_left_when_time_is_up() {
+        let (interrupt, too_late) = (Interrupt::new().unwrap(), Interrupt::new().unwrap());
+        let (mut here, there) = (UdpSocket::bind("127.0.0.1:0").unwrap(), UdpSocket::bind("127.0.0.1:0").unwrap());
+        here.set_nonblocking(true).unwrap();
+        too_late.raise();
+        let over = Patience { interrupt: &interrupt, deadline: Instant::now() };
+        for over in [over, patience(&too_late)] {
+            there.send_to(b"no answer", here.local_addr().unwrap()).unwrap();
+            patience(&interrupt).wait(&here, PollFlags::POLLIN).unwrap();
+            let received = over.until_done(&mut here, PollFlags::POLLIN, |socket| socket.recv(&mut [0; 16]));
+            assert_eq!(received.unwrap_err().kind(), ErrorKind::TimedOut);
+        }
     }
 
     #[test]
