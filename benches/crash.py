@@ -3,116 +3,21 @@
     crash.py FOLDER HOST_WITHOUT HOST_WITH RUNS GIB...
 """
 
-import ctypes
-import gc
-import mmap
-import os
 import pathlib
-import resource
-import select
-import signal
 import socket
-import struct
 import subprocess
 import sys
 import time
 
-PR_SET_CHILD_SUBREAPER = 36
+from hosts import Host, Receiver, become_parent_of_crashes, in_words, memory, percentile, print_times
+
 IDLE_SECONDS = 5
 # Those of a process with gigabytes take seconds each.
 FEWEST_RUNS = 10
-BENCHES = pathlib.Path(__file__).parent
 WORK = pathlib.Path(sys.argv[1])
 WITHOUT, WITH = sys.argv[2:4]
 RUNS = int(sys.argv[4])
 GIBS = [int(size) for size in sys.argv[5:]]
-
-
-class Receiver:
-    """A server of benches/receiver.py."""
-
-    def __init__(self, *arguments):
-        self.process = subprocess.Popen([sys.executable, BENCHES / "receiver.py", *arguments],
-                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.port = int(self.process.stdout.readline())
-
-    def request(self):
-        """When the next request had come, and its body's bytes."""
-        return map(int, self.process.stdout.readline().split())
-
-    def end(self):
-        self.process.communicate()
-
-
-class Host:
-    """A process that is about to crash, and its monitor."""
-
-    number = 0
-
-    def __init__(self, program, dsn=None, mib=0, look="-"):
-        Host.number += 1
-        state = WORK / f"crash-{Host.number}"
-        state.mkdir(mode=0o700)
-        environment = {"ONDAT_TELEMETRY_STATE_DIR": str(state), "ONDAT_TELEMETRY_SENTRY_DSN": dsn or ""}
-        if (WORK / "certificate.pem").exists():
-            environment["ONDAT_TELEMETRY_CA_FILE"] = str(WORK / "certificate.pem")
-        shared = os.memfd_create("fault")
-        os.truncate(shared, mmap.PAGESIZE)
-        self.shared = mmap.mmap(shared, mmap.PAGESIZE)
-        stdin, self.stdin = os.pipe()
-        ours, stdout = os.pipe()
-        before = children()
-        self.pid = os.posix_spawn(program, [program, str(mib), look], environment, file_actions=[
-            (os.POSIX_SPAWN_DUP2, stdin, 0), (os.POSIX_SPAWN_DUP2, stdout, 1), (os.POSIX_SPAWN_DUP2, shared, 3)])
-        for descriptor in (stdin, stdout, shared):
-            os.close(descriptor)
-        self.said = {}
-        with open(ours) as lines:
-            for line in lines:
-                if line == "ready\n":
-                    break
-                name, value = line.split()
-                self.said[name] = int(value)
-            else:
-                sys.exit("the host did not become ready")
-        self.monitor = next(iter(children() - before - {self.pid}), None)
-        self.pidfd = os.pidfd_open(self.pid)
-
-    def crash(self):
-        """Nanoseconds from the fault to the death, and when the fault was."""
-        poll = select.poll()
-        poll.register(self.pidfd, select.POLLIN)
-        os.write(self.stdin, b"\n")
-        poll.poll()
-        died = time.monotonic_ns()
-        _, status = os.waitpid(self.pid, 0)
-        if os.WTERMSIG(status) != signal.SIGSEGV:
-            sys.exit(f"the host did not crash: {status:#x}")
-        os.close(self.stdin)
-        os.close(self.pidfd)
-        (fault,) = struct.unpack_from("q", self.shared)
-        self.shared.close()
-        return died - fault, fault
-
-    def wait_for_monitor(self):
-        if self.monitor:
-            os.waitpid(self.monitor, 0)
-
-
-def children():
-    path = f"/proc/self/task/{os.getpid()}/children"
-    return set(map(int, pathlib.Path(path).read_text().split()))
-
-
-def percentile(times, percent):
-    times = sorted(times)
-    return times[min(len(times) - 1, len(times) * percent // 100)] / 1e6
-
-
-def print_times(what, times):
-    high = "p99" if len(times) >= 100 else "max"
-    print(f"{what:<44} p50 {percentile(times, 50):8.3f} ms   {high} {percentile(times, 99):8.3f} ms   (of {len(times)})",
-          flush=True)
 
 
 def print_against(what, without, with_):
@@ -128,9 +33,9 @@ def deaths(what, dsn, runs, mib=0, receiver=None, waits=True):
     without, with_, reports, hosts = [], [], [], []
     for run in range(2 * runs):
         if run % 4 in (0, 3):
-            without.append(Host(WITHOUT, mib=mib).crash()[0])
+            without.append(Host(WORK, WITHOUT, mib=mib).crash()[0])
             continue
-        host = Host(WITH, dsn, mib)
+        host = Host(WORK, WITH, dsn, mib)
         death, fault = host.crash()
         with_.append(death)
         if receiver:
@@ -157,19 +62,9 @@ def seen(host, when):
     return {name.removeprefix(when): value for name, value in host.said.items() if name.startswith(when)}
 
 
-def memory(pid):
-    lines = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
-    return {line.split()[0].rstrip(":"): int(line.split()[1]) for line in lines}
-
-
 def available_kib():
     lines = pathlib.Path("/proc/meminfo").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
-
-
-def in_words(kib):
-    return (f"{kib['Rss']} KiB resident, {kib['Pss']} proportional, {kib['Private_Clean'] + kib['Private_Dirty']} private"
-            f" of which {kib['Private_Dirty']} dirty")
 
 
 def switches(pid):
@@ -179,7 +74,7 @@ def switches(pid):
 
 
 def at_rest(dsn):
-    without, host = Host(WITHOUT, look="look"), Host(WITH, dsn, look="look")
+    without, host = Host(WORK, WITHOUT, look="look"), Host(WORK, WITH, dsn, look="look")
     for what, before in [("the program without", seen(without, "after_")), ("before init", seen(host, "before_"))]:
         more = {name: value - before[name] for name, value in seen(host, "after_").items()}
         print(f"{'host, more than ' + what:<44} {in_words(more)}, {more['threads']} threads, "
@@ -194,9 +89,7 @@ def at_rest(dsn):
 
 
 def main():
-    gc.disable()
-    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    become_parent_of_crashes()
     closed = socket.socket()
     closed.bind(("127.0.0.1", 0))
     down = f"http://key@127.0.0.1:{closed.getsockname()[1]}/1"

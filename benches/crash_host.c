@@ -1,9 +1,9 @@
 /*
  * What crashes in crash.py: a program with so much memory, with the library (-DWITH_LIBRARY) or without it.
  *
- *   crash_host MIB look|-
+ *   crash_host MIB look|- THREADS
  *
- * Once everything is installed it prints what it saw in itself, one `name value` a line, then `ready`, and waits for a
+ * It has so many busy threads. Once everything is installed it prints what it saw in itself, one `name value` a line, then `ready`, and waits for a
  * line on stdin. Descriptor 3 is memory that it shares with who started it, into which it writes the moment of its fault.
  */
 #define _GNU_SOURCE
@@ -14,6 +14,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <linux/sockios.h>
+#include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -50,6 +51,13 @@ static void hold(size_t mib)
         fail("memory");
     for (size_t at = 0; at < mib << 20; at += 4096)
         memory[at] = 1;
+}
+
+static void *be_busy(void *unused)
+{
+    (void)unused;
+    for (;;)
+        __asm__ volatile("");
 }
 
 static int count(const char *folder)
@@ -130,15 +138,19 @@ static void install(void)
 int main(int argc, char **argv)
 {
     volatile int64_t *fault;
+    pthread_t thread;
     char line[8];
 
-    if (argc != 3)
-        fail("usage: crash_host MIB look|-");
+    if (argc != 4)
+        fail("usage: crash_host MIB look|- THREADS");
     fault = mmap(NULL, sizeof *fault, PROT_READ | PROT_WRITE, MAP_SHARED, 3, 0);
     if (fault == MAP_FAILED)
         fail("descriptor 3");
     *fault = 0;
     hold((size_t)atol(argv[1]) + 1);
+    for (int left = atoi(argv[3]); left > 0; left--)
+        if (pthread_create(&thread, NULL, be_busy, NULL) != 0)
+            fail("a thread");
     if (strcmp(argv[2], "look") == 0)
         look("before");
     install();

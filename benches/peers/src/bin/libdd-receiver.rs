@@ -1,0 +1,5 @@
+//! What libdd-crashtracker starts when its host crashes.
+
+fn main() {
+    libdd_crashtracker::receiver_entry_point_stdin().expect("a report");
+}
