@@ -539,6 +539,93 @@ func TestAPanicOfPID1(t *testing.T) {
 	checkEvent(t, server.Events(t), "victim: previous run ended without a clean stop (Go panic)", "unknown")
 }
 
+// In a PID namespace the library's process is the first or the child of a small one, which reaps at once and ends with it.
+var containers = map[string][]string{
+	"PID 1":     nil,
+	"tini":      {"tini", "--"},
+	"dumb-init": {"dumb-init", "--"},
+}
+
+func inContainers(t *testing.T, test func(t *testing.T, first around)) {
+	for name, init := range containers {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			namespace := []string{"unshare", "--pid", "--fork", "--kill-child", "--mount-proc"}
+			test(t, around{launcher: append(namespace, init...)})
+		})
+	}
+}
+
+// unsent are the files of a state directory that may become a report: not what a process says of its switches.
+func unsent(t *testing.T, state string) []string {
+	t.Helper()
+	return slices.DeleteFunc(filesBelow(t, state), func(path string) bool {
+		return filepath.Dir(path) == filepath.Join(state, "processes")
+	})
+}
+
+// A clean end is no crash, without Close too: neither at once nor at the next start.
+func TestCleanEndsInContainers(t *testing.T) {
+	inContainers(t, func(t *testing.T, first around) {
+		for _, end := range []struct{ scenario, closing string }{
+			{"exit_0", "open"},
+			{"return", "open"},
+			{"return", "deferred"},
+			{"recovered_return", "open"},
+		} {
+			t.Run(end.scenario+" "+end.closing, func(t *testing.T) {
+				t.Parallel()
+				server := sink.ServeHTTP(t, 200)
+				first := first
+				first.closing = end.closing
+				without := run(t, "shared", end.scenario, first, nil)
+				first.state = filepath.Join(t.TempDir(), "state")
+				with := run(t, "shared", end.scenario, first, server)
+				if with != without || with.status != 0 {
+					t.Fatalf("%#x %q, without the library %#x %q", with.status, with.printed, without.status, without.printed)
+				}
+				// One start takes it for a crash or does not; what it stores the others deliver.
+				for range 3 {
+					run(t, "shared", "return", around{state: first.state}, server)
+				}
+				if events, left := server.Events(t), unsent(t, first.state); len(events) > 0 || len(left) > 0 {
+					t.Fatalf("%d events, %v is left: %+v", len(events), left, events)
+				}
+			})
+		}
+	})
+}
+
+// Under a deferred Close: at once or at the next start, as the monitor is killed with the namespace, but once.
+func TestPanicsInContainers(t *testing.T) {
+	inContainers(t, func(t *testing.T, first around) {
+		for _, scenario := range []string{"panic", "nil_map", "goroutine_panic"} {
+			t.Run(scenario, func(t *testing.T) {
+				t.Parallel()
+				server := sink.ServeHTTP(t, 200)
+				first := first
+				first.closing = "deferred"
+				without := run(t, "shared", scenario, first, nil)
+				first.state = filepath.Join(t.TempDir(), "state")
+				with := run(t, "shared", scenario, first, server)
+				if with != without || with.status != 2<<8 {
+					t.Fatalf("%#x, without the library %#x", with.status, without.status)
+				}
+				startAgain(t, first.state, server)
+				run(t, "shared", "return", around{state: first.state}, server)
+				events := server.Events(t)
+				if len(events) != 1 || !strings.HasSuffix(events[0].What(), "(Go panic)") {
+					t.Fatalf("%d events: %+v", len(events), events)
+				}
+				checkEvent(t, events, events[0].What(), events[0].Tags["core_dump"])
+				if left := unsent(t, first.state); len(left) > 0 {
+					t.Fatalf("%v is left", left)
+				}
+			})
+		}
+	})
+}
+
 // What the kernel says of the core is in the report.
 func TestACore(t *testing.T) {
 	t.Parallel()
