@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/ondat/telemetry/bindings/go/internal/unwind"
 )
 
 const (
@@ -34,10 +36,14 @@ type Client struct {
 	drained chan struct{}
 	closing sync.Once
 
-	crash crashOutput
+	crash     crashOutput
+	isWatched atomic.Bool // the crash handler is its own
 }
 
 const isClosed = 1 << 62
+
+// onWatch is the client that a panic has left open. There is at most one, as one can have the crash handler.
+var onWatch atomic.Pointer[Client]
 
 // New makes a client. It starts no thread and uses no network. Callbacks may come from now on, until Close returns.
 // C: ondat_telemetry_init.
@@ -74,11 +80,46 @@ func (c *Client) Start() error {
 // Close waits for calls under way, delivers what is stored for at most Config.CloseTimeout, takes the crash handler off
 // and frees everything. No callback runs after it. Further calls do nothing but wait for the first. In a callback it
 // returns ErrInvalidState.
-// C: ondat_telemetry_close.
+//
+// A deferred Close that runs because its goroutine panics, or because the main goroutine ends by [runtime.Goexit], does
+// not close a client that has the crash handler: it would take back the word about the very death that it is part of. It
+// delivers what is stored for at most Config.CloseTimeout, without a line to Config.Logger, and waits for nothing else.
+// Client, monitor and crash output stay as they are. Where the panic is recovered after all, another Close closes, and
+// so does InstallCrashHandler of another client; no finalizer does.
+//
+// Only the stack of the calling goroutine tells. A deferred function that recovers a panic and then calls Close is still
+// a part of that panic; a Close that another goroutine calls meanwhile is none, and closes.
+// C: ondat_telemetry_close, ondat_telemetry_flush.
 func (c *Client) Close() error {
-	if c == nil {
+	switch {
+	case c == nil:
 		return nil
+	case c.isWatched.Load() && !c.hooks.isInside() && unwind.IsFatal():
+		c.stayOnWatch()
+		return nil
+	default:
+		return c.end()
 	}
+}
+
+// stayOnWatch delivers what is stored and leaves everything as it is.
+func (c *Client) stayOnWatch() {
+	if !c.enter() {
+		return // It is closed, or is being closed by somebody who does what is to be done.
+	}
+	defer c.leave()
+	onWatch.Store(c)
+	if c.closeTimeout > 0 {
+		// The logger may wait for a lock that the panic has left locked.
+		c.hooks.silent.Add(1)
+		defer c.hooks.silent.Add(-1)
+		// What cannot be delivered stays stored for the next start.
+		_ = c.native.flush(milliseconds(c.closeTimeout))
+	}
+}
+
+// end closes for good.
+func (c *Client) end() error {
 	if c.hooks.isInside() {
 		return &Error{Op: "Close", Code: ErrInvalidState, Detail: "called from a callback"}
 	}
@@ -88,6 +129,7 @@ func (c *Client) Close() error {
 		}
 		c.native.close(milliseconds(max(c.closeTimeout, 0)))
 		c.crash.reset()
+		onWatch.CompareAndSwap(c, nil)
 	})
 	return nil
 }

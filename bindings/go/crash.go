@@ -20,14 +20,19 @@ type CrashOptions struct {
 // InstallCrashHandler reports every abnormal end of this process from now on: unrecovered panics, fatal errors, signals,
 // exit codes other than 0. How the process ends stays the same, Go's faults stay Go's, and no text of a panic is sent.
 // ErrUnsupported when the monitor cannot run: crashes are then stored and reported at the next start. One client of a
-// process can have it.
+// process can have it; for another one, a client that a panic has left open (see Close) is closed.
 //
 // It gives the runtime a crash output, by which reports tell panics from fatal errors, and Close takes it back; see
 // [CrashOptions]. One that the host sets later replaces it and stays.
 // C: ondat_telemetry_install_crash_handler, ondat_telemetry_crash_output.
 func (c *Client) InstallCrashHandler(options CrashOptions) error {
 	return c.call("InstallCrashHandler", func(native *nativeClient) error {
-		if err := native.installCrashHandler(options.CoreDumps); err != nil {
+		err := native.installCrashHandler(options.CoreDumps)
+		if errors.Is(err, ErrInvalidState) && c.replacesLeftOpen() {
+			err = native.installCrashHandler(options.CoreDumps)
+		}
+		c.isWatched.Store(c.isWatched.Load() || err == nil || errors.Is(err, ErrUnsupported))
+		if err != nil {
 			return err
 		}
 		if options.KeepCrashOutput {
@@ -43,6 +48,12 @@ func (c *Client) InstallCrashHandler(options CrashOptions) error {
 		}
 		return nil
 	})
+}
+
+// replacesLeftOpen closes another client that a panic has left open. In a callback nothing can be installed in its place.
+func (c *Client) replacesLeftOpen() bool {
+	left := onWatch.Load()
+	return left != nil && left != c && !c.hooks.isInside() && left.end() == nil
 }
 
 // Supervise runs a child to its end, reports that as ReportExit does, and returns what [exec.Cmd.Run] would. It is for

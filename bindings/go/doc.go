@@ -66,6 +66,9 @@
 // runtime's signal handling, [os/signal] and profiling stay as they are. For this the binding calls
 // [runtime/debug.SetCrashOutput]; a host that has a crash output of its own says so: CrashOptions.KeepCrashOutput.
 //
+// A deferred Close takes nothing from that: while a panic unwinds, [Client.Close] delivers what is stored and leaves the
+// monitor on watch. Called otherwise it ends the watch: an exit with code 3 behind it is not reported.
+//
 // A control plane that runs dataplanes reports how they end, too:
 //
 //	err := client.Supervise("dataplane", exec.Command("/usr/sbin/dataplane"))

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 )
 
 // hooks is what the library calls back. It does not refer to the client: handles of hooks are roots of the garbage
@@ -13,6 +14,8 @@ type hooks struct {
 	logger    *slog.Logger
 	onVersion func(VersionInfo)
 	onReport  func(*ReportWriter) error
+
+	silent atomic.Int32 // how many want nothing logged for now
 
 	mu     sync.Mutex
 	inside map[int]int // how deep the threads are in callbacks
@@ -72,6 +75,9 @@ func (h *hooks) log(level slog.Level, message string, attributes ...any) {
 
 // logged takes a line of the library's.
 func (h *hooks) logged(priority int, message string) {
+	if h.silent.Load() > 0 {
+		return
+	}
 	h.run("Logger", func() {
 		if h.logger != nil {
 			h.logger.Log(context.Background(), levelOf(priority), message)

@@ -52,7 +52,7 @@ func main() {
 		// The client is nil then: every call below says so and does nothing.
 		log.Warn("going on without telemetry", "error", err)
 	}
-	// A dataplane's last words are worth a second.
+	// A dataplane's last words are worth a second. In a panic it leaves the monitor on watch.
 	defer client.Close()
 	quietly(log, "crash handler", client.InstallCrashHandler(telemetry.CrashOptions{}))
 

@@ -13,6 +13,8 @@ import (
 	"os"
 	"runtime/debug"
 	"unsafe"
+
+	"github.com/ondat/telemetry/bindings/go/internal/unwind"
 )
 
 type late struct{}
@@ -38,4 +40,8 @@ func install(scenario string) (installation, error) {
 	return late{}, debug.SetCrashOutput(output, debug.CrashOptions{})
 }
 
-func (late) close() { C.late_close() }
+func (late) close() {
+	if !unwind.IsFatal() {
+		C.late_close()
+	}
+}

@@ -1,11 +1,12 @@
 //go:build linux && cgo
 
-// Victim is a Go program that ends in a chosen way, with the library or without it:
+// Victim is a Go program that ends in a chosen way:
 //
-//	victim with|without SCENARIO
+//	victim without|with|deferred|open SCENARIO
 //
-// It prints "ready", waits for a line, and then ends. The library's settings come from the environment. The build tag
-// victim_late has it open the library with dlopen(3) when it is running already, instead of being linked to it.
+// It has the library or not, and main closes it when the scenario has returned, by a deferred call, or never. It prints
+// "ready", waits for a line, and then ends. The library's settings come from the environment. The build tag victim_late
+// has it open the library with dlopen(3) when it is running already, instead of being linked to it.
 package main
 
 import (
@@ -19,6 +20,9 @@ type installation interface {
 	close()
 }
 
+// closeLibrary is for scenarios, too. Without the library it does nothing.
+var closeLibrary = func() {}
+
 func main() {
 	run, ok := scenarios[os.Args[2]]
 	if !ok {
@@ -28,20 +32,23 @@ func main() {
 	if runs {
 		before()
 	}
-	var library installation
-	if os.Args[1] == "with" {
-		var err error
-		if library, err = install(os.Args[2]); err != nil {
+	if os.Args[1] != "without" {
+		library, err := install(os.Args[2])
+		if err != nil {
 			fail("%v", err)
 		}
+		closeLibrary = library.close
+	}
+	if os.Args[1] == "deferred" {
+		defer closeLibrary()
 	}
 	fmt.Println("ready")
 	if _, err := bufio.NewReader(os.Stdin).ReadString('\n'); err != nil {
 		fail("%v", err)
 	}
 	run()
-	if library != nil {
-		library.close()
+	if os.Args[1] == "with" {
+		closeLibrary()
 	}
 }
 

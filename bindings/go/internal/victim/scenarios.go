@@ -6,12 +6,14 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"log"
 	"os"
 	"os/signal"
 	"runtime"
 	"runtime/debug"
 	"runtime/pprof"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -43,9 +45,57 @@ var scenarios = map[string]func(){
 	"crowd_later": func() { <-goOn; crowd() },
 	"core":        func() { panic(secret) },
 	"own_output":  func() { panic(secret) },
+	"nil_map":     writeToNilMap,
+	"log_fatal":   func() { log.Fatal(secret) },
 	"exit_0":      func() { os.Exit(0) },
 	"exit_3":      func() { os.Exit(3) },
 	"return":      func() {},
+
+	// Close is called on the way.
+	"closed_panic":  func() { closeLibrary(); panic(secret) },
+	"closed_exit_3": func() { closeLibrary(); os.Exit(3) },
+	"deep_panic":    func() { deeper(1000, closeWhilePanicking) },
+	"deep_close": func() {
+		defer func() { deeper(1000, closeLibrary) }()
+		panic(secret)
+	},
+	"close_in_a_deferred_call": func() {
+		defer func() {
+			func() { defer closeLibrary() }()
+		}()
+		panic(secret)
+	},
+	"panic_in_a_deferred_call": func() {
+		defer closeLibrary()
+		defer func() { panic(secret) }()
+	},
+	"goroutine_panic": func() {
+		go closeWhilePanicking()
+		select {}
+	},
+	// It goes on after a panic under a deferred Close.
+	"recovered_exit_3":      func() { recovering(closeWhilePanicking); os.Exit(3) },
+	"recovered_panic":       func() { recovering(closeWhilePanicking); panic(secret) },
+	"recovered_segv":        func() { recovering(closeWhilePanicking); kill(syscall.SIGSEGV) },
+	"recovered_return":      func() { recovering(closeWhilePanicking) },
+	"recovered_closed_exit": func() { recovering(closeWhilePanicking); closeLibrary(); os.Exit(3) },
+	"recovered_before_close": func() {
+		defer func() {
+			fmt.Println("recovered", recover() != nil)
+			closeLibrary()
+		}()
+		panic(secret)
+	},
+	// Goexit of a goroutine is none of the process, and main's is.
+	"goexit_panic":            func() { goroutine(func() { defer closeLibrary(); runtime.Goexit() }); panic(secret) },
+	"goexit_in_panic":         func() { goroutine(goexitInPanic); panic(secret) },
+	"goexit_recovered_panic":  func() { goroutine(goexitAfterPanic); panic(secret) },
+	"panic_in_goexit":         func() { go panicInGoexit(); select {} },
+	"main_goexit_panic":       func() { afterMain(func() { panic(secret) }) },
+	"main_goexit_map_write":   func() { afterMain(concurrentMapWrite) },
+	"main_goexit_exit_3":      func() { afterMain(func() { os.Exit(3) }) },
+	"main_goexit_exit_0":      func() { afterMain(func() { os.Exit(0) }) },
+	"main_goexit_closed_exit": func() { afterMain(func() { closeLibrary(); os.Exit(3) }) },
 
 	"recovered":  func() { recoverNilDerefs(10_000) },
 	"profiling":  profile,
@@ -91,6 +141,73 @@ func recoverNilDerefs(count int) {
 		}()
 	}
 	fmt.Println("recovered", recovered)
+}
+
+func writeToNilMap() {
+	var none map[string]int
+	none[secret] = 1
+}
+
+func closeWhilePanicking() {
+	defer closeLibrary()
+	nilDeref()
+}
+
+// recovering says that there was a panic, and that there is none any more.
+func recovering(run func()) {
+	defer func() { fmt.Println("recovered", recover() != nil) }()
+	run()
+}
+
+//go:noinline
+func deeper(frames int, then func()) {
+	if frames > 0 {
+		deeper(frames-1, then)
+		return
+	}
+	then()
+}
+
+// goroutine waits for the end of another one.
+func goroutine(run func()) {
+	var ended sync.WaitGroup
+	ended.Add(1)
+	go func() {
+		defer ended.Done()
+		run()
+	}()
+	ended.Wait()
+	fmt.Println("the goroutine has ended")
+}
+
+func goexitInPanic() {
+	defer closeLibrary()
+	defer runtime.Goexit()
+	panic(secret)
+}
+
+func goexitAfterPanic() {
+	defer closeLibrary()
+	defer recovering(writeToNilMap)
+	runtime.Goexit()
+}
+
+func panicInGoexit() {
+	defer closeLibrary()
+	defer func() { panic(secret) }()
+	runtime.Goexit()
+}
+
+// afterMain ends main's goroutine, and then lets another one go on.
+func afterMain(run func()) {
+	hasEnded := make(chan bool)
+	go func() {
+		<-hasEnded
+		run()
+	}()
+	defer close(hasEnded)
+	defer closeLibrary()
+	runtime.Goexit()
 }
 
 func concurrentMapWrite() {

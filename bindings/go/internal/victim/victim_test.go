@@ -4,6 +4,7 @@ package main_test
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -76,6 +77,7 @@ type around struct {
 	core        bool
 	launcher    []string
 	state       string // a state directory for several victims, in which something may stay
+	closing     string // how main closes the library: "" when the scenario has returned, "deferred", "open"
 	// while is done to the victim after it was told to go on.
 	while func(t *testing.T, victim *exec.Cmd, monitor int)
 	// after looks at the folder where the victim worked.
@@ -103,7 +105,7 @@ func run(t *testing.T, link, scenario string, around around, server *sink.HTTP) 
 		"LD_LIBRARY_PATH=" + filepath.Dir(library(t))}, around.environment...)
 	state := filepath.Join(folder, "state")
 	if server != nil {
-		mode = "with"
+		mode = cmp.Or(around.closing, "with")
 		if around.state != "" {
 			state = around.state
 		}
@@ -135,7 +137,7 @@ func run(t *testing.T, link, scenario string, around around, server *sink.HTTP) 
 		text, _ := os.ReadFile(said.Name())
 		t.Fatalf("%s is not ready: %q\n%s", scenario, line, text)
 	}
-	monitor := monitorOf(t, launched(t, command.Process.Pid, around))
+	monitor := monitorOf(t, launched(t, command.Process.Pid, programs[link]))
 	if (monitor >= 0) != (server != nil) {
 		t.Fatalf("%s the library: monitor %d", mode, monitor)
 	}
@@ -168,17 +170,24 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// launched is the process that a launcher has started, or the one that it has become.
-func launched(t *testing.T, pid int, around around) int {
+// launched is the process below this one, or this one, that has become the program.
+func launched(t *testing.T, pid int, program string) int {
 	t.Helper()
-	if len(around.launcher) == 0 {
-		return pid
+	for below := []int{pid}; len(below) > 0; below = below[1:] {
+		path := fmt.Sprintf("/proc/%d/", below[0])
+		if is, err := os.Readlink(path + "exe"); err == nil && is == program {
+			return below[0]
+		}
+		children, err := os.ReadFile(fmt.Sprint(path, "task/", below[0], "/children"))
+		must(t, err)
+		for _, text := range strings.Fields(string(children)) {
+			child, err := strconv.Atoi(text)
+			must(t, err)
+			below = append(below, child)
+		}
 	}
-	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
-	must(t, err)
-	child, err := strconv.Atoi(strings.TrimSpace(string(children)))
-	must(t, err)
-	return child
+	t.Fatalf("%s does not run below %d", program, pid)
+	panic("unreachable")
 }
 
 // monitorOf is a pidfd of the monitor of a process, -1 where there is none: it holds a pidfd of it as descriptor 4.
@@ -272,6 +281,7 @@ const (
 	goPanic = "victim exited with code 2 (Go panic)"
 	goFatal = "victim exited with code 2 (Go fatal error)"
 	exit2   = "victim exited with code 2"
+	exit3   = "victim exited with code 3"
 	segv    = "victim killed by SIGSEGV"
 )
 
@@ -310,7 +320,7 @@ var deaths = []struct {
 	{"wait", 9, "victim killed by SIGKILL", around{while: killed(syscall.SIGKILL)}},
 	{"wait", 15, "", around{while: killed(syscall.SIGTERM)}},
 	// It exits.
-	{"exit_3", 3 << 8, "victim exited with code 3", around{}},
+	{"exit_3", 3 << 8, exit3, around{}},
 	{"exit_0", 0, "", around{}},
 	{"return", 0, "", around{}},
 	// It lives.
@@ -319,7 +329,50 @@ var deaths = []struct {
 	{"preemption", 0, "", around{}},
 	{"notify", 0, "", around{}},
 	{"ignore", 0, "", around{}},
+	// Main defers Close.
+	{"panic", 2 << 8, goPanic, deferred},
+	{"panic_error", 2 << 8, goPanic, deferred},
+	{"panic_again", 2 << 8, goPanic, deferred},
+	{"nil_deref", 2 << 8, goPanic, deferred},
+	{"nil_map", 2 << 8, goPanic, deferred},
+	{"deep_panic", 2 << 8, goPanic, deferred},
+	{"goroutine_panic", 2 << 8, goPanic, deferred},
+	{"panic", 6, "victim killed by SIGABRT (Go panic)",
+		around{closing: "deferred", environment: []string{"GOTRACEBACK=crash"}}},
+	{"map_write", 2 << 8, goFatal, deferred},
+	{"log_fatal", 1 << 8, "victim exited with code 1", deferred},
+	{"exit_3", 3 << 8, exit3, deferred},
+	{"exit_0", 0, "", deferred},
+	{"return", 0, "", deferred},
+	{"recovered", 0, "", deferred},
+	// Something else defers it, or calls it deferred.
+	{"deep_panic", 2 << 8, goPanic, open},
+	{"deep_close", 2 << 8, goPanic, open},
+	{"close_in_a_deferred_call", 2 << 8, goPanic, open},
+	{"panic_in_a_deferred_call", 2 << 8, goPanic, open},
+	{"goroutine_panic", 2 << 8, goPanic, open},
+	{"recovered_exit_3", 3 << 8, exit3, open},
+	{"recovered_panic", 2 << 8, goPanic, open},
+	{"recovered_segv", 2 << 8, exit2, open},
+	{"recovered_return", 0, "", open},
+	{"recovered_return", 0, "", deferred},
+	{"recovered_before_close", 0, "", open},
+	{"panic_in_goexit", 2 << 8, goPanic, open},
+	{"main_goexit_panic", 2 << 8, goPanic, open},
+	{"main_goexit_map_write", 2 << 8, goFatal, open},
+	{"main_goexit_exit_3", 3 << 8, exit3, open},
+	{"main_goexit_exit_0", 0, "", open},
+	// A Close of another kind is the end of the watch, whatever comes.
+	{"closed_panic", 2 << 8, "", open},
+	{"closed_exit_3", 3 << 8, "", open},
+	{"recovered_closed_exit", 3 << 8, "", open},
+	{"goexit_panic", 2 << 8, "", open},
+	{"goexit_in_panic", 2 << 8, "", open},
+	{"goexit_recovered_panic", 2 << 8, "", open},
+	{"main_goexit_closed_exit", 3 << 8, "", open},
 }
+
+var deferred, open = around{closing: "deferred"}, around{closing: "open"}
 
 func killed(by syscall.Signal) func(*testing.T, *exec.Cmd, int) {
 	return func(t *testing.T, victim *exec.Cmd, _ int) { must(t, victim.Process.Signal(by)) }
@@ -328,7 +381,8 @@ func killed(by syscall.Signal) func(*testing.T, *exec.Cmd, int) {
 func TestDeaths(t *testing.T) {
 	for link := range links {
 		for _, death := range deaths {
-			name := strings.Join(append([]string{link, death.scenario}, death.around.environment...), "/")
+			name := strings.Join(slices.Concat([]string{link, death.scenario, cmp.Or(death.around.closing, "closed")},
+				death.around.environment), "/")
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
 				check(t, link, death.scenario, death.status, death.what, death.around)
@@ -341,7 +395,7 @@ func TestDeathsUnderTheRaceDetector(t *testing.T) {
 	for _, death := range deaths {
 		switch death.scenario {
 		case "panic", "nil_deref", "c_segv", "thread_segv", "recovered", "exit_3":
-			t.Run(death.scenario+strings.Join(death.around.environment, ""), func(t *testing.T) {
+			t.Run(death.scenario+death.around.closing+strings.Join(death.around.environment, ""), func(t *testing.T) {
 				t.Parallel()
 				check(t, "race", death.scenario, death.status, death.what, death.around)
 			})
@@ -483,6 +537,93 @@ func TestAPanicOfPID1(t *testing.T) {
 	}
 	startAgain(t, state, server)
 	checkEvent(t, server.Events(t), "victim: previous run ended without a clean stop (Go panic)", "unknown")
+}
+
+// In a PID namespace the library's process is the first or the child of a small one, which reaps at once and ends with it.
+var containers = map[string][]string{
+	"PID 1":     nil,
+	"tini":      {"tini", "--"},
+	"dumb-init": {"dumb-init", "--"},
+}
+
+func inContainers(t *testing.T, test func(t *testing.T, first around)) {
+	for name, init := range containers {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			namespace := []string{"unshare", "--pid", "--fork", "--kill-child", "--mount-proc"}
+			test(t, around{launcher: append(namespace, init...)})
+		})
+	}
+}
+
+// unsent are the files of a state directory that may become a report: not what a process says of its switches.
+func unsent(t *testing.T, state string) []string {
+	t.Helper()
+	return slices.DeleteFunc(filesBelow(t, state), func(path string) bool {
+		return filepath.Dir(path) == filepath.Join(state, "processes")
+	})
+}
+
+// A clean end is no crash, without Close too: neither at once nor at the next start.
+func TestCleanEndsInContainers(t *testing.T) {
+	inContainers(t, func(t *testing.T, first around) {
+		for _, end := range []struct{ scenario, closing string }{
+			{"exit_0", "open"},
+			{"return", "open"},
+			{"return", "deferred"},
+			{"recovered_return", "open"},
+		} {
+			t.Run(end.scenario+" "+end.closing, func(t *testing.T) {
+				t.Parallel()
+				server := sink.ServeHTTP(t, 200)
+				first := first
+				first.closing = end.closing
+				without := run(t, "shared", end.scenario, first, nil)
+				first.state = filepath.Join(t.TempDir(), "state")
+				with := run(t, "shared", end.scenario, first, server)
+				if with != without || with.status != 0 {
+					t.Fatalf("%#x %q, without the library %#x %q", with.status, with.printed, without.status, without.printed)
+				}
+				// One start takes it for a crash or does not; what it stores the others deliver.
+				for range 3 {
+					run(t, "shared", "return", around{state: first.state}, server)
+				}
+				if events, left := server.Events(t), unsent(t, first.state); len(events) > 0 || len(left) > 0 {
+					t.Fatalf("%d events, %v is left: %+v", len(events), left, events)
+				}
+			})
+		}
+	})
+}
+
+// Under a deferred Close: at once or at the next start, as the monitor is killed with the namespace, but once.
+func TestPanicsInContainers(t *testing.T) {
+	inContainers(t, func(t *testing.T, first around) {
+		for _, scenario := range []string{"panic", "nil_map", "goroutine_panic"} {
+			t.Run(scenario, func(t *testing.T) {
+				t.Parallel()
+				server := sink.ServeHTTP(t, 200)
+				first := first
+				first.closing = "deferred"
+				without := run(t, "shared", scenario, first, nil)
+				first.state = filepath.Join(t.TempDir(), "state")
+				with := run(t, "shared", scenario, first, server)
+				if with != without || with.status != 2<<8 {
+					t.Fatalf("%#x, without the library %#x", with.status, without.status)
+				}
+				startAgain(t, first.state, server)
+				run(t, "shared", "return", around{state: first.state}, server)
+				events := server.Events(t)
+				if len(events) != 1 || !strings.HasSuffix(events[0].What(), "(Go panic)") {
+					t.Fatalf("%d events: %+v", len(events), events)
+				}
+				checkEvent(t, events, events[0].What(), events[0].Tags["core_dump"])
+				if left := unsent(t, first.state); len(left) > 0 {
+					t.Fatalf("%v is left", left)
+				}
+			})
+		}
+	})
 }
 
 // What the kernel says of the core is in the report.
