@@ -2,11 +2,12 @@
  * Runs inside a kernel under test (see tools/test-vm): lets a host end in every way under every kind of parent, starts the
  * component once more on the same state directory, and counts what reached the server.
  *
- *   driver [--runs N] [--slow] [--only PARENT]
+ *   driver [--runs N] [--slow] [--only PARENT] [--systemd]
  *
  *   --runs N     how often each cell is run (5)
  *   --slow       the machine is emulated: more time until a process is taken for one that hangs
  *   --only NAME  only this parent, or "disks": only the disks that hang
+ *   --systemd    instead of all that, what systemd makes of a service that crashes; this is started by it
  *
  * Its folder holds host, the library, the monitor, tini, dumb-init, stuck (a file system) and ext4.img. It works in the
  * current directory, as root, with /proc mounted and the loopback interface up. The last line is "N passed, M failed".
@@ -57,6 +58,7 @@ static char socket_name[64];
 static int listener;
 static int runs = 5;
 static bool is_slow;
+static bool is_beside_others;
 static int passed, failed;
 
 static void die(const char *what)
@@ -504,7 +506,8 @@ static bool settle(char *why, size_t size)
     char name[64] = "";
     pid_t left;
 
-    while ((left = find_left(name, sizeof name))) {
+    /* Beside a service manager's own processes there is no telling. */
+    while (!is_beside_others && (left = find_left(name, sizeof name))) {
         int pidfd = (int)syscall(SYS_pidfd_open, left, 0);
         bool has_ended = pidfd < 0 || is_readable(pidfd, until);
 
@@ -866,35 +869,205 @@ static void run_hanging(enum disk disk, const struct end *end, int limit_ms, boo
     *(is_good ? &passed : &failed) += 1;
 }
 
-int main(int argc, char **argv)
-{
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    static const struct end closing = {"close 500", CLEAN, 0, 0, NULL, NULL};
-    const char *only = NULL;
-    struct utsname name;
-    ssize_t length = readlink("/proc/self/exe", folder, sizeof folder - 1);
+/* ---- A service. */
 
-    for (int i = 1; i < argc; i++) {
-        if (!strcmp(argv[i], "--runs") && i + 1 < argc)
-            runs = atoi(argv[++i]);
-        else if (!strcmp(argv[i], "--only") && i + 1 < argc)
-            only = argv[++i];
-        else if (!strcmp(argv[i], "--slow"))
-            is_slow = true;
-        else
-            return 2;
+static void write_unit(int port, int project, const char *state, const char *end)
+{
+    FILE *unit;
+
+    mkdir("/run/systemd/system", 0755);
+    unit = fopen("/run/systemd/system/host.service", "we");
+    if (!unit)
+        die("host.service");
+    fprintf(unit,
+            "[Unit]\nDefaultDependencies=no\nStartLimitIntervalSec=0\n"
+            "[Service]\nType=exec\nRestart=always\nExecStart=%s/host %s http://key@127.0.0.1:%d/%d %s %s\n",
+            folder, socket_name, port, project, state, end);
+    fclose(unit);
+}
+
+static void systemctl(const char *arguments)
+{
+    char command[256];
+
+    snprintf(command, sizeof command, "systemctl %s", arguments);
+    if (system(command))
+        die(command);
+}
+
+/* The service's host, which has connected; its parent is systemd. */
+static bool accept_service(struct started *host, char *why, size_t size)
+{
+    struct ucred peer;
+    socklen_t peer_size = sizeof peer;
+
+    snprintf(why, size, "the service does not start");
+    if (!is_readable(listener, now_ms() + patience_ms()))
+        return false;
+    host->words = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+    if (getsockopt(host->words, SOL_SOCKET, SO_PEERCRED, &peer, &peer_size))
+        die("SO_PEERCRED");
+    host->host = peer.pid;
+    host->pidfd = (int)syscall(SYS_pidfd_open, peer.pid, 0);
+    why[0] = 0;
+    return is_ready(host, why, size);
+}
+
+static void say_result(const char *what, const char *figure, const char *why)
+{
+    printf("%-40s %s%s%s\n", what, figure, why[0] ? "  ! " : "", why);
+    fflush(stdout);
+    *(why[0] ? &failed : &passed) += 1;
+}
+
+static const struct end *end_named(const char *name)
+{
+    for (size_t i = 0; i < LENGTH(ends); i++)
+        if (!strcmp(ends[i].name, name))
+            return &ends[i];
+    die(name);
+    return NULL;
+}
+
+/* The endpoint takes the connection and says nothing: the crashed service is there again all the same. */
+static void run_restart(void)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof address;
+    int project = next_project(), silent = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    /* systemd waits 100 ms by itself (RestartSec=); for what stays in the service, 90 s. */
+    double limit_ms = is_slow ? 5000 : 1000, died;
+    char why[512] = "", figure[64] = "", state[600];
+    struct started first, second;
+
+    if (bind(silent, (struct sockaddr *)&address, size) || listen(silent, 64) ||
+        getsockname(silent, (struct sockaddr *)&address, &size))
+        die("the silent server");
+    make_state(state, sizeof state, WAITPID, project);
+    write_unit(ntohs(address.sin_port), project, state, "SIGSEGV");
+    systemctl("daemon-reload");
+    systemctl("start --no-block host.service");
+    if (accept_service(&first, why, sizeof why)) {
+        if (send(first.words, "g", 1, MSG_NOSIGNAL) != 1 || !is_readable(first.pidfd, now_ms() + patience_ms()))
+            die("the service does not crash");
+        died = now_ms();
+        if (accept_service(&second, why, sizeof why)) {
+            snprintf(figure, sizeof figure, "ready again %.0f ms after its crash", now_ms() - died);
+            if (now_ms() - died > limit_ms)
+                snprintf(why, sizeof why, "late");
+        }
     }
-    if (length < 0 || runs < 1)
-        die("usage");
-    *strrchr(folder, '/') = 0;
-    signal(SIGPIPE, SIG_IGN);
-    length = snprintf(socket_name, sizeof socket_name, "ondat-telemetry-test-vm-%d", getpid());
-    memcpy(address.sun_path + 1, socket_name, (size_t)length);
-    listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-    if (bind(listener, (struct sockaddr *)&address, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)length)) ||
-        listen(listener, 8))
-        die("the driver's socket");
-    start_server();
+    say_result("restart beside a silent endpoint", figure, why);
+    systemctl("stop host.service");
+    /* The report has outlived that. */
+    snprintf(figure, sizeof figure, "0");
+    why[0] = 0;
+    if (start_next(WAITPID, project, state, why, sizeof why)) {
+        char said[512] = "no report";
+
+        if (judge(project, end_named("SIGSEGV"), said, sizeof said) == RIGHT)
+            snprintf(figure, sizeof figure, "1");
+        else
+            snprintf(why, sizeof why, "%s", said);
+    }
+    say_result("reports of that crash at the next start", figure, why);
+}
+
+/* The other process of the service. */
+static pid_t find_monitor(pid_t host)
+{
+    FILE *processes = fopen("/sys/fs/cgroup/system.slice/host.service/cgroup.procs", "re");
+    pid_t pid, monitor = 0;
+
+    if (!processes)
+        die("cgroup.procs");
+    while (fscanf(processes, "%d", &pid) == 1)
+        if (pid != host)
+            monitor = pid;
+    fclose(processes);
+    return monitor;
+}
+
+/* Whatever is sent to the whole service: the host ignores it, so the monitor has to stay. */
+static void run_signals(void)
+{
+    int project = next_project(), survived = 0, sent = 0;
+    char why[512] = "", figure[64] = "", state[600], command[128], lost[256] = "";
+    struct started host;
+    int monitor = -1;
+
+    make_state(state, sizeof state, WAITPID, project);
+    write_unit(server_port, project, state, "ignoring");
+    systemctl("daemon-reload");
+    for (int number = 1; number <= SIGRTMAX; number++) {
+        if (number == SIGKILL)
+            continue;
+        if (monitor < 0) {
+            pid_t pid;
+
+            systemctl("restart --no-block host.service");
+            if (!accept_service(&host, why, sizeof why))
+                break;
+            pid = find_monitor(host.host);
+            monitor = pid ? (int)syscall(SYS_pidfd_open, pid, 0) : -1;
+            if (monitor < 0) {
+                snprintf(why, sizeof why, "there is no monitor in the service");
+                break;
+            }
+        }
+        snprintf(command, sizeof command, "kill --kill-whom=all --signal=%d host.service", number);
+        systemctl(command);
+        /* What stops it is undone; what continues it ends nothing. */
+        if (number == SIGSTOP)
+            systemctl("kill --kill-whom=all --signal=SIGCONT host.service");
+        sent++;
+        if (is_readable(host.pidfd, 0))
+            die("the host does not ignore it");
+        if (!is_readable(monitor, now_ms() + (is_slow ? 300 : 100))) {
+            survived++;
+            continue;
+        }
+        snprintf(lost + strlen(lost), sizeof lost - strlen(lost), " %d", number);
+        close(monitor);
+        monitor = -1;
+        /* systemd would wait for a host that ignores its end. */
+        systemctl("kill --kill-whom=all --signal=SIGKILL host.service");
+        if (!is_readable(host.pidfd, now_ms() + patience_ms()))
+            die("SIGKILL");
+        systemctl("stop host.service");
+        project = next_project();
+    }
+    snprintf(figure, sizeof figure, "%d of %d left it alive", survived, sent);
+    if (lost[0])
+        snprintf(why, sizeof why, "the monitor was ended by%s", lost);
+    say_result("signals to the whole service", figure, why);
+    if (monitor < 0)
+        return;
+    why[0] = 0;
+    if (send(host.words, "g", 1, MSG_NOSIGNAL) != 1 || !is_readable(host.pidfd, now_ms() + patience_ms()))
+        die("the service does not crash");
+    await_report(project, patience_ms());
+    if (judge(project, end_named("SIGSEGV"), why, sizeof why) == RIGHT)
+        why[0] = 0;
+    else if (!why[0])
+        snprintf(why, sizeof why, "no report");
+    say_result("reports of a crash after all of them", why[0] ? "" : "1", why);
+}
+
+static void run_service(void)
+{
+    struct utsname name;
+
+    uname(&name);
+    printf("\nLinux %s, a service of systemd\n", name.release);
+    run_restart();
+    run_signals();
+}
+
+static void run_matrix(const char *only)
+{
+    struct utsname name;
+
     uname(&name);
     printf("\nLinux %s, %d runs each: reported/runs\n%-20s", name.release, runs, "");
     for (size_t i = 0; i < LENGTH(ends); i++)
@@ -909,12 +1082,55 @@ int main(int argc, char **argv)
         printf("\n");
     }
     printf("\n");
-    for (enum disk disk = EXT4; (!only || !strcmp(only, "disks")) && disk <= FUSE; disk++) {
-        for (size_t i = 0; i < LENGTH(ends); i++) {
-            if (ends[i].status == SIGSEGV || ends[i].status == SIGKILL)
-                run_hanging(disk, &ends[i], DEAD_WITHIN_MS, ends[i].rule == CERTAIN);
-        }
+}
+
+static void run_disks(void)
+{
+    static const struct end closing = {"close 500", CLEAN, 0, 0, NULL, NULL};
+
+    for (enum disk disk = EXT4; disk <= FUSE; disk++) {
+        run_hanging(disk, end_named("SIGSEGV"), DEAD_WITHIN_MS, true);
+        run_hanging(disk, end_named("SIGKILL"), DEAD_WITHIN_MS, false);
         run_hanging(disk, &closing, 500, false);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    const char *only = NULL;
+    ssize_t length = readlink("/proc/self/exe", folder, sizeof folder - 1);
+
+    for (int i = 1; i < argc; i++) {
+        if (!strcmp(argv[i], "--runs") && i + 1 < argc)
+            runs = atoi(argv[++i]);
+        else if (!strcmp(argv[i], "--only") && i + 1 < argc)
+            only = argv[++i];
+        else if (!strcmp(argv[i], "--slow"))
+            is_slow = true;
+        else if (!strcmp(argv[i], "--systemd"))
+            is_beside_others = true;
+        else
+            return 2;
+    }
+    if (length < 0 || runs < 1)
+        die("usage");
+    *strrchr(folder, '/') = 0;
+    signal(SIGPIPE, SIG_IGN);
+    length = snprintf(socket_name, sizeof socket_name, "ondat-telemetry-test-vm-%d", getpid());
+    memcpy(address.sun_path + 1, socket_name, (size_t)length);
+    listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    if (bind(listener, (struct sockaddr *)&address, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)length)) ||
+        listen(listener, 8))
+        die("the driver's socket");
+    start_server();
+    if (is_beside_others) {
+        run_service();
+    } else {
+        if (!only || strcmp(only, "disks"))
+            run_matrix(only);
+        if (!only || !strcmp(only, "disks"))
+            run_disks();
     }
     for (size_t i = 0; i < complaint_count; i++)
         printf("  %s\n", complaints[i]);
