@@ -1,10 +1,11 @@
 /*
- * A host for tools/test-vm: it has the crash handler installed, tells the driver that it is ready, and ends as it is told.
+ * A host for tools/test-vm: it has the crash handler installed, tells the driver that it is ready, and ends as it is
+ * told.
  *
  *   host SOCKET DSN STATE END
  *
- * SOCKET is the driver's, of the abstract kind; END one of the names in main, or "next": the start after, which delivers
- * what an earlier one has left.
+ * SOCKET is the driver's, of the abstract kind; END one of the names in main, or "next": the start after, which
+ * delivers what an earlier one has left.
  */
 #define _GNU_SOURCE
 #include <ondat_telemetry.h>
@@ -16,6 +17,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -27,11 +29,11 @@ static int driver = -1;
 static int connect_to(const char *name)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
-    size_t length = strlen(name);
+    size_t length = strlen(name), size = offsetof(struct sockaddr_un, sun_path) + 1 + length;
     int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 
     memcpy(address.sun_path + 1, name, length);
-    if (fd < 0 || connect(fd, (struct sockaddr *)&address, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + length)))
+    if (fd < 0 || connect(fd, (struct sockaddr *)&address, (socklen_t)size))
         _exit(NO_DRIVER);
     return fd;
 }
@@ -49,6 +51,20 @@ static void fail(const char *call, const char *why)
     snprintf(line, sizeof line, "%s: %s", call, why);
     say(line);
     _exit(NO_LIBRARY);
+}
+
+/* Asks the kernel: the C library keeps two real-time signals to itself. */
+static void ignore_all(void)
+{
+    const struct {
+        void (*handler)(int);
+        unsigned long flags;
+        void (*restorer)(void);
+        unsigned long mask;
+    } ignore = {SIG_IGN, 0, NULL, 0};
+
+    for (int number = 1; number <= 64; number++)
+        syscall(SYS_rt_sigaction, number, &ignore, NULL, sizeof ignore.mask);
 }
 
 int main(int argc, char **argv)
@@ -83,8 +99,7 @@ int main(int argc, char **argv)
         return 0;
     }
     if (!strcmp(end, "ignoring"))
-        for (int number = 1; number <= SIGRTMAX; number++)
-            signal(number, SIG_IGN);
+        ignore_all();
     say("ready");
     /* A signal of the driver may come instead of its word. */
     if (recv(driver, &word, 1, 0) != 1)
