@@ -53,7 +53,9 @@ fn unsafe_code_stands_in_three_places() {
 
 #[test]
 fn one_file_starts_a_thread() {
-    only(&["thread::spawn", "thread::Builder", "thread::scope"], &["src/worker.rs"]);
+    only(&["Thread::start(", "thread::spawn", "thread::Builder", "thread::scope"], &["src/worker.rs"]);
+    // How a thread comes to be is a system call like others; when, is not.
+    only(&["pthread_create("], &["src/sys/thread.rs"]);
 }
 
 #[test]

@@ -69,7 +69,7 @@ impl Core {
         let sealer = Sealer::new(self.reports.create()?, key, id, day_number);
         let audit = self.sent_folder().map(|folder| folder.create()).transpose()?;
         let sealing = Sealing { audit, gzip: GzEncoder::new(sealer, Compression::new(4)) };
-        let mut report = Report { document: self.document(sealing, now) };
+        let mut report = Report { document: self.document(sealing, now), core: self };
         fill(&mut report)?;
         let Sealing { audit, gzip } = report.document.finish()?;
         let sealed = gzip
@@ -178,9 +178,11 @@ impl Core {
     /// Lets the host fill the report of the day and stores it. Its delivery has a pace of its own: a collector that is
     /// down costs no day.
     pub fn make_scheduled_report(&self) {
-        let Some(callbacks) = self.callbacks() else { return };
-        let Some(on_report) = &callbacks.on_report else { return };
         let made = self.store_report(|report| {
+            // Asked for only now: `close` waits for whoever has them, which is not to be a disk.
+            let callbacks = self.callbacks();
+            let on_report = callbacks.as_ref().and_then(|callbacks| callbacks.on_report.as_ref());
+            let on_report = on_report.ok_or_else(|| Error::InvalidState("the client is closing".to_owned()))?;
             in_callback(|| on_report(report));
             Ok(())
         });
@@ -219,9 +221,15 @@ pub(super) struct ReportsKnown {
 /// The report in the making, inside the report callback.
 pub struct Report<'a> {
     document: Document<Sealing<'a>>,
+    core: &'a Core,
 }
 
 impl Report<'_> {
+    /// Whether this is a child of the process that makes the report: both would write into one file.
+    pub fn is_forked(&self) -> bool {
+        self.core.is_forked()
+    }
+
     /// Sets the cluster fields from one JSON object.
     pub fn set_cluster_json(&mut self, json: &[u8]) -> Result<(), Error> {
         self.document.set_cluster(input::read_object(json)?)
