@@ -364,6 +364,7 @@ impl Drop for Claim<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
     use std::os::unix::fs::DirBuilderExt;
     use std::path::PathBuf;
     use std::process::Command;

@@ -124,6 +124,8 @@ const CALLBACK_POLL: Duration = Duration::from_millis(1);
 /// What `close` gives the worker to stop, and the crash handler and the disk to let go of this process, whatever its timeout:
 /// all of it takes about a millisecond on a machine that is not busy.
 const STOP_GRACE: Duration = Duration::from_millis(100);
+/// How long after its deadline a delivery is waited for to say what is left.
+const ANSWER_GRACE: Duration = Duration::from_millis(10);
 /// What `report_exit` and `set_switches` wait for a disk, fsync(2) on a busy one included. One that takes longer has stopped
 /// answering, for all that a host can wait.
 const DISK_PATIENCE: Duration = Duration::from_millis(500);
@@ -293,7 +295,11 @@ impl Client {
         }
         *worker = Some(Worker::start(Arc::clone(&self.core))?);
         drop(worker);
-        self.core.announce(Announcing::First);
+        let core = Arc::clone(&self.core);
+        self.core.without_waiting_for_the_disk(move || {
+            core.announce(Announcing::First);
+            Ok(())
+        });
         Ok(())
     }
 
@@ -325,8 +331,7 @@ impl Client {
             return;
         }
         if !timeout.is_zero() {
-            let core = Arc::clone(&self.core);
-            let _ = Lane::default().run(timeout, move || core.deliver_stored(deadline));
+            let _ = self.core.deliver_within(timeout);
         }
         self.core.switches.interrupt_all();
         let deadline = deadline.max(Instant::now() + STOP_GRACE);
@@ -501,7 +506,7 @@ impl Client {
     /// Delivers what is stored, now.
     pub fn flush(&self, timeout: Duration) -> Result<(), Error> {
         self.core.may_block()?;
-        self.core.deliver_stored(Instant::now() + timeout)
+        self.core.deliver_within(timeout)
     }
 
     /// Delivers what is stored for one switch, now. [`Error::Queued`] when something is left.
@@ -531,6 +536,18 @@ impl Core {
         // In a callback on a thread of the library's, it may be the lane itself that would be waited for.
         let is_at_once = self.config.state_dir.is_none() || thread::is_ours();
         if is_at_once { Some(work()) } else { self.lane.run(DISK_PATIENCE, work) }
+    }
+
+    /// Delivers what is stored, and returns when time is up, also where the disk does not answer.
+    fn deliver_within(self: &Arc<Self>, timeout: Duration) -> Result<(), Error> {
+        let deadline = Instant::now() + timeout;
+        if self.config.state_dir.is_none() {
+            return self.deliver_stored(deadline);
+        }
+        let core = Arc::clone(self);
+        // Its own word on what is left comes just after the deadline.
+        let delivered = Lane::default().run(timeout + ANSWER_GRACE, move || core.deliver_stored(deadline));
+        delivered.unwrap_or_else(|| Err(Error::Queued("the state directory does not answer".to_owned())))
     }
 
     /// Takes the crash handler off, and what other programs read of this process away.

@@ -1,6 +1,6 @@
 //! The daily report of a client.
 
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use data_encoding::HEXLOWER;
@@ -21,6 +21,9 @@ use crate::state::{Folder, NewFile};
 use crate::switches::Switch;
 use crate::sys::clock::Moment;
 use crate::transport::https::rfc3339;
+
+/// How much of the administrator's copy of a report is written at once, in bytes.
+const AUDIT_BYTES: usize = 64 * 1024;
 
 impl Core {
     /// An empty report of the UTC day of `now`.
@@ -68,6 +71,8 @@ impl Core {
         let day_number = u16::try_from(day).unwrap_or(0);
         let sealer = Sealer::new(self.reports.create()?, key, id, day_number);
         let audit = self.sent_folder().map(|folder| folder.create()).transpose()?;
+        // One record after the other would be many small writes.
+        let audit = audit.map(|audit| BufWriter::with_capacity(AUDIT_BYTES, audit));
         let sealing = Sealing { audit, gzip: GzEncoder::new(sealer, Compression::new(4)) };
         let mut report = Report { document: self.document(sealing, now), core: self };
         fill(&mut report)?;
@@ -79,7 +84,10 @@ impl Core {
         let name = format!("{}-{}", date(now), HEXLOWER.encode(&id));
         // First the copy: whenever this process dies, what leaves the machine is in the administrator's hands.
         let copy = format!("{name}.jsonl");
-        let kept = audit.map_or(Ok(()), |audit| audit.commit(&copy).and_then(|_| self.keep_last_sent()));
+        let kept = audit.map_or(Ok(()), |audit| {
+            let audit = audit.into_inner().map_err(|error| Error::Io(format!("writing it: {}", error.error())))?;
+            audit.publish(&copy).and_then(|_| self.keep_last_sent())
+        });
         let committed = sealed.commit(&format!("{name}.otr"));
         if committed.is_err()
             && let Some(folder) = self.sent_folder()
@@ -253,7 +261,7 @@ impl Records for Report<'_> {
 
 /// Where a report's plaintext goes: into the administrator's copy and, compressed and sealed, into the spool.
 struct Sealing<'a> {
-    audit: Option<NewFile>,
+    audit: Option<BufWriter<NewFile>>,
     gzip: GzEncoder<Sealer<Draft<'a>>>,
 }
 

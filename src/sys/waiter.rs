@@ -50,7 +50,9 @@ struct State {
 impl Waiter {
     /// A waiter that also returns when files in `folder` change.
     pub fn new(folder: Option<&Path>) -> Self {
-        Self { folder: folder.map(Path::to_owned), state: Mutex::default(), woken: Condvar::new() }
+        let mut state = State::default();
+        state.renew(folder);
+        Self { folder: folder.map(Path::to_owned), state: Mutex::new(state), woken: Condvar::new() }
     }
 
     /// Waits until this Unix second, a change in the folder, a step of the clock, [`wake`](Self::wake) or
@@ -218,4 +220,112 @@ fn set(timer: BorrowedFd<'_>, flags: libc::c_int, seconds: i64, nanoseconds: lib
 fn time_until(unix_second: i64) -> Duration {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Duration::from_secs(u64::try_from(unix_second).unwrap_or(0)).saturating_sub(now)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File};
+    use std::os::unix::fs::DirBuilderExt;
+    use std::sync::Arc;
+    use std::thread::JoinHandle;
+
+    use super::*;
+
+    struct Scratch(PathBuf);
+
+    impl Scratch {
+        fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("ondat-telemetry-waiter-{name}-{}", std::process::id()));
+            fs::DirBuilder::new().mode(0o700).create(&path).unwrap();
+            Self(path)
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    /// A thread that is in its wait.
+    fn waiting(waiter: &Arc<Waiter>) -> JoinHandle<()> {
+        let waited_on = Arc::clone(waiter);
+        let thread = std::thread::spawn(move || waited_on.wait(None));
+        while !waiter.lock().is_polling {
+            std::thread::yield_now();
+        }
+        thread
+    }
+
+    #[test]
+    fn a_wait_ends_by_a_wake_a_file_and_a_time() {
+        let scratch = Scratch::new("ends");
+        let waiter = Arc::new(Waiter::new(Some(&scratch.0)));
+        let thread = waiting(&waiter);
+        assert!(waiter.wake());
+        thread.join().unwrap();
+        let thread = waiting(&waiter);
+        fs::write(scratch.0.join("switches.json"), "{}").unwrap();
+        thread.join().unwrap();
+        waiter.wait(Some(1));
+        waiter.stop();
+        waiter.wait(None);
+    }
+
+    #[test]
+    fn what_the_host_takes_away_is_made_anew_and_what_it_put_there_is_let_alone() {
+        let scratch = Scratch::new("taken");
+        let waiter = Arc::new(Waiter::new(Some(&scratch.0)));
+        let thread = waiting(&waiter);
+        let numbers = {
+            let state = waiter.lock();
+            [&state.timer, &state.watch].map(|descriptor| descriptor.as_ref().unwrap().number())
+        };
+        let null = File::open("/dev/null").unwrap();
+        for number in numbers {
+            // SAFETY: as a host does that closes what it does not know and opens something else.
+            assert_eq!(unsafe { libc::dup2(null.as_raw_fd(), number) }, number);
+        }
+        assert!(!waiter.wake(), "nothing can wake it");
+        // The kernel keeps what is waited for.
+        fs::write(scratch.0.join("a"), "").unwrap();
+        thread.join().unwrap();
+        waiter.wait(None);
+        let thread = waiting(&waiter);
+        fs::write(scratch.0.join("b"), "").unwrap();
+        thread.join().unwrap();
+        let thread = waiting(&waiter);
+        assert!(waiter.wake());
+        thread.join().unwrap();
+        drop(Arc::into_inner(waiter).unwrap());
+        for number in numbers {
+            assert_eq!(fs::read_link(format!("/proc/self/fd/{number}")).unwrap(), Path::new("/dev/null"));
+            // SAFETY: the test's own.
+            unsafe { libc::close(number) };
+        }
+    }
+
+    #[test]
+    fn a_folder_that_was_removed_and_made_anew_is_watched() {
+        let scratch = Scratch::new("anew");
+        let waiter = Arc::new(Waiter::new(Some(&scratch.0)));
+        let thread = waiting(&waiter);
+        fs::remove_dir(&scratch.0).unwrap();
+        thread.join().unwrap();
+        fs::DirBuilder::new().mode(0o700).create(&scratch.0).unwrap();
+        while waiter.lock().watch.is_none() {
+            waiter.wait(None);
+        }
+        let thread = waiting(&waiter);
+        fs::write(scratch.0.join("switches.json"), "{}").unwrap();
+        thread.join().unwrap();
+    }
+
+    #[test]
+    fn without_a_timer_there_is_a_look_each_second_and_a_wake_at_once() {
+        let waiter = Waiter::new(None);
+        waiter.lock().timer = None;
+        assert!(waiter.wake());
+        waiter.wait(None);
+    }
 }
