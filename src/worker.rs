@@ -241,6 +241,14 @@ impl Lane {
         lock(&outcome).take()
     }
 
+    /// Waits until nothing is left to do. False where time was up first.
+    pub fn wait_until_idle(&self, patience: Duration) -> bool {
+        let (state, changed) = &*self.0;
+        let is_busy = |state: &mut LaneState| state.is_running;
+        let waited = changed.wait_timeout_while(lock(state), patience, is_busy);
+        !waited.unwrap_or_else(PoisonError::into_inner).0.is_running
+    }
+
     fn work_off(&self) {
         let (state, changed) = &*self.0;
         let mut locked = lock(state);
@@ -276,7 +284,7 @@ mod tests {
             assert_eq!(refused, Some(Err(Error::Io("full".to_owned()))));
             let panicked = lane.run(LONG, || panic!("on purpose"));
             assert!(matches!(panicked, Some(Err(Error::Internal(_)))));
-            assert!(lock(&lane.0.0).thread.is_none() && !lock(&lane.0.0).is_running);
+            assert!(lock(&lane.0.0).thread.is_none() && lane.wait_until_idle(Duration::ZERO));
         }
     }
 
@@ -286,6 +294,7 @@ mod tests {
         let (thaw, frozen) = channel::<()>();
         let (tell, told) = channel();
         assert_eq!(lane.run(Duration::ZERO, move || frozen.recv().map_err(|_| Error::Io(String::new()))), None);
+        assert!(!lane.wait_until_idle(Duration::ZERO));
         // The first is being done or the first that waits.
         while !lock(&lane.0.0).waiting.is_empty() {
             std::thread::yield_now();

@@ -544,10 +544,17 @@ impl Core {
         if self.config.state_dir.is_none() {
             return self.deliver_stored(deadline);
         }
+        let no_answer =
+            || Error::Queued("the state directory does not answer: what waits for it is not delivered".to_owned());
+        // What an earlier call could not wait for counts as stored.
+        if !self.lane.wait_until_idle(timeout) {
+            return Err(no_answer());
+        }
         let core = Arc::clone(self);
         // Its own word on what is left comes just after the deadline.
-        let delivered = Lane::default().run(timeout + ANSWER_GRACE, move || core.deliver_stored(deadline));
-        delivered.unwrap_or_else(|| Err(Error::Queued("the state directory does not answer".to_owned())))
+        let left = deadline.saturating_duration_since(Instant::now()) + ANSWER_GRACE;
+        let delivered = Lane::default().run(left, move || core.deliver_stored(deadline));
+        delivered.unwrap_or_else(|| Err(no_answer()))
     }
 
     /// Takes the crash handler off, and what other programs read of this process away.

@@ -366,6 +366,38 @@ static int closed(void)
 
 /* --- taken: the host closes what it does not know, and uses the numbers -------------------------------------------- */
 
+/* Waits until the library's threads are in poll(2): nothing is under way. */
+static void wait_until_idle(void)
+{
+    char path[64], call[64];
+    int is_busy;
+
+    do {
+        DIR *tasks = opendir("/proc/self/task");
+        struct dirent *entry;
+
+        is_busy = 0;
+        while ((entry = readdir(tasks)) != NULL) {
+            int task = atoi(entry->d_name), number = -1;
+            FILE *file;
+
+            if (task == 0 || task == getpid())
+                continue;
+            snprintf(path, sizeof path, "/proc/self/task/%d/syscall", task);
+            file = fopen(path, "r");
+            if (file != NULL && fgets(call, sizeof call, file) != NULL)
+                number = atoi(call);
+            if (file != NULL)
+                fclose(file);
+            is_busy += number != SYS_ppoll;
+#ifdef SYS_poll
+            is_busy -= number == SYS_poll;
+#endif
+        }
+        closedir(tasks);
+    } while (is_busy);
+}
+
 static int taken(void)
 {
     enum { PIPES = 8, MESSAGE = 11 };
@@ -376,6 +408,7 @@ static int taken(void)
     host = client_of(settings());
     if (ondat_telemetry_start(host, why, sizeof why) != ONDAT_TELEMETRY_OK)
         fail("start");
+    wait_until_idle();
     if (syscall(SYS_close_range, 3, ~0u, 0) != 0)
         return 77;
     for (int i = 0; i < PIPES; i++) {
