@@ -336,11 +336,19 @@ impl Client {
         self.core.switches.interrupt_all();
         let deadline = deadline.max(Instant::now() + STOP_GRACE);
         let left = || deadline.saturating_duration_since(Instant::now());
-        let core = Arc::clone(&self.core);
-        let _ = Lane::default().run(left(), move || {
-            core.let_go();
-            Ok(())
-        });
+        // A thread is made only where there is something on the disk to be removed.
+        // Who holds them just now may be waiting for the disk.
+        let is_on_disk = self.core.watch.try_lock().map_or(true, |watch| watch.is_some())
+            || self.core.presence.try_lock().map_or(true, |presence| presence.is_some());
+        if self.core.config.state_dir.is_none() || !is_on_disk {
+            self.core.let_go();
+        } else {
+            let core = Arc::clone(&self.core);
+            let _ = Lane::default().run(left(), move || {
+                core.let_go();
+                Ok(())
+            });
+        }
         let worker = lock(&self.core.worker).take();
         if let Some(worker) = worker {
             worker.stop(left());

@@ -40,7 +40,6 @@ pub struct Waiter {
 struct State {
     is_woken: bool,
     is_stopped: bool,
-    was_watched: bool,
     /// A thread is in poll(2), which only the descriptors wake.
     is_polling: bool,
     timer: Option<Owned>,
@@ -146,9 +145,7 @@ impl State {
             return Watching::AsBefore;
         }
         self.watch = folder.and_then(watch);
-        // The caller has looked just before its first wait.
-        let is_anew = self.watch.is_some() && std::mem::replace(&mut self.was_watched, true);
-        if is_anew { Watching::Anew } else { Watching::AsBefore }
+        if self.watch.is_some() { Watching::Anew } else { Watching::AsBefore }
     }
 
     /// Reads what happened in the folder, which is of no other use than to have happened.
