@@ -14,11 +14,23 @@
  *   Threads     Every call with ondat_telemetry may be made from any thread at any time, except
  *               ondat_telemetry_close, which must be the last. No call is async-signal-safe.
  *   Blocking    No call takes longer than its timeout_ms (milliseconds); those without one do not wait for
- *               the network.
+ *               the network. ondat_telemetry_report_exit, _set_switches and _close do not wait for a disk
+ *               either, beyond what they say.
  *   Callbacks   run without any lock held, must return normally, and may not call what waits (INVALID_STATE).
  *               None runs after ondat_telemetry_close has returned. free_userdata is called exactly once, also
- *               when registering failed.
- *   fork(2)     A forked child's calls fail with INVALID_STATE: daemonize before ondat_telemetry_init.
+ *               when registering failed. Called in a callback, ondat_telemetry_close marks the client as closing
+ *               and returns: no callback starts any more, and whoever made this one goes on to the end and
+ *               frees everything then.
+ *   Cancelling  A thread is not cancelled (pthread_cancel(3)) within a call, callbacks included; a request that
+ *               comes meanwhile is followed at the next cancellation point after it. A thread whose
+ *               cancellation is asynchronous may make no call.
+ *   Signals     No write of the library raises SIGPIPE or SIGXFSZ in the process. Callbacks have the signal
+ *               mask of the thread that makes the call; on the library's threads all signals are blocked.
+ *   fork(2)     A forked child's calls fail with INVALID_STATE and never wait (ondat_telemetry_switches is 0,
+ *               ondat_telemetry_close does nothing): daemonize before ondat_telemetry_init. The child may make
+ *               a client of its own.
+ *   Descriptors The library's are close-on-exec and above 2, also where 0, 1 or 2 is closed. Those that you close
+ *               are made anew where they are needed; what you have under their numbers is left alone.
  *   ABI         Within one SONAME (libondat_telemetry.so.0) symbols, enum values and struct fields are added,
  *               never removed, renumbered or moved. A struct starts with its struct_size; neither side reads
  *               beyond what the other gave.
@@ -378,7 +390,8 @@ void ondat_telemetry_config_set_core_bytes(ondat_telemetry_config *config, uint6
 
 /**
  * Reads DISABLE_*, DO_NOT_TRACK, the proxy variables, SSL_CERT_FILE, SSL_CERT_DIR and ONDAT_TELEMETRY_* (upper-case
- * setting names); nothing else ever reads the environment. Of two words on one setting, the later call's holds.
+ * setting names); nothing else ever reads the environment. Of two words on one setting, the later call's holds. In a
+ * set-user-ID or otherwise privileged program (AT_SECURE, getauxval(3)) only DISABLE_* and DO_NOT_TRACK are read.
  */
 void ondat_telemetry_config_load_env(ondat_telemetry_config *config);
 
@@ -446,7 +459,9 @@ ondat_telemetry_status ondat_telemetry_start(const ondat_telemetry *telemetry,
 
 /**
  * Delivers what is stored for at most timeout_ms, then cuts off what is under way, takes the crash handler off and
- * frees everything.
+ * frees everything. What does not end by then, or within 100 ms where timeout_ms is less, is left to end by itself, as
+ * where the state directory's disk does not answer. Waited for without a limit are callbacks that are running on other
+ * threads. In a callback it returns at once, see CONVENTIONS.
  */
 void ondat_telemetry_close(ondat_telemetry *telemetry,
                            uint32_t timeout_ms);
@@ -457,7 +472,8 @@ void ondat_telemetry_close(ondat_telemetry *telemetry,
 uint32_t ondat_telemetry_switches(const ondat_telemetry *telemetry);
 
 /**
- * Changes the host's word. What goes off is interrupted, and what was stored for it is removed.
+ * Changes the host's word, at once. What goes off is interrupted, and what was stored for it is removed: where the disk
+ * takes more than 500 ms for that, later.
  */
 ondat_telemetry_status ondat_telemetry_set_switches(const ondat_telemetry *telemetry,
                                                     uint32_t on,
@@ -512,7 +528,9 @@ ondat_telemetry_status ondat_telemetry_crash_output(const ondat_telemetry *telem
 /**
  * For a parent that reaps: wait_status is that of waitpid(2), description NULL or up to 200 characters that are sent.
  * OK also when there is nothing to report (exit code 0; SIGTERM, SIGINT, SIGHUP, SIGQUIT). Stored at once, delivered
- * by the schedule or ondat_telemetry_flush.
+ * by the schedule or ondat_telemetry_flush. A disk that does not answer is waited for at most 500 ms: the report is then
+ * kept in memory and stored when the disk answers, while the process lives, and the status is OK where the schedule was
+ * started, which delivers it, or else IO.
  */
 ondat_telemetry_status ondat_telemetry_report_exit(const ondat_telemetry *telemetry,
                                                    const char *component,

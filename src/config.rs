@@ -19,6 +19,7 @@ use crate::seal::{KeySet, MessageKey};
 use crate::spec;
 use crate::state::StateDir;
 use crate::switches::{Objection, Switch, objects};
+use crate::sys::privilege;
 use crate::transport::https::{Endpoint, HttpsSettings};
 use crate::transport::tls::read_certificates;
 use crate::version::answer::VersionKey;
@@ -232,11 +233,22 @@ impl ConfigBuilder {
 
     /// Reads the variables of docs/settings.md from the process's environment.
     pub fn load_env(&mut self) {
-        self.load_variables("environment", |name| match std::env::var(name) {
+        self.load_environment(privilege::is_secure());
+    }
+
+    /// In a privileged program the environment is the word of somebody with fewer rights: he may turn off, and name no file
+    /// to read, no program to start and no server to ask.
+    fn load_environment(&mut self, is_secure: bool) {
+        let variable = |name: &str| match std::env::var(name) {
             Ok(value) => Ok(Some(value)),
             Err(std::env::VarError::NotPresent) => Ok(None),
             Err(std::env::VarError::NotUnicode(_)) => Err("not UTF-8".to_owned()),
-        });
+        };
+        if is_secure {
+            self.load_switch_variables("environment", variable);
+        } else {
+            self.load_variables("environment", variable);
+        }
     }
 
     /// Reads a StorageOSCluster resource.
@@ -253,15 +265,19 @@ impl ConfigBuilder {
         }
     }
 
-    fn load_variables(&mut self, origin: &str, variable: impl Fn(&str) -> Result<Option<String>, String>) {
-        let read =
-            |builder: &mut Self, name: &str| builder.accept(&format!("{origin} {name}"), variable(name)).flatten();
+    fn load_switch_variables(&mut self, origin: &str, variable: impl Fn(&str) -> Result<Option<String>, String>) {
         for (name, switches) in SWITCH_VARIABLES {
             // What cannot be read objects: a privacy switch fails closed, and it is no reason to refuse to start.
             if variable(name).unwrap_or_else(|_| Some("not UTF-8".to_owned())).is_some_and(|value| objects(&value)) {
                 self.object(switches.iter().copied(), &format!("{origin} {name}"));
             }
         }
+    }
+
+    fn load_variables(&mut self, origin: &str, variable: impl Fn(&str) -> Result<Option<String>, String>) {
+        self.load_switch_variables(origin, &variable);
+        let read =
+            |builder: &mut Self, name: &str| builder.accept(&format!("{origin} {name}"), variable(name)).flatten();
         let mut first_of =
             |names: [&str; 2]| names.into_iter().find_map(|name| read(self, name).filter(|value| !value.is_empty()));
         let (http, https, no_proxy) = (

@@ -2,16 +2,13 @@
 //! a time, in the state directory or, without one, in memory.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
-
 use crate::error::Error;
-use crate::state::{Entry, Folder, NewFile, StateDir, is_linked, oldest_first};
+use crate::state::{Entry, Folder, NewFile, StateDir, oldest_first};
+use crate::sys::descriptor::OwnedFile;
 use crate::transport::https::Content;
 
 /// How much a spool keeps; the oldest go first.
@@ -101,12 +98,16 @@ impl Spool {
         let content = match &self.place {
             Place::Disk(folder) => {
                 let Some(file) = folder.open_existing(name)? else { return Ok(None) };
-                let Some(lock) = lock(file)? else { return Ok(None) };
-                // Delivered and removed between opening and locking: nothing is left to send.
-                if !is_linked(&lock) || self.refuses(folder, name)? {
+                let failed = |error: io::Error| Error::Io(format!("locking a stored item: {error}"));
+                let file = OwnedFile::new(file.into()).map_err(failed)?;
+                if !file.try_lock().map_err(failed)? {
                     return Ok(None);
                 }
-                ClaimContent::Disk(lock)
+                // Delivered and removed between opening and locking: nothing is left to send.
+                if file.meta().map_err(failed)?.st_nlink == 0 || self.refuses(folder, name)? {
+                    return Ok(None);
+                }
+                ClaimContent::Disk(file)
             }
             Place::Memory(items) => {
                 let mut items = items.lock().unwrap_or_else(PoisonError::into_inner);
@@ -190,14 +191,6 @@ impl Spool {
     }
 }
 
-fn lock(file: File) -> Result<Option<Flock<File>>, Error> {
-    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-        Ok(lock) => Ok(Some(lock)),
-        Err((_, Errno::EWOULDBLOCK)) => Ok(None),
-        Err((_, error)) => Err(Error::Io(format!("locking a stored item: {}", io::Error::from(error)))),
-    }
-}
-
 fn unix_seconds() -> i64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(now.as_secs()).unwrap_or(i64::MAX)
@@ -230,8 +223,8 @@ impl<'a> Draft<'a> {
     fn claimed(self, name: &str, is_durable: bool) -> Result<(Claim<'a>, usize), Error> {
         let Self { spool, content, .. } = self;
         let content = match content {
-            DraftContent::Disk(file) if is_durable => ClaimContent::Disk(file.commit(name)?),
-            DraftContent::Disk(file) => ClaimContent::Disk(file.commit_unsynced(name)?),
+            DraftContent::Disk(file) if is_durable => ClaimContent::Disk(file.publish(name)?),
+            DraftContent::Disk(file) => ClaimContent::Disk(file.publish_unsynced(name)?),
             DraftContent::Memory(bytes) => {
                 if let Place::Memory(items) = &spool.place {
                     let kept = Kept { bytes: bytes.clone(), modified: unix_seconds(), is_claimed: true };
@@ -273,7 +266,7 @@ pub struct Claim<'a> {
 }
 
 enum ClaimContent {
-    Disk(Flock<File>),
+    Disk(OwnedFile),
     Memory(Vec<u8>),
 }
 
@@ -287,8 +280,8 @@ impl Claim<'_> {
     pub fn size(&self) -> Result<u64, Error> {
         match &self.content {
             ClaimContent::Disk(file) => {
-                let meta = file.metadata().map_err(|error| Error::Io(format!("stored item {}: {error}", self.name)))?;
-                Ok(meta.len())
+                let meta = file.meta().map_err(|error| Error::Io(format!("stored item {}: {error}", self.name)))?;
+                Ok(u64::try_from(meta.st_size).unwrap_or(0))
             }
             ClaimContent::Memory(bytes) => Ok(bytes.len() as u64),
         }
@@ -311,7 +304,7 @@ impl Claim<'_> {
             ClaimContent::Disk(file) => {
                 let mut bytes = Vec::new();
                 file.rewind()
-                    .and_then(|()| Read::take(&**file, CRASHES.bytes).read_to_end(&mut bytes))
+                    .and_then(|()| Read::take(&*file, CRASHES.bytes).read_to_end(&mut bytes))
                     .map_err(|error| Error::Io(format!("stored item {}: {error}", self.name)))?;
                 Ok(bytes)
             }
@@ -340,7 +333,7 @@ impl Claim<'_> {
         if let (false, ClaimContent::Disk(file), Place::Disk(folder)) =
             (self.is_durable, &self.content, &self.spool.place)
         {
-            file.sync_all().map_err(|error| Error::Io(format!("stored item {}: {error}", self.name)))?;
+            file.sync().map_err(|error| Error::Io(format!("stored item {}: {error}", self.name)))?;
             folder.sync()?;
         }
         self.is_durable = true;
@@ -371,6 +364,7 @@ impl Drop for Claim<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
     use std::os::unix::fs::DirBuilderExt;
     use std::path::PathBuf;
     use std::process::Command;

@@ -9,6 +9,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use nix::NixPath;
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, Flock, FlockArg, OFlag, openat, renameat};
@@ -16,6 +17,7 @@ use nix::sys::stat::{Mode, fstat, fstatat, mkdirat};
 use nix::unistd::{AccessFlags, UnlinkatFlags, faccessat, fsync, geteuid, unlinkat};
 
 use crate::error::Error;
+use crate::sys::descriptor::{self, Owned, OwnedFile};
 
 /// The longest state file that is read, in bytes.
 const STATE_FILE_BYTES: u64 = 1 << 20;
@@ -96,11 +98,6 @@ pub struct Entry {
     pub modified: i64,
 }
 
-/// Whether the file still has a name.
-pub fn is_linked(file: &File) -> bool {
-    fstat(file).is_ok_and(|meta| meta.st_nlink > 0)
-}
-
 /// Sorts by time; files of one second by name.
 pub fn oldest_first(mut entries: Vec<Entry>) -> Vec<Entry> {
     entries.sort_unstable_by(|a, b| (a.modified, &a.name).cmp(&(b.modified, &b.name)));
@@ -170,17 +167,17 @@ impl Folder {
             // No process id in it: processes of two containers may share both the folder and the number.
             let random = getrandom::u64().map_err(|error| self.failed("", &io::Error::other(error)))?;
             let name = format!("{TEMPORARY}{random:016x}");
-            let file = openat(&handle, name.as_str(), flags, Mode::from_bits_truncate(0o600))
-                .map_err(|error| self.failed(&name, &error.into()))?;
+            let mode = Mode::from_bits_truncate(0o600);
+            let file = descriptor::make(|| openat(&handle, name.as_str(), flags, mode));
+            let file = file.map_err(io::Error::from).and_then(OwnedFile::new);
+            let file = file.map_err(|error| self.failed(&name, &error))?;
             // Locked before it has a name that others look for: it is nobody else's to send until it is let go.
-            match Flock::lock(File::from(file), FlockArg::LockExclusiveNonblock) {
-                Ok(file) if is_linked(&file) => {
-                    let folder = self.clone();
-                    return Ok(NewFile { folder, handle, is_new, file: Some(file), temporary: Some(name) });
-                }
-                // Another process has taken it for a leftover before it was locked.
-                Ok(_) | Err((_, Errno::EWOULDBLOCK)) => {}
-                Err((_, error)) => return Err(self.failed(&name, &error.into())),
+            let is_locked = file.try_lock().map_err(|error| self.failed(&name, &error))?;
+            // Where it is not, another process has taken it for a leftover.
+            if is_locked && file.meta().is_ok_and(|meta| meta.st_nlink > 0) {
+                let folder = self.clone();
+                let handle = Owned::new(handle).map_err(|error| self.failed("", &error))?;
+                return Ok(NewFile { folder, handle, is_new, file: Some(file), temporary: Some(name) });
             }
         }
         Err(self.failed("", &io::Error::other("every new file was removed by another process")))
@@ -230,7 +227,7 @@ impl Folder {
         let mut handle = Self { root: self.root.clone(), name: None }.handle()?;
         synced(&handle)?;
         for part in self.name.into_iter().flat_map(|name| name.split('/')) {
-            handle = openat(&handle, part, DIRECTORY, Mode::empty()).map_err(|error| self.failed("", &error.into()))?;
+            handle = open_at(&handle, part, DIRECTORY).map_err(|error| self.failed("", &error.into()))?;
             synced(&handle)?;
         }
         Ok(())
@@ -291,7 +288,7 @@ impl Folder {
 
     /// The regular files whose names are wanted, oldest first.
     fn list(&self, handle: &OwnedFd, is_wanted: impl Fn(&str) -> bool) -> Result<Vec<Entry>, Error> {
-        let listing = openat(handle, ".", DIRECTORY, Mode::empty()).map_err(|error| self.failed("", &error.into()))?;
+        let listing = open_at(handle, ".", DIRECTORY).map_err(|error| self.failed("", &error.into()))?;
         let mut dir = Dir::from_fd(listing).map_err(|error| self.failed("", &error.into()))?;
         let mut entries = Vec::new();
         for entry in dir.iter().flatten() {
@@ -308,7 +305,7 @@ impl Folder {
     pub fn lock(&self, name: &str) -> Result<Option<Flock<File>>, Error> {
         let (handle, _) = self.handle_or_make()?;
         let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let file = openat(&handle, name, flags, Mode::from_bits_truncate(0o600))
+        let file = descriptor::make(|| openat(&handle, name, flags, Mode::from_bits_truncate(0o600)))
             .map_err(|error| self.failed(name, &error.into()))?;
         match Flock::lock(File::from(file), FlockArg::LockExclusiveNonblock) {
             Ok(lock) => Ok(Some(lock)),
@@ -340,7 +337,7 @@ impl Folder {
         let Some(handle) = self.existing_handle()? else { return Ok(None) };
         // O_NONBLOCK: a FIFO put there by somebody must not hold the process.
         let flags = access | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
-        match openat(&handle, name, flags, Mode::empty()) {
+        match open_at(&handle, name, flags) {
             Ok(file) => {
                 let meta = fstat(&file).map_err(|error| self.failed(name, &error.into()))?;
                 if meta.st_mode & libc::S_IFMT != libc::S_IFREG {
@@ -387,20 +384,19 @@ impl Folder {
                 Ok(()) | Err(Errno::EEXIST) => {}
                 Err(error) => return Err(self.failed("", &error.into())),
             }
-            made_to =
-                openat(&made_to, part, DIRECTORY, Mode::empty()).map_err(|error| self.failed("", &error.into()))?;
+            made_to = open_at(&made_to, part, DIRECTORY).map_err(|error| self.failed("", &error.into()))?;
         }
         Ok((made_to, true))
     }
 
     fn existing_handle(&self) -> Result<Option<OwnedFd>, Error> {
-        let mut handle = match openat(AT_FDCWD, &self.root, DIRECTORY, Mode::empty()) {
+        let mut handle = match open_at(AT_FDCWD, &self.root, DIRECTORY) {
             Ok(handle) => handle,
             Err(Errno::ENOENT) => return Ok(None),
             Err(error) => return Err(self.not_a_directory(error)),
         };
         for part in self.name.into_iter().flat_map(|name| name.split('/')) {
-            handle = match openat(&handle, part, DIRECTORY, Mode::empty()) {
+            handle = match open_at(&handle, part, DIRECTORY) {
                 Ok(handle) => handle,
                 Err(Errno::ENOENT) => return Ok(None),
                 Err(error) => return Err(self.not_a_directory(error)),
@@ -426,44 +422,66 @@ impl Folder {
     }
 }
 
+fn open_at(folder: impl AsFd, name: &(impl NixPath + ?Sized), flags: OFlag) -> nix::Result<OwnedFd> {
+    descriptor::make(|| openat(folder, name, flags, Mode::empty()))
+}
+
 const DIRECTORY: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
+
+fn locked(file: OwnedFile) -> io::Result<Flock<File>> {
+    let file = File::from(file.into_inner()?);
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| error.into())
+}
 
 /// A file being written. Without [`commit`](Self::commit) it disappears.
 pub struct NewFile {
     folder: Folder,
-    handle: OwnedFd,
+    handle: Owned,
     /// The folder has just been made.
     is_new: bool,
-    file: Option<Flock<File>>,
+    file: Option<OwnedFile>,
     temporary: Option<String>,
 }
 
 impl NewFile {
     /// Makes the bytes durable under this name. Returns the open file, locked.
-    pub fn commit(mut self, name: &str) -> Result<Flock<File>, Error> {
+    pub fn publish(mut self, name: &str) -> Result<OwnedFile, Error> {
         if let Some(file) = &self.file {
-            file.sync_all().map_err(|error| self.folder.failed(name, &error))?;
+            file.sync().map_err(|error| self.folder.failed(name, &error))?;
         }
         let file = self.rename(name)?;
         if self.is_new {
             self.folder.sync()?;
         } else {
-            fsync(self.handle.as_fd()).map_err(|error| self.folder.failed(name, &error.into()))?;
+            let synced = self.handle.borrow().and_then(|handle| Ok(fsync(handle)?));
+            synced.map_err(|error| self.folder.failed(name, &error))?;
         }
         Ok(file)
     }
 
     /// The same for bytes that a power cut may undo: every process sees them from now on, and they outlive this one.
-    pub fn commit_unsynced(mut self, name: &str) -> Result<Flock<File>, Error> {
+    pub fn publish_unsynced(mut self, name: &str) -> Result<OwnedFile, Error> {
         self.rename(name)
     }
 
-    fn rename(&mut self, name: &str) -> Result<Flock<File>, Error> {
+    /// As [`publish`](Self::publish), for who is not somebody else's process.
+    pub fn commit(self, name: &str) -> Result<Flock<File>, Error> {
+        let folder = self.folder.clone();
+        self.publish(name).and_then(|file| locked(file).map_err(|error| folder.failed(name, &error)))
+    }
+
+    /// As [`publish_unsynced`](Self::publish_unsynced), likewise.
+    pub fn commit_unsynced(self, name: &str) -> Result<Flock<File>, Error> {
+        let folder = self.folder.clone();
+        self.publish_unsynced(name).and_then(|file| locked(file).map_err(|error| folder.failed(name, &error)))
+    }
+
+    fn rename(&mut self, name: &str) -> Result<OwnedFile, Error> {
         let (Some(file), Some(temporary)) = (self.file.take(), self.temporary.as_deref()) else {
             return Err(Error::Internal(format!("{name} written twice")));
         };
-        let renamed = renameat(&self.handle, temporary, &self.handle, name);
-        renamed.map_err(|error| self.folder.failed(name, &error.into()))?;
+        let renamed = self.handle.borrow().and_then(|handle| Ok(renameat(handle, temporary, handle, name)?));
+        renamed.map_err(|error| self.folder.failed(name, &error))?;
         self.temporary = None;
         Ok(file)
     }
@@ -471,7 +489,7 @@ impl NewFile {
 
 impl Write for NewFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.as_deref().map_or(Ok(0), |mut file| file.write(bytes))
+        self.file.as_mut().map_or(Ok(0), |file| file.write(bytes))
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -481,8 +499,9 @@ impl Write for NewFile {
 
 impl Drop for NewFile {
     fn drop(&mut self) {
-        if let Some(temporary) = &self.temporary {
-            let _ = unlinkat(&self.handle, temporary.as_str(), UnlinkatFlags::NoRemoveDir);
+        // Where the host has closed the folder, whoever writes next removes it.
+        if let (Some(temporary), Some(handle)) = (&self.temporary, self.handle.get()) {
+            let _ = unlinkat(handle, temporary.as_str(), UnlinkatFlags::NoRemoveDir);
         }
     }
 }

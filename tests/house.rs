@@ -53,7 +53,9 @@ fn unsafe_code_stands_in_three_places() {
 
 #[test]
 fn one_file_starts_a_thread() {
-    only(&["thread::spawn", "thread::Builder", "thread::scope"], &["src/worker.rs"]);
+    only(&["Thread::start(", "thread::spawn", "thread::Builder", "thread::scope"], &["src/worker.rs"]);
+    // How a thread comes to be is a system call like others; when, is not.
+    only(&["pthread_create("], &["src/sys/thread.rs"]);
 }
 
 #[test]
@@ -79,7 +81,7 @@ fn the_network_is_behind_the_transport() {
 
 #[test]
 fn files_are_written_in_two_places() {
-    only(&["renameat(", "mkdirat(", "fsync("], &["src/state.rs", "src/spool.rs"]);
+    only(&["renameat(", "mkdirat(", "fsync("], &["src/state.rs", "src/spool.rs", "src/sys/descriptor.rs"]);
     // Core files are the kernel's: they are only found and removed.
     only(&["openat(", "unlinkat("], &["src/state.rs", "src/spool.rs", "src/crash/cores.rs"]);
     for (name, code) in sources() {

@@ -28,12 +28,15 @@ use crate::schedule::{self, Pace, Timer};
 use crate::spool::{self, Spool};
 use crate::switches::{Permit, Switch, Switches};
 use crate::sys::clock::{Clock, Moment, SystemClock};
+use crate::sys::fork::Birthplace;
 use crate::sys::library::{self, Whose};
+use crate::sys::signals::as_the_host;
+use crate::sys::thread;
 use crate::transport::dns::{Dns, ResolverDns};
 use crate::transport::https::{Https, UreqHttps};
 use crate::version::query::canonical;
 use crate::version::verdict::Verdict;
-use crate::worker::{self, Worker};
+use crate::worker::{self, Lane, Worker};
 
 pub use report::Report;
 
@@ -106,7 +109,8 @@ fn random() -> u64 {
 }
 
 thread_local! {
-    static IN_CALLBACK: Cell<bool> = const { Cell::new(false) };
+    /// The process that runs a host's callback on this thread, 0 for none: a child that is forked in a callback is in none.
+    static IN_CALLBACK: Cell<u32> = const { Cell::new(0) };
 }
 
 /// What an administrator is told before anything is sent.
@@ -117,23 +121,34 @@ const NOTICE: &str = "this product tells its vendor about itself: in a daily DNS
 
 /// How often `close` looks whether a callback of another thread has returned.
 const CALLBACK_POLL: Duration = Duration::from_millis(1);
-/// What `close` gives the worker to stop, whatever its timeout: an idle one takes less than a millisecond.
-const STOP_GRACE: Duration = Duration::from_millis(20);
+/// What `close` gives the worker to stop, and the crash handler and the disk to let go of this process, whatever its timeout:
+/// all of it takes about a millisecond on a machine that is not busy.
+const STOP_GRACE: Duration = Duration::from_millis(100);
+/// How long after its deadline a delivery is waited for to say what is left.
+const ANSWER_GRACE: Duration = Duration::from_millis(10);
+/// What `report_exit` and `set_switches` wait for a disk, fsync(2) on a busy one included. One that takes longer has stopped
+/// answering, for all that a host can wait.
+const DISK_PATIENCE: Duration = Duration::from_millis(500);
 
-/// Runs a host's callback: calls that wait are refused inside it.
+/// Runs a host's callback: calls that wait are refused inside it, and signals are as the host has them.
 pub fn in_callback<T>(callback: impl FnOnce() -> T) -> T {
     let _mark = CallbackMark::set();
-    callback()
+    as_the_host(callback)
+}
+
+fn is_in_callback() -> bool {
+    let process = IN_CALLBACK.get();
+    process != 0 && process == std::process::id()
 }
 
 /// Marks the calling thread as inside a host's callback until dropped.
 struct CallbackMark {
-    before: bool,
+    before: u32,
 }
 
 impl CallbackMark {
     fn set() -> Self {
-        Self { before: IN_CALLBACK.replace(true) }
+        Self { before: IN_CALLBACK.replace(std::process::id()) }
     }
 }
 
@@ -142,6 +157,9 @@ impl Drop for CallbackMark {
         IN_CALLBACK.set(self.before);
     }
 }
+
+/// Why every call of a client fails in a child of its process.
+pub const IN_FORKED_CHILD: &str = "called in a forked child: a client belongs to the process that made it";
 
 /// Whether a process has been announced before.
 #[derive(Clone, Copy)]
@@ -154,7 +172,6 @@ enum Announcing {
 /// A client. Calls may be made from any thread at any time.
 pub struct Client {
     core: Arc<Core>,
-    worker: Mutex<Option<Worker>>,
 }
 
 /// What the worker's thread and the host's threads share.
@@ -182,7 +199,10 @@ pub struct Core {
     callbacks: Mutex<Option<Arc<Callbacks>>>,
     is_closing: AtomicBool,
     is_notice_given: AtomicBool,
-    pid: u32,
+    worker: Mutex<Option<Worker>>,
+    /// For what has to do with the disk in calls that must not wait for it.
+    lane: Lane,
+    birthplace: Birthplace,
     started: Moment,
     /// 64 random bits, one draw of this process: what hangs on chance must not move while it is waited for.
     chance: u64,
@@ -235,7 +255,9 @@ impl Client {
             callbacks: Mutex::new(Some(Arc::new(std::mem::take(&mut config.callbacks)))),
             is_closing: AtomicBool::new(false),
             is_notice_given: AtomicBool::new(false),
-            pid: std::process::id(),
+            worker: Mutex::default(),
+            lane: Lane::default(),
+            birthplace: Birthplace::new(),
             started,
             chance,
             config,
@@ -248,19 +270,36 @@ impl Client {
         }
         core.purge_what_is_off();
         core.hold_announced();
-        Ok(Self { core: Arc::new(core), worker: Mutex::default() })
+        Ok(Self { core: Arc::new(core) })
+    }
+
+    /// The client of this core: the C interface has nothing but the core in its hands.
+    pub fn of(core: Arc<Core>) -> Self {
+        Self { core }
+    }
+
+    /// What it is made of.
+    pub fn into_core(self) -> Arc<Core> {
+        self.core
     }
 
     /// Starts the schedule on a thread of its own.
     pub fn start(&self) -> Result<(), Error> {
         self.core.may_block()?;
-        let mut worker = lock(&self.worker);
+        let mut worker = lock(&self.core.worker);
+        if self.core.is_closing() {
+            return Err(Error::InvalidState("already closed".to_owned()));
+        }
         if worker.is_some() {
             return Err(Error::InvalidState("already started".to_owned()));
         }
         *worker = Some(Worker::start(Arc::clone(&self.core))?);
         drop(worker);
-        self.core.announce(Announcing::First);
+        let core = Arc::clone(&self.core);
+        self.core.without_waiting_for_the_disk(move || {
+            core.announce(Announcing::First);
+            Ok(())
+        });
         Ok(())
     }
 
@@ -271,8 +310,9 @@ impl Client {
         Ok(worker::work(&self.core))
     }
 
-    /// Delivers what is stored for at most this long, stops and lets go of everything. A worker that the network holds
-    /// longer is left to end by itself; it calls nothing of the host's any more.
+    /// Delivers what is stored for at most this long, stops and lets go of everything. A worker that the network or the disk
+    /// holds longer is left to end by itself; it calls nothing of the host's any more. In a callback it only marks the
+    /// client: whoever has made the callback goes on to the end, and what is left is let go of then.
     pub fn close(self, timeout: Duration) {
         if self.core.is_forked() {
             // The worker's thread and the monitor belong to the parent.
@@ -280,27 +320,45 @@ impl Client {
             return;
         }
         let deadline = Instant::now() + timeout;
-        self.core.is_closing.store(true, Ordering::Release);
-        let worker = lock(&self.worker).take();
-        if !timeout.is_zero() && !IN_CALLBACK.get() {
-            let _ = self.core.deliver_stored(deadline);
+        self.core.begin_closing();
+        if is_in_callback() {
+            if let Some(worker) = lock(&self.core.worker).take() {
+                worker.leave();
+            }
+            let callbacks = lock(&self.core.callbacks).take();
+            // Freed by the last thread that runs one.
+            drop(callbacks);
+            return;
+        }
+        if !timeout.is_zero() {
+            let _ = self.core.deliver_within(timeout);
         }
         self.core.switches.interrupt_all();
-        if let Some(watch) = lock(&self.core.watch).take() {
-            watch.goodbye();
+        let deadline = deadline.max(Instant::now() + STOP_GRACE);
+        let left = || deadline.saturating_duration_since(Instant::now());
+        // A thread is made only where there is something on the disk to be removed.
+        // Who holds them just now may be waiting for the disk.
+        let is_on_disk = self.core.watch.try_lock().map_or(true, |watch| watch.is_some())
+            || self.core.presence.try_lock().map_or(true, |presence| presence.is_some());
+        if self.core.config.state_dir.is_none() || !is_on_disk {
+            self.core.let_go();
+        } else {
+            let core = Arc::clone(&self.core);
+            let _ = Lane::default().run(left(), move || {
+                core.let_go();
+                Ok(())
+            });
         }
+        let worker = lock(&self.core.worker).take();
         if let Some(worker) = worker {
-            worker.stop(deadline.saturating_duration_since(Instant::now()).max(STOP_GRACE));
+            worker.stop(left());
         }
-        drop(lock(&self.core.presence).take());
-        if !IN_CALLBACK.get() {
-            self.core.drop_callbacks();
-        }
+        self.core.drop_callbacks();
     }
 
     /// What is on, as a mask of bits.
     pub fn switches(&self) -> u32 {
-        self.core.switches.on()
+        self.core.switches_here()
     }
 
     /// Changes the host's word on the switches.
@@ -310,9 +368,18 @@ impl Client {
             return Err(Error::InvalidArgument(format!("switches: {on:#x} has bits that are no switches")));
         }
         let gone_off = self.core.switches.set_host(on);
-        self.core.after_switching(&gone_off);
-        self.core.announce(Announcing::Again);
+        let core = Arc::clone(&self.core);
+        let done = self.core.without_waiting_for_the_disk(move || {
+            core.after_switching(&gone_off);
+            core.announce(Announcing::Again);
+            Ok(())
+        });
         self.wake();
+        if let Some(done) = done {
+            return done;
+        }
+        // They are switched all the same: what is off is neither sent nor stored.
+        self.core.log(priority::WARNING, "the state directory does not answer: what is stored is removed when it does");
         Ok(())
     }
 
@@ -333,6 +400,13 @@ impl Client {
     /// What is known, without asking.
     pub fn latest_version(&self) -> VersionInfo {
         self.core.version_info()
+    }
+
+    /// Runs a callback that a call was given, unless another one has closed the client meanwhile.
+    pub fn call_back(&self, callback: impl FnOnce()) {
+        if !self.core.is_closing() {
+            in_callback(callback);
+        }
     }
 
     /// Sends the report of the day.
@@ -399,7 +473,8 @@ impl Client {
         self.core.report_leftovers()
     }
 
-    /// Reports how a child ended. Stored at once; the network is the worker's business.
+    /// Reports how a child ended. Stored at once; the network is the worker's business. Where the disk does not answer, it is
+    /// kept in memory until that does: [`Error::Io`] where no worker runs, which would deliver it then.
     pub fn report_exit(&self, component: &str, wait_status: i32, description: Option<&str>) -> Result<(), Error> {
         self.core.may_call()?;
         let component =
@@ -410,19 +485,36 @@ impl Client {
         if !ending.is_crash() {
             return Ok(());
         }
-        drop(self.core.permit(Switch::CrashReports)?);
-        self.core.dsn()?;
-        let version = canonical(&self.core.config.version);
-        let crash = Crash { event_id: &new_event_id()?, at: self.core.now(), ending, class: None, text: description };
-        self.core.store_crash(&component, &version, &crash)?;
-        self.wake();
+        let core = Arc::clone(&self.core);
+        let text = description.map(str::to_owned);
+        let stored = self.core.without_waiting_for_the_disk(move || {
+            drop(core.permit(Switch::CrashReports)?);
+            core.dsn()?;
+            let version = canonical(&core.config.version);
+            let crash =
+                Crash { event_id: &new_event_id()?, at: core.now(), ending, class: None, text: text.as_deref() };
+            core.store_crash(&component, &version, &crash)?;
+            core.wake();
+            Ok(())
+        });
+        if let Some(stored) = stored {
+            return stored;
+        }
+        let dir = self.core.config.state_dir.as_ref().map(|dir| dir.path().display().to_string()).unwrap_or_default();
+        let line = format!(
+            "state_dir {dir} does not answer: the crash report is kept in memory until it does; look at the disk"
+        );
+        if lock(&self.core.worker).is_none() {
+            return Err(Error::Io(line));
+        }
+        self.core.log(priority::WARNING, &line);
         Ok(())
     }
 
     /// Delivers what is stored, now.
     pub fn flush(&self, timeout: Duration) -> Result<(), Error> {
         self.core.may_block()?;
-        self.core.deliver_stored(Instant::now() + timeout)
+        self.core.deliver_within(timeout)
     }
 
     /// Delivers what is stored for one switch, now. [`Error::Queued`] when something is left.
@@ -432,16 +524,64 @@ impl Client {
     }
 
     fn wake(&self) {
-        if let Some(worker) = lock(&self.worker).as_ref() {
-            worker.wake();
-        }
+        self.core.wake();
     }
 }
 
 impl Core {
+    fn wake(self: &Arc<Self>) {
+        if let Some(worker) = lock(&self.worker).as_mut() {
+            worker.wake(self);
+        }
+    }
+
+    /// Does what has to do with the disk, on a thread of its own where there is one. None where the disk has not answered
+    /// within [`DISK_PATIENCE`]: it is done when it does, while the process lives.
+    fn without_waiting_for_the_disk(
+        &self,
+        work: impl FnOnce() -> Result<(), Error> + Send + 'static,
+    ) -> Option<Result<(), Error>> {
+        // In a callback on a thread of the library's, it may be the lane itself that would be waited for.
+        let is_at_once = self.config.state_dir.is_none() || thread::is_ours();
+        if is_at_once { Some(work()) } else { self.lane.run(DISK_PATIENCE, work) }
+    }
+
+    /// Delivers what is stored, and returns when time is up, also where the disk does not answer.
+    fn deliver_within(self: &Arc<Self>, timeout: Duration) -> Result<(), Error> {
+        let deadline = Instant::now() + timeout;
+        if self.config.state_dir.is_none() {
+            return self.deliver_stored(deadline);
+        }
+        let no_answer =
+            || Error::Queued("the state directory does not answer: what waits for it is not delivered".to_owned());
+        // What an earlier call could not wait for counts as stored.
+        if !self.lane.wait_until_idle(timeout) {
+            return Err(no_answer());
+        }
+        let core = Arc::clone(self);
+        // Its own word on what is left comes just after the deadline.
+        let left = deadline.saturating_duration_since(Instant::now()) + ANSWER_GRACE;
+        let delivered = Lane::default().run(left, move || core.deliver_stored(deadline));
+        delivered.unwrap_or_else(|| Err(no_answer()))
+    }
+
+    /// Takes the crash handler off, and what other programs read of this process away.
+    fn let_go(&self) {
+        let watch = lock(&self.watch).take();
+        if let Some(watch) = watch {
+            watch.goodbye();
+        }
+        drop(lock(&self.presence).take());
+    }
+
     /// The settings.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// The mask of switches, for whoever has nothing but the core: 0 in a forked child.
+    pub fn switches_here(&self) -> u32 {
+        if self.is_forked() { 0 } else { self.switches.on() }
     }
 
     /// Hands a line to the host's log.
@@ -456,6 +596,7 @@ impl Core {
 
     /// Leave to send, from the gate. The administrator is told before the first time.
     fn permit(&self, switch: Switch) -> Result<Permit, Error> {
+        self.may_call()?;
         let permit = self.switches.permit(switch)?;
         self.give_notice();
         Ok(permit)
@@ -514,27 +655,31 @@ impl Core {
         self.moment().unix
     }
 
+    /// Marks the client as closing. False where it was.
+    pub fn begin_closing(&self) -> bool {
+        !self.is_closing.swap(true, Ordering::AcqRel)
+    }
+
     /// Whether `close` has begun.
     pub fn is_closing(&self) -> bool {
         self.is_closing.load(Ordering::Acquire)
     }
 
-    fn is_forked(&self) -> bool {
-        std::process::id() != self.pid
+    /// Whether this is a child of the process that made the client. No system call, no lock.
+    pub fn is_forked(&self) -> bool {
+        self.birthplace.is_elsewhere()
     }
 
     fn may_call(&self) -> Result<(), Error> {
         if self.is_forked() {
-            return Err(Error::InvalidState(
-                "called in a forked child: a client belongs to the process that made it".to_owned(),
-            ));
+            return Err(Error::InvalidState(IN_FORKED_CHILD.to_owned()));
         }
         Ok(())
     }
 
     fn may_block(&self) -> Result<(), Error> {
         self.may_call()?;
-        if IN_CALLBACK.get() {
+        if is_in_callback() {
             return Err(Error::InvalidState("called from a callback, which must return instead of waiting".to_owned()));
         }
         Ok(())
@@ -578,6 +723,15 @@ impl Core {
             && let Err(error) = self.forget_held_crashes()
         {
             self.log(priority::WARNING, &format!("{} is off, but {error}", Switch::CrashReports.name()));
+        }
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        // After a close in a callback, this is where whoever made the callback has come to the end.
+        if self.is_closing() && !self.is_forked() {
+            self.let_go();
         }
     }
 }

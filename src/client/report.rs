@@ -1,6 +1,6 @@
 //! The daily report of a client.
 
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use data_encoding::HEXLOWER;
@@ -21,6 +21,9 @@ use crate::state::{Folder, NewFile};
 use crate::switches::Switch;
 use crate::sys::clock::Moment;
 use crate::transport::https::rfc3339;
+
+/// How much of the administrator's copy of a report is written at once, in bytes.
+const AUDIT_BYTES: usize = 64 * 1024;
 
 impl Core {
     /// An empty report of the UTC day of `now`.
@@ -68,8 +71,10 @@ impl Core {
         let day_number = u16::try_from(day).unwrap_or(0);
         let sealer = Sealer::new(self.reports.create()?, key, id, day_number);
         let audit = self.sent_folder().map(|folder| folder.create()).transpose()?;
+        // One record after the other would be many small writes.
+        let audit = audit.map(|audit| BufWriter::with_capacity(AUDIT_BYTES, audit));
         let sealing = Sealing { audit, gzip: GzEncoder::new(sealer, Compression::new(4)) };
-        let mut report = Report { document: self.document(sealing, now) };
+        let mut report = Report { document: self.document(sealing, now), core: self };
         fill(&mut report)?;
         let Sealing { audit, gzip } = report.document.finish()?;
         let sealed = gzip
@@ -79,7 +84,10 @@ impl Core {
         let name = format!("{}-{}", date(now), HEXLOWER.encode(&id));
         // First the copy: whenever this process dies, what leaves the machine is in the administrator's hands.
         let copy = format!("{name}.jsonl");
-        let kept = audit.map_or(Ok(()), |audit| audit.commit(&copy).and_then(|_| self.keep_last_sent()));
+        let kept = audit.map_or(Ok(()), |audit| {
+            let audit = audit.into_inner().map_err(|error| Error::Io(format!("writing it: {}", error.error())))?;
+            audit.publish(&copy).and_then(|_| self.keep_last_sent())
+        });
         let committed = sealed.commit(&format!("{name}.otr"));
         if committed.is_err()
             && let Some(folder) = self.sent_folder()
@@ -178,9 +186,11 @@ impl Core {
     /// Lets the host fill the report of the day and stores it. Its delivery has a pace of its own: a collector that is
     /// down costs no day.
     pub fn make_scheduled_report(&self) {
-        let Some(callbacks) = self.callbacks() else { return };
-        let Some(on_report) = &callbacks.on_report else { return };
         let made = self.store_report(|report| {
+            // Asked for only now: `close` waits for whoever has them, which is not to be a disk.
+            let callbacks = self.callbacks();
+            let on_report = callbacks.as_ref().and_then(|callbacks| callbacks.on_report.as_ref());
+            let on_report = on_report.ok_or_else(|| Error::InvalidState("the client is closing".to_owned()))?;
             in_callback(|| on_report(report));
             Ok(())
         });
@@ -219,9 +229,15 @@ pub(super) struct ReportsKnown {
 /// The report in the making, inside the report callback.
 pub struct Report<'a> {
     document: Document<Sealing<'a>>,
+    core: &'a Core,
 }
 
 impl Report<'_> {
+    /// Whether this is a child of the process that makes the report: both would write into one file.
+    pub fn is_forked(&self) -> bool {
+        self.core.is_forked()
+    }
+
     /// Sets the cluster fields from one JSON object.
     pub fn set_cluster_json(&mut self, json: &[u8]) -> Result<(), Error> {
         self.document.set_cluster(input::read_object(json)?)
@@ -245,7 +261,7 @@ impl Records for Report<'_> {
 
 /// Where a report's plaintext goes: into the administrator's copy and, compressed and sealed, into the spool.
 struct Sealing<'a> {
-    audit: Option<NewFile>,
+    audit: Option<BufWriter<NewFile>>,
     gzip: GzEncoder<Sealer<Draft<'a>>>,
 }
 

@@ -2,11 +2,12 @@
 
 use std::ffi::{c_char, c_int, c_void};
 use std::os::fd::IntoRawFd;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::types::{Status, TextFn, VersionFn, give_version};
-use super::{contain, guard, not_null, read_text};
-use crate::client::{Client, in_callback};
+use super::{contain, guard, guard_client, not_null, read_text};
+use crate::client::{Client, Core};
 use crate::config::ConfigBuilder;
 use crate::error;
 use crate::sys::altstack;
@@ -17,6 +18,7 @@ fn milliseconds(timeout_ms: u32) -> Duration {
 
 /// Hands a text to a callback, followed by a NUL.
 pub(super) fn give_text(
+    client: &Client,
     bytes: Vec<u8>,
     callback: unsafe extern "C" fn(*const c_char, usize, *mut c_void),
     userdata: *mut c_void,
@@ -25,7 +27,7 @@ pub(super) fn give_text(
     let mut bytes = bytes;
     bytes.push(0);
     // SAFETY: the host's function with the host's userdata; the bytes live until it returns.
-    in_callback(|| unsafe { callback(bytes.as_ptr().cast(), length, userdata) });
+    client.call_back(|| unsafe { callback(bytes.as_ptr().cast(), length, userdata) });
 }
 
 /// The library's version, static.
@@ -44,14 +46,14 @@ pub extern "C" fn ondat_telemetry_strerror(status: i32) -> *const c_char {
 #[unsafe(no_mangle)]
 pub extern "C" fn ondat_telemetry_init(
     config: Option<&ConfigBuilder>,
-    out: Option<&mut *mut Client>,
+    out: Option<&mut *mut Core>,
     errbuf: *mut c_char,
     errbuf_len: usize,
 ) -> Status {
     guard(errbuf, errbuf_len, || {
         let out = not_null("out", out)?;
         let client = Client::new(not_null("config", config)?.build()?)?;
-        *out = Box::into_raw(Box::new(client));
+        *out = Arc::into_raw(client.into_core()).cast_mut();
         Ok(())
     })
 }
@@ -59,48 +61,60 @@ pub extern "C" fn ondat_telemetry_init(
 /// Begins the schedule, on one thread of the library; while that works, a second one follows the switches. Call it after
 /// daemonizing.
 #[unsafe(no_mangle)]
-pub extern "C" fn ondat_telemetry_start(telemetry: Option<&Client>, errbuf: *mut c_char, errbuf_len: usize) -> Status {
-    guard(errbuf, errbuf_len, || not_null("telemetry", telemetry)?.start())
+pub extern "C" fn ondat_telemetry_start(telemetry: *const Core, errbuf: *mut c_char, errbuf_len: usize) -> Status {
+    guard_client(telemetry, errbuf, errbuf_len, |client| client.start())
 }
 
 /// Delivers what is stored for at most timeout_ms, then cuts off what is under way, takes the crash handler off and
-/// frees everything.
+/// frees everything. What does not end by then, or within 100 ms where timeout_ms is less, is left to end by itself, as
+/// where the state directory's disk does not answer. Waited for without a limit are callbacks that are running on other
+/// threads. In a callback it returns at once, see CONVENTIONS.
 #[unsafe(no_mangle)]
-pub extern "C" fn ondat_telemetry_close(telemetry: *mut Client, timeout_ms: u32) {
-    if !telemetry.is_null() {
-        // SAFETY: CONVENTIONS: made by ondat_telemetry_init, and this is the last call with it.
-        contain(|| unsafe { Box::from_raw(telemetry) }.close(milliseconds(timeout_ms)));
+pub extern "C" fn ondat_telemetry_close(telemetry: *mut Core, timeout_ms: u32) {
+    // SAFETY: CONVENTIONS: NULL or made by ondat_telemetry_init.
+    let Some(core) = (unsafe { telemetry.as_ref() }) else { return };
+    if core.is_forked() {
+        return;
     }
+    contain(|| {
+        // Two callbacks on two threads may both close it.
+        if core.begin_closing() {
+            // SAFETY: from Arc::into_raw, and of all calls of close this is the one that takes it back.
+            Client::of(unsafe { Arc::from_raw(telemetry) }).close(milliseconds(timeout_ms));
+        }
+    });
 }
 
 /// What is on, all sources counted: a mask of ONDAT_TELEMETRY_VERSION_CHECK, _DAILY_REPORT and _CRASH_REPORTS.
 #[unsafe(no_mangle)]
-pub extern "C" fn ondat_telemetry_switches(telemetry: Option<&Client>) -> u32 {
-    telemetry.map_or(0, Client::switches)
+pub extern "C" fn ondat_telemetry_switches(telemetry: *const Core) -> u32 {
+    // SAFETY: CONVENTIONS: NULL or made by ondat_telemetry_init and not closed yet.
+    unsafe { telemetry.as_ref() }.map_or(0, Core::switches_here)
 }
 
-/// Changes the host's word. What goes off is interrupted, and what was stored for it is removed.
+/// Changes the host's word, at once. What goes off is interrupted, and what was stored for it is removed: where the disk
+/// takes more than 500 ms for that, later.
 #[unsafe(no_mangle)]
 pub extern "C" fn ondat_telemetry_set_switches(
-    telemetry: Option<&Client>,
+    telemetry: *const Core,
     on: u32,
     errbuf: *mut c_char,
     errbuf_len: usize,
 ) -> Status {
-    guard(errbuf, errbuf_len, || not_null("telemetry", telemetry)?.set_switches(on))
+    guard_client(telemetry, errbuf, errbuf_len, |client| client.set_switches(on))
 }
 
 /// JSON: {"version_check": {"on": bool, "off_by": [source, ...]}, "daily_report": ..., "crash_reports": ...}.
 #[unsafe(no_mangle)]
 pub extern "C" fn ondat_telemetry_explain_switches(
-    telemetry: Option<&Client>,
+    telemetry: *const Core,
     callback: TextFn,
     userdata: *mut c_void,
 ) -> Status {
-    guard(std::ptr::null_mut(), 0, || {
+    guard_client(telemetry, std::ptr::null_mut(), 0, |client| {
         let callback = not_null("callback", callback)?;
-        let text = not_null("telemetry", telemetry)?.explain_switches().to_string();
-        give_text(text.into_bytes(), callback, userdata);
+        let text = client.explain_switches().to_string();
+        give_text(&client, text.into_bytes(), callback, userdata);
         Ok(())
     })
 }
@@ -109,18 +123,18 @@ pub extern "C" fn ondat_telemetry_explain_switches(
 /// without). The callback is called on OK only, before this returns.
 #[unsafe(no_mangle)]
 pub extern "C" fn ondat_telemetry_check_version(
-    telemetry: Option<&Client>,
+    telemetry: *const Core,
     timeout_ms: u32,
     callback: VersionFn,
     userdata: *mut c_void,
     errbuf: *mut c_char,
     errbuf_len: usize,
 ) -> Status {
-    guard(errbuf, errbuf_len, || {
-        let info = not_null("telemetry", telemetry)?.check_version(milliseconds(timeout_ms))?;
+    guard_client(telemetry, errbuf, errbuf_len, |client| {
+        let info = client.check_version(milliseconds(timeout_ms))?;
         if let Some(callback) = callback {
             // SAFETY: the host's function with the host's userdata.
-            give_version(&info, |info| unsafe { callback(info, userdata) });
+            give_version(&info, |info| client.call_back(|| unsafe { callback(info, userdata) }));
         }
         Ok(())
     })
@@ -129,15 +143,15 @@ pub extern "C" fn ondat_telemetry_check_version(
 /// Hands to the callback what is known without asking, also right after a restart.
 #[unsafe(no_mangle)]
 pub extern "C" fn ondat_telemetry_latest_version(
-    telemetry: Option<&Client>,
+    telemetry: *const Core,
     callback: VersionFn,
     userdata: *mut c_void,
 ) -> Status {
-    guard(std::ptr::null_mut(), 0, || {
+    guard_client(telemetry, std::ptr::null_mut(), 0, |client| {
         let callback = not_null("callback", callback)?;
-        let info = not_null("telemetry", telemetry)?.latest_version();
+        let info = client.latest_version();
         // SAFETY: the host's function with the host's userdata.
-        give_version(&info, |info| unsafe { callback(info, userdata) });
+        give_version(&info, |info| client.call_back(|| unsafe { callback(info, userdata) }));
         Ok(())
     })
 }
@@ -147,12 +161,12 @@ pub extern "C" fn ondat_telemetry_latest_version(
 /// crashes are then stored and reported at the next start. One client of a process can have it.
 #[unsafe(no_mangle)]
 pub extern "C" fn ondat_telemetry_install_crash_handler(
-    telemetry: Option<&Client>,
+    telemetry: *const Core,
     flags: u32,
     errbuf: *mut c_char,
     errbuf_len: usize,
 ) -> Status {
-    guard(errbuf, errbuf_len, || not_null("telemetry", telemetry)?.install_crash_handler(flags))
+    guard_client(telemetry, errbuf, errbuf_len, |client| client.install_crash_handler(flags))
 }
 
 /// For a Go host whose crash handler is installed: a descriptor for debug.SetCrashOutput, *fd, the caller's to close (Go
@@ -160,31 +174,33 @@ pub extern "C" fn ondat_telemetry_install_crash_handler(
 /// UNSUPPORTED when there is no monitor or the handler was not installed with ONDAT_TELEMETRY_CRASH_GO_HOST.
 #[unsafe(no_mangle)]
 pub extern "C" fn ondat_telemetry_crash_output(
-    telemetry: Option<&Client>,
+    telemetry: *const Core,
     fd: Option<&mut c_int>,
     errbuf: *mut c_char,
     errbuf_len: usize,
 ) -> Status {
-    guard(errbuf, errbuf_len, || {
+    guard_client(telemetry, errbuf, errbuf_len, |client| {
         let fd = not_null("fd", fd)?;
-        *fd = not_null("telemetry", telemetry)?.crash_output()?.into_raw_fd();
+        *fd = client.crash_output()?.into_raw_fd();
         Ok(())
     })
 }
 
 /// For a parent that reaps: wait_status is that of waitpid(2), description NULL or up to 200 characters that are sent.
 /// OK also when there is nothing to report (exit code 0; SIGTERM, SIGINT, SIGHUP, SIGQUIT). Stored at once, delivered
-/// by the schedule or ondat_telemetry_flush.
+/// by the schedule or ondat_telemetry_flush. A disk that does not answer is waited for at most 500 ms: the report is then
+/// kept in memory and stored when the disk answers, while the process lives, and the status is OK where the schedule was
+/// started, which delivers it, or else IO.
 #[unsafe(no_mangle)]
 pub extern "C" fn ondat_telemetry_report_exit(
-    telemetry: Option<&Client>,
+    telemetry: *const Core,
     component: *const c_char,
     wait_status: c_int,
     description: *const c_char,
     errbuf: *mut c_char,
     errbuf_len: usize,
 ) -> Status {
-    guard(errbuf, errbuf_len, || {
+    guard_client(telemetry, errbuf, errbuf_len, |client| {
         // SAFETY: CONVENTIONS: NUL-terminated strings or NULL.
         let component = unsafe { read_text("component", component, 64) }?;
         let description = if description.is_null() {
@@ -193,7 +209,7 @@ pub extern "C" fn ondat_telemetry_report_exit(
             // SAFETY: as above.
             Some(unsafe { read_text("description", description, 4096) }?)
         };
-        not_null("telemetry", telemetry)?.report_exit(component, wait_status, description)
+        client.report_exit(component, wait_status, description)
     })
 }
 
@@ -207,16 +223,16 @@ pub extern "C" fn ondat_telemetry_thread_init() -> Status {
 /// Delivers what is stored, now, for at most timeout_ms. QUEUED when something is left.
 #[unsafe(no_mangle)]
 pub extern "C" fn ondat_telemetry_flush(
-    telemetry: Option<&Client>,
+    telemetry: *const Core,
     timeout_ms: u32,
     errbuf: *mut c_char,
     errbuf_len: usize,
 ) -> Status {
-    guard(errbuf, errbuf_len, || not_null("telemetry", telemetry)?.flush(milliseconds(timeout_ms)))
+    guard_client(telemetry, errbuf, errbuf_len, |client| client.flush(milliseconds(timeout_ms)))
 }
 
 #[allow(dead_code, reason = "asserted at compile time: any call from any thread")]
 fn client_is_shared_between_threads() {
     fn assert<T: Send + Sync>() {}
-    assert::<Client>();
+    assert::<Core>();
 }

@@ -202,7 +202,8 @@ pub extern "C" fn ondat_telemetry_config_set_core_bytes(config: Option<&mut Conf
 }
 
 /// Reads DISABLE_*, DO_NOT_TRACK, the proxy variables, SSL_CERT_FILE, SSL_CERT_DIR and ONDAT_TELEMETRY_* (upper-case
-/// setting names); nothing else ever reads the environment. Of two words on one setting, the later call's holds.
+/// setting names); nothing else ever reads the environment. Of two words on one setting, the later call's holds. In a
+/// set-user-ID or otherwise privileged program (AT_SECURE, getauxval(3)) only DISABLE_* and DO_NOT_TRACK are read.
 #[unsafe(no_mangle)]
 pub extern "C" fn ondat_telemetry_config_load_env(config: Option<&mut ConfigBuilder>) {
     contain(|| {

@@ -11,11 +11,16 @@ pub mod types;
 use std::cell::Cell;
 use std::ffi::{c_char, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Once;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::errno::Errno;
 
+use crate::client::{Client, Core, IN_FORKED_CHILD, Report};
 use crate::error::Error;
+use crate::sys::cancellation::Uncancelled;
+use crate::sys::signals::{WritesRaiseNothing, as_the_host};
+use crate::sys::thread;
 use types::{FreeFn, Status};
 
 thread_local! {
@@ -35,29 +40,80 @@ fn guard(errbuf: *mut c_char, errbuf_len: usize, call: impl FnOnce() -> Result<(
     status
 }
 
-/// Runs `call` with the caller's errno kept; none when it panicked.
+/// Runs one call of a client. In a forked child no more is done than to say so: another thread of the parent may have held
+/// any lock when that was forked, the allocator's too.
+fn guard_client(
+    telemetry: *const Core,
+    errbuf: *mut c_char,
+    errbuf_len: usize,
+    call: impl FnOnce(Client) -> Result<(), Error>,
+) -> Status {
+    // SAFETY: CONVENTIONS: NULL or made by ondat_telemetry_init and not closed yet.
+    if unsafe { telemetry.as_ref() }.is_some_and(Core::is_forked) {
+        return refuse_forked(errbuf, errbuf_len);
+    }
+    guard(errbuf, errbuf_len, || {
+        if telemetry.is_null() {
+            return Err(Error::InvalidArgument("telemetry is NULL".to_owned()));
+        }
+        // Kept until the call is over: a callback of it may close the client.
+        // SAFETY: as above, from Arc::into_raw.
+        let core = unsafe {
+            Arc::increment_strong_count(telemetry);
+            Arc::from_raw(telemetry)
+        };
+        call(Client::of(core))
+    })
+}
+
+/// The same for the report in a report callback.
+fn guard_report(
+    report: Option<&mut Report<'_>>,
+    errbuf: *mut c_char,
+    errbuf_len: usize,
+    call: impl FnOnce(&mut Report<'_>) -> Result<(), Error>,
+) -> Status {
+    if report.as_ref().is_some_and(|report| report.is_forked()) {
+        return refuse_forked(errbuf, errbuf_len);
+    }
+    guard(errbuf, errbuf_len, || call(not_null("report", report)?))
+}
+
+fn refuse_forked(errbuf: *mut c_char, errbuf_len: usize) -> Status {
+    // SAFETY: the CONVENTIONS of the header: `errbuf` is NULL or has room for `errbuf_len` bytes.
+    unsafe { write_line(errbuf, errbuf_len, IN_FORKED_CHILD) };
+    Status::ONDAT_TELEMETRY_INVALID_STATE
+}
+
+/// Runs `call` and leaves no trace on the calling thread: errno is the caller's, it is not cancelled, and no signal comes of
+/// what is written. None when it panicked.
 fn contain<T>(call: impl FnOnce() -> T) -> Option<T> {
     keep_panics_quiet();
     let errno = Errno::last_raw();
+    let uncancelled = Uncancelled::set();
+    let writes_raise_nothing = WritesRaiseNothing::set();
     let before = IS_INSIDE.replace(true);
     let outcome = catch_unwind(AssertUnwindSafe(call));
     IS_INSIDE.set(before);
+    drop(writes_raise_nothing);
+    drop(uncancelled);
     Errno::set_raw(errno);
     outcome.ok()
 }
 
 /// Nothing of ours may appear on the host's stderr, where Rust's hook would print a contained panic.
 fn keep_panics_quiet() {
-    static SET: Once = Once::new();
-    SET.call_once(|| {
-        let earlier = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |info| {
-            let is_worker = std::thread::current().name() == Some("ondat-telemetry");
-            if !IS_INSIDE.get() && !is_worker {
-                earlier(info);
-            }
-        }));
-    });
+    static IS_SET: AtomicBool = AtomicBool::new(false);
+    // Nobody waits for another thread to have done it: in a forked child that would be for ever.
+    if IS_SET.load(Ordering::Relaxed) || IS_SET.swap(true, Ordering::AcqRel) {
+        return;
+    }
+    let earlier = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        if !IS_INSIDE.get() && !thread::is_ours() {
+            earlier(info);
+        }
+    }));
 }
 
 /// Copies as much of `line` as fits, cut between characters, and a final NUL.
@@ -142,7 +198,7 @@ impl Drop for Userdata {
     fn drop(&mut self) {
         if let Some(free) = self.free {
             // SAFETY: the host gave this function for this pointer, and this is its one call.
-            unsafe { free(self.pointer) };
+            as_the_host(|| unsafe { free(self.pointer) });
         }
     }
 }
@@ -159,6 +215,26 @@ mod tests {
         // SAFETY: `guard` has terminated it.
         let line = unsafe { std::ffi::CStr::from_ptr(errbuf.as_ptr()) };
         assert_eq!(line.to_str(), Ok("a bug in the telemetry library was contained"));
+    }
+
+    #[test]
+    fn a_panic_on_a_thread_of_ours_says_nothing_on_stderr() {
+        let program = std::env::current_exe().unwrap();
+        let mut command = std::process::Command::new(program);
+        command.args(["--exact", "--nocapture", "--ignored", "ffi::tests::panics_on_both_kinds_of_thread"]);
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains("by the host"), "{said}");
+        assert!(!said.contains("by the library"), "{said}");
+    }
+
+    #[test]
+    #[ignore = "a_panic_on_a_thread_of_ours_says_nothing_on_stderr runs it, and reads what it says"]
+    fn panics_on_both_kinds_of_thread() {
+        keep_panics_quiet();
+        let ours = thread::Thread::start(c"ondat-switches", 256 * 1024, Box::new(|| panic!("by the library")));
+        ours.unwrap().join();
+        std::thread::spawn(|| panic!("by the host")).join().unwrap_err();
     }
 
     #[test]

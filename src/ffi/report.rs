@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::client::give_text;
 use super::types::{Status, TextFn};
-use super::{guard, not_null, read_bytes};
-use crate::client::{Client, Report};
+use super::{guard_client, guard_report, not_null, read_bytes};
+use crate::client::{Core, Report};
 use crate::error::Error;
 use crate::report::fields::Level;
 
@@ -31,24 +31,24 @@ unsafe fn read_json<'a>(json: *const c_char, length: usize) -> Result<&'a [u8], 
 /// not delivered within timeout_ms; INVALID_STATE on a day whose report was already delivered or stored.
 #[unsafe(no_mangle)]
 pub extern "C" fn ondat_telemetry_submit_report(
-    telemetry: Option<&Client>,
+    telemetry: *const Core,
     json: *const c_char,
     json_len: usize,
     timeout_ms: u32,
     errbuf: *mut c_char,
     errbuf_len: usize,
 ) -> Status {
-    guard(errbuf, errbuf_len, || {
+    guard_client(telemetry, errbuf, errbuf_len, |client| {
         // SAFETY: CONVENTIONS: `json_len` bytes or NULL.
         let json = unsafe { read_json(json, json_len) }?;
-        not_null("telemetry", telemetry)?.submit_report(json, Duration::from_millis(timeout_ms.into()))
+        client.submit_report(json, Duration::from_millis(timeout_ms.into()))
     })
 }
 
 /// Hands to the callback, byte for byte, what would be sealed for this document. Sends and stores nothing.
 #[unsafe(no_mangle)]
 pub extern "C" fn ondat_telemetry_preview_report(
-    telemetry: Option<&Client>,
+    telemetry: *const Core,
     json: *const c_char,
     json_len: usize,
     callback: TextFn,
@@ -56,12 +56,12 @@ pub extern "C" fn ondat_telemetry_preview_report(
     errbuf: *mut c_char,
     errbuf_len: usize,
 ) -> Status {
-    guard(errbuf, errbuf_len, || {
+    guard_client(telemetry, errbuf, errbuf_len, |client| {
         let callback = not_null("callback", callback)?;
         // SAFETY: CONVENTIONS: `json_len` bytes or NULL.
         let json = unsafe { read_json(json, json_len) }?;
-        let text = not_null("telemetry", telemetry)?.preview_report(json)?;
-        give_text(text, callback, userdata);
+        let text = client.preview_report(json)?;
+        give_text(&client, text, callback, userdata);
         Ok(())
     })
 }
@@ -76,10 +76,10 @@ pub extern "C" fn ondat_telemetry_report_set_cluster(
     errbuf: *mut c_char,
     errbuf_len: usize,
 ) -> Status {
-    guard(errbuf, errbuf_len, || {
+    guard_report(report, errbuf, errbuf_len, |report| {
         // SAFETY: CONVENTIONS: `json_len` bytes or NULL.
         let json = unsafe { read_json(json, json_len) }?;
-        not_null("report", report)?.set_cluster_json(json)
+        report.set_cluster_json(json)
     })
 }
 
@@ -116,9 +116,9 @@ fn add(
     errbuf: *mut c_char,
     errbuf_len: usize,
 ) -> Status {
-    guard(errbuf, errbuf_len, || {
+    guard_report(report, errbuf, errbuf_len, |report| {
         // SAFETY: CONVENTIONS: `json_len` bytes or NULL.
         let json = unsafe { read_json(json, json_len) }?;
-        not_null("report", report)?.add_json(level, json)
+        report.add_json(level, json)
     })
 }

@@ -139,5 +139,5 @@ pub(super) fn give_version(info: &VersionInfo, give: impl FnOnce(*const CVersion
         authenticated: info.authenticated,
         checked_at: info.checked_at,
     };
-    crate::client::in_callback(|| give(&raw const given));
+    give(&raw const given);
 }

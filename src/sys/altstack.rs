@@ -4,7 +4,7 @@
 use std::io;
 use std::mem::MaybeUninit;
 use std::ptr;
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::error::Error;
 
@@ -65,12 +65,24 @@ struct Mapping {
 }
 
 fn exit_key() -> Option<libc::pthread_key_t> {
-    static KEY: OnceLock<Option<libc::pthread_key_t>> = OnceLock::new();
-    *KEY.get_or_init(|| {
-        let mut key = 0;
-        // SAFETY: fills `key`; the destructor stays mapped because the library is linked with -z nodelete.
-        (unsafe { libc::pthread_key_create(&raw mut key, Some(free)) } == 0).then_some(key)
-    })
+    /// One more than the key; 0: none yet. No lock: a child that was forked while a thread held it would wait for ever.
+    static KEY: AtomicU32 = AtomicU32::new(0);
+    if let Some(key) = KEY.load(Ordering::Acquire).checked_sub(1) {
+        return Some(key);
+    }
+    let mut key = 0;
+    // SAFETY: fills `key`; the destructor stays mapped because the library is linked with -z nodelete.
+    if unsafe { libc::pthread_key_create(&raw mut key, Some(free)) } != 0 {
+        return None;
+    }
+    match KEY.compare_exchange(0, key + 1, Ordering::AcqRel, Ordering::Acquire) {
+        Ok(_) => Some(key),
+        Err(others) => {
+            // SAFETY: the key just made, which nobody has used.
+            unsafe { libc::pthread_key_delete(key) };
+            others.checked_sub(1)
+        }
+    }
 }
 
 unsafe extern "C" fn free(mapping: *mut libc::c_void) {

@@ -1,10 +1,11 @@
 //! Two clocks: the one that people set, and the one that only the kernel moves.
 
-use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use nix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
+
+use super::descriptor;
 
 /// A moment on both clocks.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
@@ -77,7 +78,6 @@ impl Clock for SystemClock {
 
 /// The kernel's id of this boot; empty where there is no /proc.
 pub fn boot_id() -> String {
-    static BOOT_ID: OnceLock<String> = OnceLock::new();
-    let read = || std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned();
-    BOOT_ID.get_or_init(read).clone()
+    // Not kept: a child that was forked while another thread read it would wait for that thread for ever.
+    descriptor::read_text("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
 }

@@ -9,6 +9,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
+use super::descriptor;
+
 /// The file that holds this code: the shared library, or the program it is linked into.
 pub fn path() -> Option<PathBuf> {
     let mut info = MaybeUninit::<libc::Dl_info>::zeroed();
@@ -46,7 +48,7 @@ pub fn give_back(whose: Whose) {
     const IN_MEMORY: u64 = 1 << 63;
     const SWAPPED_OUT: u64 = 1 << 62;
     const AS_IN_FILE: u64 = 1 << 61;
-    let Ok(pagemap) = File::open("/proc/self/pagemap") else { return };
+    let Ok(pagemap) = descriptor::make(|| File::open("/proc/self/pagemap")).map(File::from) else { return };
     // SAFETY: a query.
     let Ok(page) = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }) else { return };
     for segment in read_only_segments(whose) {

@@ -1,12 +1,17 @@
 //! System calls, thin: each with its fallback, none with a policy.
 
 pub mod altstack;
+pub mod cancellation;
 pub mod clock;
+pub mod descriptor;
+pub mod fork;
 pub mod library;
 pub mod pidfd;
+pub mod privilege;
 pub mod procfs;
 pub mod program;
 pub mod reaper;
 pub mod signals;
 pub mod spawn;
+pub mod thread;
 pub mod waiter;

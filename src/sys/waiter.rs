@@ -1,107 +1,328 @@
 //! Waiting for a time of day, a file in a folder, or another thread, without waking up for anything else.
+#![allow(unsafe_code, reason = "poll(2), timerfd and inotify by numbers that the host may have taken away")]
 
-use std::os::fd::AsFd;
-use std::path::Path;
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::ffi::CString;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::ptr;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
-use nix::sys::time::TimeSpec;
-use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 
-use crate::error::Error;
+use super::descriptor::{self, Owned};
 
-/// Two descriptors: a timer, which is also how other threads wake the waiting one, and a watched folder.
+/// How long a wait is at most where the kernel gives no timer, or no news of the folder: how late a switch is followed then.
+const LOOK: Duration = Duration::from_secs(1);
+/// What happens to files that are replaced whole, and to the folder itself.
+const CHANGES: u32 = libc::IN_MOVED_TO
+    | libc::IN_CLOSE_WRITE
+    | libc::IN_DELETE
+    | libc::IN_DELETE_SELF
+    | libc::IN_MOVE_SELF
+    | libc::IN_ONLYDIR
+    | libc::IN_DONT_FOLLOW;
+/// What says that this is not the folder any more that bears its name.
+const FOLDER_IS_GONE: u32 = libc::IN_DELETE_SELF | libc::IN_MOVE_SELF | libc::IN_IGNORED | libc::IN_UNMOUNT;
+
+/// Two descriptors: a timer, which is also how other threads wake the waiting one, and a watched folder. Either may be
+/// missing, for as long as the kernel does not give it or the host takes it away: then there is a look each second.
 pub struct Waiter {
-    timer: TimerFd,
-    folder: Option<Inotify>,
+    folder: Option<PathBuf>,
     state: Mutex<State>,
+    /// Wakes where there is no timer.
+    woken: Condvar,
 }
 
 #[derive(Default)]
 struct State {
     is_woken: bool,
     is_stopped: bool,
+    /// A thread is in poll(2), which only the descriptors wake.
+    is_polling: bool,
+    timer: Option<Owned>,
+    watch: Option<Owned>,
 }
 
 impl Waiter {
     /// A waiter that also returns when files in `folder` change.
-    pub fn new(folder: Option<&Path>) -> Result<Self, Error> {
-        let no_descriptors = |error: Errno| Error::Unsupported(format!("no descriptors for the schedule: {error}"));
-        let timer = TimerFd::new(ClockId::CLOCK_REALTIME, TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK)
-            .map_err(no_descriptors)?;
-        let folder = match folder {
-            None => None,
-            Some(path) => {
-                let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK).map_err(no_descriptors)?;
-                let changes = AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_CLOSE_WRITE | AddWatchFlags::IN_DELETE;
-                let watched =
-                    inotify.add_watch(path, changes | AddWatchFlags::IN_ONLYDIR | AddWatchFlags::IN_DONT_FOLLOW);
-                watched.map_err(|error| Error::Io(format!("watching {}: {error}", path.display())))?;
-                Some(inotify)
-            }
-        };
-        Ok(Self { timer, folder, state: Mutex::default() })
+    pub fn new(folder: Option<&Path>) -> Self {
+        let mut state = State::default();
+        state.renew(folder);
+        Self { folder: folder.map(Path::to_owned), state: Mutex::new(state), woken: Condvar::new() }
     }
 
     /// Waits until this Unix second, a change in the folder, a step of the clock, [`wake`](Self::wake) or
-    /// [`stop`](Self::stop). Without a time it waits for the others.
+    /// [`stop`](Self::stop). Without a time it waits for the others. May return without any of them.
     pub fn wait(&self, until: Option<i64>) {
-        {
-            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-            if state.is_stopped || std::mem::take(&mut state.is_woken) {
-                return;
-            }
-            // Armed under the lock, so that a wake that comes now is not overwritten.
-            self.arm(until);
-        }
-        let mut fds = vec![PollFd::new(self.timer.as_fd(), PollFlags::POLLIN)];
-        fds.extend(self.folder.as_ref().map(|folder| PollFd::new(folder.as_fd(), PollFlags::POLLIN)));
-        // An interrupted or failed wait only makes the caller look at what is due once more.
-        let _ = poll(&mut fds, PollTimeout::NONE);
-        if let Some(folder) = &self.folder {
-            while folder.read_events().is_ok_and(|events| !events.is_empty()) {}
-        }
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).is_woken = false;
+        self.wait_at_most(until, Duration::MAX);
     }
 
-    /// Makes a wait return.
-    pub fn wake(&self) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+    /// The same, for no longer than this.
+    pub fn wait_at_most(&self, until: Option<i64>, longest: Duration) {
+        let mut state = self.lock();
+        if state.is_stopped || std::mem::take(&mut state.is_woken) {
+            return;
+        }
+        // What changed while nobody watched is looked at now.
+        if state.renew(self.folder.as_deref()) == Watching::Anew {
+            return;
+        }
+        let is_blind = self.folder.is_some() && state.watch.is_none();
+        let longest = if is_blind { longest.min(LOOK) } else { longest };
+        // Armed under the lock, so that a wake that comes now is not overwritten.
+        let mut state = if state.timer.as_ref().and_then(Owned::get).is_some_and(|timer| arm(timer, until)) {
+            self.poll(state, longest)
+        } else {
+            let longest = longest.min(LOOK).min(until.map_or(LOOK, time_until));
+            self.woken.wait_timeout(state, longest).unwrap_or_else(PoisonError::into_inner).0
+        };
+        state.take_news();
+        state.is_woken = false;
+    }
+
+    fn poll<'a>(&'a self, mut state: MutexGuard<'a, State>, longest: Duration) -> MutexGuard<'a, State> {
+        let numbers = [&state.timer, &state.watch].map(|descriptor| descriptor.as_ref().map_or(-1, Owned::number));
+        let mut fds = numbers.map(|fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 });
+        state.is_polling = true;
+        drop(state);
+        // poll(2) counts whole milliseconds, and waits for ever below 0.
+        let timeout =
+            if longest == Duration::MAX { -1 } else { i32::try_from(longest.as_millis()).unwrap_or(i32::MAX) };
+        // SAFETY: two entries. An interrupted or failed wait only makes the caller look at what is due once more.
+        unsafe { libc::poll(fds.as_mut_ptr(), 2, timeout) };
+        let mut state = self.lock();
+        state.is_polling = false;
+        state
+    }
+
+    /// Makes a wait return. False where the waiting thread cannot be woken: the host has closed the descriptors that it
+    /// waits for.
+    pub fn wake(&self) -> bool {
+        let mut state = self.lock();
         state.is_woken = true;
-        self.arm_now();
+        self.nudge(&state)
     }
 
-    /// Makes this and every later wait return.
-    pub fn stop(&self) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Makes this and every later wait return; false as for [`wake`](Self::wake).
+    pub fn stop(&self) -> bool {
+        let mut state = self.lock();
         state.is_stopped = true;
-        self.arm_now();
+        self.nudge(&state)
     }
 
     /// Whether [`stop`](Self::stop) was called.
     pub fn is_stopped(&self) -> bool {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).is_stopped
+        self.lock().is_stopped
     }
 
-    fn arm(&self, until: Option<i64>) {
-        let Some(until) = until else {
-            let _ = self.timer.unset();
-            return;
+    fn nudge(&self, state: &State) -> bool {
+        self.woken.notify_all();
+        !state.is_polling || state.timer.as_ref().and_then(Owned::get).is_some_and(arm_now)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether the folder is watched as it was before.
+#[derive(PartialEq, Eq)]
+enum Watching {
+    AsBefore,
+    Anew,
+}
+
+impl State {
+    /// Makes what is missing, as far as the kernel gives it.
+    fn renew(&mut self, folder: Option<&Path>) -> Watching {
+        if self.timer.as_ref().and_then(Owned::get).is_none() {
+            self.timer = timer();
+        }
+        if self.watch.as_ref().and_then(Owned::get).is_some() {
+            return Watching::AsBefore;
+        }
+        self.watch = folder.and_then(watch);
+        if self.watch.is_some() { Watching::Anew } else { Watching::AsBefore }
+    }
+
+    /// Reads what happened in the folder, which is of no other use than to have happened.
+    fn take_news(&mut self) {
+        /// An event without a name, inotify(7).
+        const EVENT_BYTES: usize = size_of::<libc::inotify_event>();
+        let mut buffer = [0_u8; 4096];
+        while let Some(watch) = self.watch.as_ref().and_then(Owned::get) {
+            let Ok(length) = nix::unistd::read(watch, &mut buffer) else { return };
+            let mut events = &buffer[..length];
+            let mut is_gone = length == 0;
+            while events.len() >= EVENT_BYTES {
+                // SAFETY: as many bytes as an event has, of which any are one.
+                let event = unsafe { events.as_ptr().cast::<libc::inotify_event>().read_unaligned() };
+                is_gone |= event.mask & FOLDER_IS_GONE != 0;
+                events = events.get(EVENT_BYTES + event.len as usize..).unwrap_or_default();
+            }
+            if is_gone {
+                self.watch = None;
+            }
+        }
+    }
+}
+
+fn timer() -> Option<Owned> {
+    // SAFETY: a new descriptor, looked at before it is taken.
+    let made = descriptor::make(|| unsafe {
+        let flags = libc::TFD_CLOEXEC | libc::TFD_NONBLOCK;
+        let number = Errno::result(libc::timerfd_create(libc::CLOCK_REALTIME, flags))?;
+        Ok::<_, Errno>(OwnedFd::from_raw_fd(number))
+    });
+    Owned::new(made.ok()?).ok()
+}
+
+fn watch(folder: &Path) -> Option<Owned> {
+    // SAFETY: a new descriptor, looked at before it is taken.
+    let made = descriptor::make(|| unsafe {
+        let number = Errno::result(libc::inotify_init1(libc::IN_CLOEXEC | libc::IN_NONBLOCK))?;
+        Ok::<_, Errno>(OwnedFd::from_raw_fd(number))
+    });
+    let made = made.ok()?;
+    let path = CString::new(folder.as_os_str().as_bytes()).ok()?;
+    // SAFETY: a path with its NUL.
+    let watched = unsafe { libc::inotify_add_watch(made.as_raw_fd(), path.as_ptr(), CHANGES) };
+    if watched < 0 { None } else { Owned::new(made).ok() }
+}
+
+/// Whether it is set to this Unix second, or to none.
+fn arm(timer: BorrowedFd<'_>, until: Option<i64>) -> bool {
+    // Zero would disarm it.
+    let seconds = until.map_or(0, |until| until.max(1));
+    // The kernel also wakes us when somebody sets the clock, timerfd_create(2).
+    set(timer, libc::TFD_TIMER_ABSTIME | libc::TFD_TIMER_CANCEL_ON_SET, seconds, 0)
+}
+
+fn arm_now(timer: BorrowedFd<'_>) -> bool {
+    set(timer, 0, 0, 1)
+}
+
+fn set(timer: BorrowedFd<'_>, flags: libc::c_int, seconds: i64, nanoseconds: libc::c_long) -> bool {
+    let mut at = MaybeUninit::<libc::itimerspec>::zeroed();
+    // SAFETY: a structure of numbers, of which zeros are one; the kernel only reads it.
+    unsafe {
+        (*at.as_mut_ptr()).it_value = libc::timespec { tv_sec: seconds, tv_nsec: nanoseconds };
+        libc::timerfd_settime(timer.as_raw_fd(), flags, at.as_ptr(), ptr::null_mut()) == 0
+    }
+}
+
+fn time_until(unix_second: i64) -> Duration {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Duration::from_secs(u64::try_from(unix_second).unwrap_or(0)).saturating_sub(now)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File};
+    use std::os::unix::fs::DirBuilderExt;
+    use std::sync::Arc;
+    use std::thread::JoinHandle;
+
+    use super::*;
+
+    struct Scratch(PathBuf);
+
+    impl Scratch {
+        fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("ondat-telemetry-waiter-{name}-{}", std::process::id()));
+            fs::DirBuilder::new().mode(0o700).create(&path).unwrap();
+            Self(path)
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    /// A thread that is in its wait.
+    fn waiting(waiter: &Arc<Waiter>) -> JoinHandle<()> {
+        let waited_on = Arc::clone(waiter);
+        let thread = std::thread::spawn(move || waited_on.wait(None));
+        while !waiter.lock().is_polling {
+            std::thread::yield_now();
+        }
+        thread
+    }
+
+    #[test]
+    fn a_wait_ends_by_a_wake_a_file_and_a_time() {
+        let scratch = Scratch::new("ends");
+        let waiter = Arc::new(Waiter::new(Some(&scratch.0)));
+        let thread = waiting(&waiter);
+        assert!(waiter.wake());
+        thread.join().unwrap();
+        let thread = waiting(&waiter);
+        fs::write(scratch.0.join("switches.json"), "{}").unwrap();
+        thread.join().unwrap();
+        waiter.wait(Some(1));
+        waiter.stop();
+        waiter.wait(None);
+    }
+
+    #[test]
+    fn what_the_host_takes_away_is_made_anew_and_what_it_put_there_is_let_alone() {
+        let scratch = Scratch::new("taken");
+        let waiter = Arc::new(Waiter::new(Some(&scratch.0)));
+        let thread = waiting(&waiter);
+        let numbers = {
+            let state = waiter.lock();
+            [&state.timer, &state.watch].map(|descriptor| descriptor.as_ref().unwrap().number())
         };
-        // Zero would disarm it.
-        let at =
-            Expiration::OneShot(TimeSpec::from_duration(Duration::from_secs(u64::try_from(until).unwrap_or(0).max(1))));
-        // The kernel also wakes us when somebody sets the clock, timerfd_create(2).
-        let flags = TimerSetTimeFlags::TFD_TIMER_ABSTIME | TimerSetTimeFlags::TFD_TIMER_CANCEL_ON_SET;
-        let _ = self.timer.set(at, flags);
+        let null = File::open("/dev/null").unwrap();
+        for number in numbers {
+            // SAFETY: as a host does that closes what it does not know and opens something else.
+            assert_eq!(unsafe { libc::dup2(null.as_raw_fd(), number) }, number);
+        }
+        assert!(!waiter.wake(), "nothing can wake it");
+        // The kernel keeps what is waited for.
+        fs::write(scratch.0.join("a"), "").unwrap();
+        thread.join().unwrap();
+        waiter.wait(None);
+        let thread = waiting(&waiter);
+        fs::write(scratch.0.join("b"), "").unwrap();
+        thread.join().unwrap();
+        let thread = waiting(&waiter);
+        assert!(waiter.wake());
+        thread.join().unwrap();
+        drop(Arc::into_inner(waiter).unwrap());
+        for number in numbers {
+            assert_eq!(fs::read_link(format!("/proc/self/fd/{number}")).unwrap(), Path::new("/dev/null"));
+            // SAFETY: the test's own.
+            unsafe { libc::close(number) };
+        }
     }
 
-    fn arm_now(&self) {
-        let _ = self
-            .timer
-            .set(Expiration::OneShot(TimeSpec::from_duration(Duration::from_nanos(1))), TimerSetTimeFlags::empty());
+    #[test]
+    fn a_folder_that_was_removed_and_made_anew_is_watched() {
+        let scratch = Scratch::new("anew");
+        let waiter = Arc::new(Waiter::new(Some(&scratch.0)));
+        let thread = waiting(&waiter);
+        fs::remove_dir(&scratch.0).unwrap();
+        thread.join().unwrap();
+        fs::DirBuilder::new().mode(0o700).create(&scratch.0).unwrap();
+        while waiter.lock().watch.is_none() {
+            waiter.wait(None);
+        }
+        let thread = waiting(&waiter);
+        fs::write(scratch.0.join("switches.json"), "{}").unwrap();
+        thread.join().unwrap();
+    }
+
+    #[test]
+    fn without_a_timer_there_is_a_look_each_second_and_a_wake_at_once() {
+        let waiter = Waiter::new(None);
+        waiter.lock().timer = None;
+        assert!(waiter.wake());
+        waiter.wait(None);
     }
 }

@@ -2,8 +2,7 @@
 //! exchange is not: its resolver follows aliases to other names, asks servers in an order of its own, repeats a question
 //! after a third of a second and gives up after the first server's refusal.
 
-use std::fs;
-use std::io;
+use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,9 +14,10 @@ use nix::net::if_::if_nametoindex;
 use nix::poll::PollFlags;
 use resolv_conf::ScopedIp;
 
-use super::wait::{Interrupt, Patience};
+use super::wait::{Interrupt, Patience, Stream};
 use crate::error::Error;
 use crate::switches::Permit;
+use crate::sys::descriptor;
 
 /// One try of one server.
 const TRY: Duration = Duration::from_secs(2);
@@ -29,6 +29,8 @@ const LARGEST_DATAGRAM: u16 = 1232;
 const PORT: u16 = 53;
 /// The place of the system's servers.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
+/// Names that are known without DNS, hosts(5).
+const HOSTS: &str = "/etc/hosts";
 
 /// Asks DNS. A trait, so that the client's owner decides what is behind it.
 pub trait Dns: Send + Sync {
@@ -84,7 +86,11 @@ pub fn addresses(
 ) -> Result<Vec<IpAddr>, Error> {
     let no_name = |_| Error::Network(format!("{host} is not a name that DNS can have"));
     let name = Name::from_ascii(host).map_err(no_name)?;
-    let hosts = Hosts::from_system().unwrap_or_default();
+    let mut hosts = Hosts::default();
+    if let Ok(text) = descriptor::read(HOSTS) {
+        // As where the file is not there.
+        let _ = hosts.read_hosts_conf(&*text);
+    }
     let known =
         [RecordType::A, RecordType::AAAA].map(|kind| hosts.lookup_static_host(&Query::query(name.clone(), kind)));
     let known: Vec<IpAddr> = known.iter().flatten().flat_map(|found| found.answers()).filter_map(address).collect();
@@ -137,7 +143,7 @@ impl System {
     /// What /etc/resolv.conf says now, but for the servers where others are configured.
     fn new(configured: Option<&[SocketAddr]>) -> Result<Self, Error> {
         // Where others are configured, the file may be missing.
-        let text = fs::read(RESOLV_CONF).unwrap_or_default();
+        let text = descriptor::read(RESOLV_CONF).unwrap_or_default();
         let (file, _) = resolv_conf::Config::parse_with_errors(&text);
         let servers: Vec<SocketAddr> = match configured {
             Some(servers) => servers.to_vec(),
@@ -285,14 +291,15 @@ impl<'a> Request<'a> {
     /// One datagram, and the first one back that answers it.
     fn over_udp(&self, server: SocketAddr, patience: Patience<'_>) -> io::Result<Message> {
         let any: IpAddr = if server.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-        let mut socket = UdpSocket::bind((any, 0))?;
+        let socket = UdpSocket::from(descriptor::make(|| UdpSocket::bind((any, 0)))?);
         // Connected, it takes from nobody else, and learns that nobody listens.
         socket.connect(server)?;
         socket.set_nonblocking(true)?;
-        patience.until_done(&mut socket, PollFlags::POLLOUT, |socket| socket.send(&self.bytes))?;
+        let mut socket = Stream::new(socket.into())?;
+        patience.until_done(&mut socket, PollFlags::POLLOUT, |socket| socket.write(&self.bytes))?;
         let mut buffer = vec![0; usize::from(u16::MAX)];
         loop {
-            let length = patience.until_done(&mut socket, PollFlags::POLLIN, |socket| socket.recv(&mut buffer))?;
+            let length = patience.until_done(&mut socket, PollFlags::POLLIN, |socket| socket.read(&mut buffer))?;
             if let Some(answer) = self.answer(&buffer[..length]) {
                 return Ok(answer);
             }

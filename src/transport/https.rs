@@ -1,23 +1,26 @@
 //! One HTTPS request at a time, over ureq: through the proxy that the rules choose, verified against the system's
 //! roots, bounded in time and size, interrupted when its permit is revoked.
 
-use std::fs::File;
+use std::io;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
+use ureq::SendBody;
 use ureq::http::Uri;
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
-use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
+use ureq::unversioned::transport::{ConnectProxyConnector, Connector, NextTimeout, RustlsConnector, SocksConnector};
 
 use super::dns;
 use super::proxy::{Proxy, ProxySettings};
+use super::tcp::{Tcp, WithoutGaps};
 use super::tls;
 use super::wait::Interrupt;
 use crate::error::Error;
 use crate::switches::Permit;
+use crate::sys::descriptor::OwnedFile;
 
 /// The most bytes of an answer's body that are read; the rest is not looked at.
 const ANSWER_BYTES: u64 = 16 * 1024;
@@ -89,7 +92,7 @@ pub enum Content<'a> {
     /// Bytes in memory.
     Bytes(&'a [u8]),
     /// A file from its current position to its end.
-    File(&'a File),
+    File(&'a OwnedFile),
 }
 
 /// One request.
@@ -186,7 +189,13 @@ impl UreqHttps {
         }
         let resolver =
             NameResolver { nameservers: self.settings.nameservers.clone(), interrupt: Arc::clone(interrupt) };
-        Ok(ureq::Agent::with_parts(config.build(), DefaultConnector::default(), resolver))
+        // As ureq's own chain, with sockets of ours.
+        let connector =
+            ().chain(WithoutGaps(SocksConnector::default()))
+                .chain(ConnectProxyConnector::default())
+                .chain(Tcp::new(Arc::clone(interrupt)))
+                .chain(RustlsConnector::default());
+        Ok(ureq::Agent::with_parts(config.build(), connector, resolver))
     }
 }
 
@@ -210,7 +219,13 @@ impl Https for UreqHttps {
         let unusable = |error: ureq::http::Error| Error::Internal(format!("request to {}: {error}", request.url));
         let answer = match request.content {
             Content::Bytes(bytes) => agent.run(builder.body(bytes).map_err(unusable)?),
-            Content::File(file) => agent.run(builder.body(file).map_err(unusable)?),
+            Content::File(file) => {
+                let failed = |error: io::Error| Error::Io(format!("reading what is to be sent: {error}"));
+                let length = file.left().map_err(failed)?;
+                let mut file = file;
+                let body = SendBody::from_reader(&mut file);
+                agent.run(builder.header("Content-Length", length).body(body).map_err(unusable)?)
+            }
         };
         let place = || match &proxy {
             Some(proxy) => format!("{scheme}://{host} through the proxy {}", proxy.address()),
@@ -306,7 +321,7 @@ impl Resolver for NameResolver {
         let addresses = match host.parse() {
             Ok(ip) => vec![ip],
             Err(_) => dns::addresses(host, self.nameservers.as_deref(), &self.interrupt, *timeout.after)
-                .map_err(|error| ureq::Error::Io(std::io::Error::other(error.to_string())))?,
+                .map_err(|error| ureq::Error::Io(io::Error::other(error.to_string())))?,
         };
         let mut resolved = self.empty();
         for ip in addresses.into_iter().take(8) {

@@ -4,5 +4,6 @@
 pub mod dns;
 pub mod https;
 pub mod proxy;
+pub mod tcp;
 pub mod tls;
 pub mod wait;

@@ -19,6 +19,8 @@ use webpki::ring::{
     RSA_PSS_2048_8192_SHA384_LEGACY_KEY, RSA_PSS_2048_8192_SHA512_LEGACY_KEY,
 };
 
+use crate::sys::descriptor;
+
 /// TLS that trusts these roots besides the system's. Verification cannot be switched off.
 pub fn config(ca_files: &[PathBuf], ca_dirs: &[PathBuf]) -> Result<TlsConfig, String> {
     let roots = roots(ca_files, ca_dirs)?;
@@ -37,9 +39,13 @@ fn roots(ca_files: &[PathBuf], ca_dirs: &[PathBuf]) -> Result<RootCerts, String>
         read_certificates(path, &mut roots).map_err(|why| format!("CA file {}: {why}", path.display()))?;
     }
     for folder in ca_dirs {
-        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let listed: Vec<PathBuf> = {
+            let _gaps = descriptor::Gaps::fill();
+            std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
+        };
+        for path in listed {
             // A folder of roots holds other files too; what is not PEM adds nothing.
-            let _ = read_certificates(&entry.path(), &mut roots);
+            let _ = read_certificates(&path, &mut roots);
         }
     }
     Ok(if roots.is_empty() { RootCerts::WebPki } else { RootCerts::Specific(Arc::new(roots)) })
@@ -57,7 +63,8 @@ const SYSTEM_ROOTS: [&str; 5] = [
 /// Adds a PEM file's certificates. An error where there are none.
 pub fn read_certificates(path: &Path, roots: &mut Vec<Certificate<'static>>) -> Result<(), String> {
     let before = roots.len();
-    for certificate in CertificateDer::pem_file_iter(path).map_err(|error| error.to_string())? {
+    let pem = descriptor::read(path).map_err(|error| error.to_string())?;
+    for certificate in CertificateDer::pem_slice_iter(&pem) {
         let certificate = certificate.map_err(|error| error.to_string())?;
         roots.push(Certificate::from_der(&certificate).to_owned());
     }

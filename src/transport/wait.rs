@@ -1,30 +1,35 @@
 //! Waiting for a socket: until a deadline, and no longer than it is permitted.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, connect, socket};
+use nix::sys::socket::sockopt::{SocketError, TcpNoDelay};
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockType, SockaddrStorage, connect, getsockopt, recv, send, setsockopt, socket,
+};
 use nix::unistd::pipe2;
+
+use crate::sys::descriptor::{self, Owned};
 
 /// Ends, from another thread, what waits for the network. A pipe whose writing end is closed: every wait sees that, also
 /// one that begins later.
 #[derive(Debug)]
 pub struct Interrupt {
-    reader: OwnedFd,
-    writer: Mutex<Option<OwnedFd>>,
+    reader: Owned,
+    writer: Mutex<Option<Owned>>,
 }
 
 impl Interrupt {
     /// Not raised yet. Fails where the process may have no more descriptors.
     pub fn new() -> io::Result<Self> {
-        let (reader, writer) = pipe2(OFlag::O_CLOEXEC)?;
-        Ok(Self { reader, writer: Mutex::new(Some(writer)) })
+        let (reader, writer) = descriptor::make_pair(|| pipe2(OFlag::O_CLOEXEC))?;
+        Ok(Self { reader: Owned::new(reader)?, writer: Mutex::new(Some(Owned::new(writer)?)) })
     }
 
     /// Ends this and every later wait.
@@ -35,6 +40,52 @@ impl Interrupt {
     /// Whether it was.
     pub fn is_raised(&self) -> bool {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner).is_none()
+    }
+}
+
+/// Something that poll(2) waits for.
+pub trait Socket {
+    /// Its descriptor; `EBADF` where it is not ours any more.
+    fn descriptor(&self) -> io::Result<BorrowedFd<'_>>;
+}
+
+impl<S: AsFd> Socket for S {
+    fn descriptor(&self) -> io::Result<BorrowedFd<'_>> {
+        Ok(self.as_fd())
+    }
+}
+
+/// A connected socket that does not block. Whatever the host makes of its number meanwhile, nothing is read from that, and
+/// nothing written to it.
+#[derive(Debug)]
+pub struct Stream(Owned);
+
+impl Stream {
+    /// Takes it.
+    pub fn new(socket: OwnedFd) -> io::Result<Self> {
+        Owned::new(socket).map(Self)
+    }
+}
+
+impl Socket for Stream {
+    fn descriptor(&self) -> io::Result<BorrowedFd<'_>> {
+        self.0.borrow()
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        Ok(recv(self.0.borrow()?.as_raw_fd(), buffer, MsgFlags::empty())?)
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(send(self.0.borrow()?.as_raw_fd(), bytes, MsgFlags::MSG_NOSIGNAL)?)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -59,7 +110,7 @@ impl Patience<'_> {
     }
 
     /// Waits until the socket can do this. [`ErrorKind::TimedOut`] at the deadline and when interrupted.
-    fn wait(&self, socket: &impl AsFd, what: PollFlags) -> io::Result<()> {
+    fn wait(&self, socket: &impl Socket, what: PollFlags) -> io::Result<()> {
         loop {
             if self.is_over() {
                 return Err(ErrorKind::TimedOut.into());
@@ -67,8 +118,9 @@ impl Patience<'_> {
             let left = self.deadline.saturating_duration_since(Instant::now());
             // poll(2) counts whole milliseconds: one more, so that the last of them is not spent asking again and again.
             let timeout = PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
-            let mut fds =
-                [PollFd::new(socket.as_fd(), what), PollFd::new(self.interrupt.reader.as_fd(), PollFlags::empty())];
+            // Closed by the host, it interrupts as well: nothing else would any more.
+            let interrupt = self.interrupt.reader.get().ok_or(ErrorKind::TimedOut)?;
+            let mut fds = [PollFd::new(socket.descriptor()?, what), PollFd::new(interrupt, PollFlags::empty())];
             match poll(&mut fds, timeout) {
                 // Errors too are there to be fetched.
                 Ok(_) if fds[0].any().unwrap_or(true) => return Ok(()),
@@ -80,7 +132,7 @@ impl Patience<'_> {
 
     /// Does this with a socket that does not block, waiting as often as it would. Once the patience is over nothing is done
     /// any more, also where the socket could: a peer that never stops sending must not go on for ever.
-    pub fn until_done<S: AsFd, T>(
+    pub fn until_done<S: Socket, T>(
         &self,
         socket: &mut S,
         what: PollFlags,
@@ -99,21 +151,28 @@ impl Patience<'_> {
     }
 
     /// Connects; the stream does not block.
-    pub fn connect(&self, server: SocketAddr) -> io::Result<TcpStream> {
+    pub fn connect(&self, server: SocketAddr) -> io::Result<Stream> {
         let family = if server.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
-        let socket = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, None)?;
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let socket = descriptor::make(|| socket(family, SockType::Stream, flags, None))?;
         match connect(socket.as_raw_fd(), &SockaddrStorage::from(server)) {
             // connect(2): it goes on by itself, and what became of it is told when the socket can be written to.
             Ok(()) | Err(Errno::EINPROGRESS | Errno::EINTR) => {}
             Err(error) => return Err(error.into()),
         }
-        self.wait(&socket, PollFlags::POLLOUT)?;
-        let stream = TcpStream::from(socket);
-        stream.take_error()?.map_or(Ok(stream), Err)
+        let stream = Stream::new(socket)?;
+        self.wait(&stream, PollFlags::POLLOUT)?;
+        match getsockopt(&stream.0.borrow()?, SocketError)? {
+            0 => {}
+            error => return Err(io::Error::from_raw_os_error(error)),
+        }
+        // A request and its answer: nothing is gained by waiting for more to send.
+        setsockopt(&stream.0.borrow()?, TcpNoDelay, &true)?;
+        Ok(stream)
     }
 
     /// Writes all of it.
-    pub fn write_all(&self, stream: &mut TcpStream, mut bytes: &[u8]) -> io::Result<()> {
+    pub fn write_all(&self, stream: &mut (impl Socket + Write), mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
             match self.until_done(stream, PollFlags::POLLOUT, |stream| stream.write(bytes))? {
                 0 => return Err(ErrorKind::WriteZero.into()),
@@ -124,7 +183,7 @@ impl Patience<'_> {
     }
 
     /// Fills the whole buffer.
-    pub fn read_exact(&self, stream: &mut TcpStream, buffer: &mut [u8]) -> io::Result<()> {
+    pub fn read_exact(&self, stream: &mut (impl Socket + Read), buffer: &mut [u8]) -> io::Result<()> {
         let mut filled = 0;
         while filled < buffer.len() {
             match self.until_done(stream, PollFlags::POLLIN, |stream| stream.read(&mut buffer[filled..]))? {

@@ -308,9 +308,9 @@ static void null_everywhere(void)
     EXPECT(ondat_telemetry_submit_report(NULL, "{}", 2, 1, errbuf, sizeof errbuf), ONDAT_TELEMETRY_INVALID_ARGUMENT, "telemetry is NULL");
     EXPECT(ondat_telemetry_report_set_cluster(NULL, "{}", 2, errbuf, sizeof errbuf), ONDAT_TELEMETRY_INVALID_ARGUMENT, "report is NULL");
     EXPECT(ondat_telemetry_report_add_node(NULL, "{}", 2, errbuf, sizeof errbuf), ONDAT_TELEMETRY_INVALID_ARGUMENT, "report is NULL");
-    EXPECT(ondat_telemetry_report_add_volume(NULL, NULL, 2, errbuf, sizeof errbuf), ONDAT_TELEMETRY_INVALID_ARGUMENT, "json is NULL");
+    EXPECT(ondat_telemetry_report_add_volume(NULL, NULL, 2, errbuf, sizeof errbuf), ONDAT_TELEMETRY_INVALID_ARGUMENT, "report is NULL");
     EXPECT(ondat_telemetry_install_crash_handler(NULL, 0, errbuf, sizeof errbuf), ONDAT_TELEMETRY_INVALID_ARGUMENT, "telemetry is NULL");
-    EXPECT(ondat_telemetry_report_exit(NULL, NULL, 0, NULL, errbuf, sizeof errbuf), ONDAT_TELEMETRY_INVALID_ARGUMENT, "component is NULL");
+    EXPECT(ondat_telemetry_report_exit(NULL, NULL, 0, NULL, errbuf, sizeof errbuf), ONDAT_TELEMETRY_INVALID_ARGUMENT, "telemetry is NULL");
     EXPECT(ondat_telemetry_flush(NULL, 0, errbuf, sizeof errbuf), ONDAT_TELEMETRY_INVALID_ARGUMENT, "telemetry is NULL");
     expect(__LINE__, strcmp(ondat_telemetry_strerror(4711), "unknown status"), 0, "", NULL);
     expect(__LINE__, strcmp(ondat_telemetry_strerror(ONDAT_TELEMETRY_OK), "ok"), 0, "", NULL);

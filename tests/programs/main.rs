@@ -9,4 +9,5 @@ mod descriptors;
 mod exit_status;
 mod interrupt;
 mod large_documents;
+mod manners;
 mod support;
