@@ -138,6 +138,11 @@ impl Presence {
         self.folder.write_unsynced(&self.name, &bytes)
     }
 
+    /// Somebody else removes it.
+    pub fn leave(mut self) {
+        self.pid = 0;
+    }
+
     /// What cannot be removed is passed over by whoever reads it.
     fn sweep(&self) {
         let entries = self.folder.entries().unwrap_or_default();

@@ -195,6 +195,14 @@ impl Folder {
         }
     }
 
+    /// A file without a name, which is gone with its descriptor. Not every file system has such.
+    pub fn unnamed(&self) -> Result<File, Error> {
+        let handle = self.handle()?;
+        let flags = OFlag::O_TMPFILE | OFlag::O_RDWR | OFlag::O_CLOEXEC;
+        let file = openat(&handle, ".", flags, Mode::S_IRUSR | Mode::S_IWUSR);
+        file.map(File::from).map_err(|error| self.failed(".", &error.into()))
+    }
+
     /// An existing file, opened for reading and writing; none where there is no such file.
     pub fn open_existing(&self, name: &str) -> Result<Option<File>, Error> {
         self.open(name, OFlag::O_RDWR)

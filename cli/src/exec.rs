@@ -12,9 +12,9 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::unistd::pipe;
 use ondat_telemetry::client::Client;
 use ondat_telemetry::config;
+use ondat_telemetry::crash::host::watch;
+use ondat_telemetry::crash::monitor::supervisor::{self, Task};
 use ondat_telemetry::crash::record::Setup;
-use ondat_telemetry::crash::supervisor::{self, Task};
-use ondat_telemetry::crash::watch;
 use ondat_telemetry::error::Error;
 use ondat_telemetry::switches::{Switch, Switches};
 use ondat_telemetry::sys::program;
@@ -24,7 +24,8 @@ use crate::{Output, complain};
 
 /// The end of `--help`.
 pub(crate) const HELP: &str = "\
-Everything that ends the program but success, SIGTERM, SIGINT, SIGHUP and SIGQUIT is reported as a crash, once. The
+Everything that ends the program but success, SIGTERM, SIGINT, SIGHUP and SIGQUIT, and their exit codes 143, 130, 129 and
+131, is reported as a crash, once. A process that is left to this one and crashes is reported under its own name. The
 program keeps its terminal, process group, descriptors and signal settings; signals sent to this process are handed on,
 and it stops and continues with the program. It works as PID 1.
 

@@ -8,6 +8,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use data_encoding::HEXLOWER;
 use ondat_telemetry::config::Config;
 use ondat_telemetry::crash::cores::Core;
+use ondat_telemetry::crash::limit::LastEnding;
 use ondat_telemetry::crash::marker::{self, Run, Watched};
 use ondat_telemetry::error::Error;
 use ondat_telemetry::memory::{self, MadeReport, ReportMemory, Told, VersionMemory};
@@ -68,6 +69,8 @@ struct Status<'a> {
     spools: Vec<(&'static str, Vec<Entry>)>,
     /// The processes that have installed the crash handler, and those whose end is not dealt with yet.
     runs: Vec<Run>,
+    /// The last crash that was reported.
+    last_ending: Option<LastEnding>,
     cores: Vec<Core>,
 }
 
@@ -122,6 +125,7 @@ impl<'a> Status<'a> {
             next_try,
             spools,
             runs: dir.map_or(Ok(Vec::new()), marker::runs)?,
+            last_ending: dir.map(memory::crash_limits).and_then(|limits| limits.last().cloned()),
             cores: dir.and_then(memory::cores).map(|cores| cores.present().cloned().collect()).unwrap_or_default(),
         })
     }
@@ -176,6 +180,7 @@ impl<'a> Status<'a> {
                     let Run { name, head, is_running, .. } = run;
                     json!({ "name": name, "version": head.version, "running": is_running, "watched": head.watched.to_json() })
                 }).collect::<Vec<_>>(),
+                "last_ending": self.last_ending,
                 "core_files": self.cores.iter().map(|core| {
                     let Core { path, component, signal, at, bytes, .. } = core;
                     json!({ "path": path, "component": component, "signal": signal, "at": at, "bytes": bytes })
@@ -223,7 +228,7 @@ impl<'a> Status<'a> {
         writeln!(out, "  server         {server}")?;
         for run in &self.runs {
             let state = match (run.is_running, &run.head.watched) {
-                (false, _) => "ended without a clean stop: reported when the next process starts".to_owned(),
+                (false, _) => "ended, and looked at when the next process starts".to_owned(),
                 (true, Watched::Monitor) => "watched by a crash monitor".to_owned(),
                 (true, Watched::Supervisor) => "started by exec, which watches it".to_owned(),
                 (true, Watched::Supervised) => "watched by exec".to_owned(),
@@ -232,6 +237,9 @@ impl<'a> Status<'a> {
                 }
             };
             writeln!(out, "  run            {} of version {}, {state}", run.name, run.head.version)?;
+        }
+        if let Some(LastEnding { component, ending, told_by, at }) = &self.last_ending {
+            writeln!(out, "  last ending    {component}: {ending}, {}, told by {}", moment(*at), witness(told_by))?;
         }
         for core in &self.cores {
             writeln!(out, "  {core}, {}", moment(core.at))?;
@@ -388,6 +396,21 @@ pub(crate) fn moment(unix: i64) -> String {
 /// The date of a UTC day, in days since 1970-01-01.
 pub(crate) fn date(day: i64) -> String {
     moment(day.saturating_mul(schedule::DAY)).split('T').next().unwrap_or_default().to_owned()
+}
+
+/// What a word of `told_by` means.
+fn witness(told_by: &str) -> &str {
+    match told_by {
+        "parent" => "the parent that reaped it",
+        "kernel" => "the kernel after it was reaped",
+        "zombie" => "the kernel before it was reaped",
+        "leaving" => "the kernel on its way out",
+        "handler" => "its signal handler",
+        "exit" => "its call of exit(3)",
+        "go_runtime" => "its Go runtime",
+        "memory_limit" => "the count of kills for the memory limit",
+        other => other,
+    }
 }
 
 fn age(seconds: i64) -> String {

@@ -23,7 +23,7 @@ fuzz_target!(|bytes: &[u8]| {
     };
     let Some(ending) = ending else { return };
     let class = signals::cause(record.signal, record.code);
-    let made = event(&SUBJECT, &Crash { event_id: "e", at: record.at, ending, class, text: None });
+    let made = event(&SUBJECT, &Crash { event_id: "e", at: record.at, ending, class, text: None, is_child: false });
     // Integers only: nothing of a record can lengthen what is sent.
     assert!(made.to_string().len() < 1024, "{made}");
     assert_eq!(made["timestamp"].as_str().map(str::len), Some("2026-11-24T04:00:00Z".len()), "{made}");

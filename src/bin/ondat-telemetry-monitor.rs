@@ -7,10 +7,11 @@ use std::io::{Read, Write, stderr};
 use std::os::unix::ffi::OsStringExt;
 use std::process::ExitCode;
 
+use ondat_telemetry::crash::monitor::supervisor;
+use ondat_telemetry::crash::monitor::watcher::{self, Inherited};
 use ondat_telemetry::crash::record::SETUP_BYTES;
-use ondat_telemetry::crash::{monitor, supervisor};
 use ondat_telemetry::error::Error;
-use ondat_telemetry::sys::signals::inherited;
+use ondat_telemetry::sys::signals::{Mask, inherited};
 use ondat_telemetry::sys::spawn::FIRST_DESCRIPTOR;
 
 ondat_telemetry::remember_sigpipe!();
@@ -29,12 +30,13 @@ fn main() -> ExitCode {
 }
 
 fn watch() -> ExitCode {
-    if monitor::ignore_stop_signals().is_err() {
+    // Started with all of them blocked: what is sent to every process of a service does not end this one.
+    if Mask::block_all().is_err() {
         return ExitCode::FAILURE;
     }
-    let [socket, process, output] = [0, 1, 2].map(|number| inherited(FIRST_DESCRIPTOR + number));
+    let [socket, process, output, page, leash] = [0, 1, 2, 3, 4].map(|number| inherited(FIRST_DESCRIPTOR + number));
     let Some(socket) = socket else { return ExitCode::FAILURE };
-    match monitor::run(socket, process, output) {
+    match watcher::run(socket, Inherited { process, output, page, leash }) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     }

@@ -7,8 +7,8 @@ use super::{Core, lock, priority};
 use crate::crash::cores::Cores;
 use crate::crash::delivery::{file_of, store_event};
 use crate::crash::event::{Crash, Subject, event};
-use crate::crash::exit::Ending;
-use crate::crash::limit::CrashLimits;
+use crate::crash::exit::Witness;
+use crate::crash::limit::{CrashLimits, LastEnding};
 use crate::crash::marker;
 use crate::crash::record::Record;
 use crate::error::Error;
@@ -28,24 +28,36 @@ impl Core {
             if self.crashes.has(&file_of(&leftover.event_id))? {
                 return Ok(());
             }
-            let record = leftover.record;
-            let ending = record.map_or(Ending::Unknown, Record::ending);
-            if !ending.is_crash() {
+            let Some((ending, witness)) = leftover.ending().filter(|(ending, _)| ending.is_crash()) else {
                 return Ok(());
-            }
-            let class = record.and_then(Record::cause);
-            let at = record.map_or_else(|| self.now(), |record| record.at);
-            let crash = Crash { event_id: &leftover.event_id, at, ending, class, text: None };
-            self.store_crash(&leftover.component, &leftover.version, &crash)
+            };
+            let record = leftover.record;
+            let class = record.and_then(Record::cause).or(witness.class());
+            // What the monitor notes of a Go runtime has no time of its own.
+            let at = record.map(|record| record.at).filter(|at| *at > 0).unwrap_or_else(|| self.now());
+            let event_id = &leftover.event_id;
+            let crash = Crash { event_id, at, ending, class, text: None, is_child: false };
+            self.store_crash(&leftover.component, &leftover.version, witness, &crash)
         })
     }
 
-    pub(super) fn store_crash(&self, component: &str, version: &str, crash: &Crash<'_>) -> Result<(), Error> {
+    pub(super) fn store_crash(
+        &self,
+        component: &str,
+        version: &str,
+        witness: Witness,
+        crash: &Crash<'_>,
+    ) -> Result<(), Error> {
         let cluster_id = HEXLOWER.encode(&self.config.cluster);
         let node_id = HEXLOWER.encode(&self.config.node);
         let subject = Subject { component, version, cluster_id: &cluster_id, node_id: &node_id };
         let (event, now) = (event(&subject, crash), self.moment());
-        match self.change_crash_limits(|limits| limits.admit(event, &now)) {
+        let last = LastEnding::new(component, crash, witness);
+        let change = |limits: &mut CrashLimits| {
+            limits.set_last(last);
+            limits.admit(event, &now)
+        };
+        match self.change_crash_limits(change) {
             Some(event) => self.store_crash_event(&event),
             // Held back, remembered, and counted by the next one.
             None => Ok(()),

@@ -16,10 +16,11 @@ use serde_json::Value;
 use crate::config::{self, Callbacks, Config};
 use crate::crash::delivery::new_event_id;
 use crate::crash::event::Crash;
-use crate::crash::exit::Ending;
+use crate::crash::exit::{Ending, Witness};
+use crate::crash::host::watch::{Farewell, Watch};
 use crate::crash::limit::CrashLimits;
+use crate::crash::marker::Marker;
 use crate::crash::sentry;
-use crate::crash::watch::Watch;
 use crate::error::Error;
 use crate::memory::{self, ReportMemory, VersionMemory};
 use crate::presence::{Presence, Process};
@@ -336,16 +337,16 @@ impl Client {
         self.core.switches.interrupt_all();
         let deadline = deadline.max(Instant::now() + STOP_GRACE);
         let left = || deadline.saturating_duration_since(Instant::now());
-        // A thread is made only where there is something on the disk to be removed.
-        // Who holds them just now may be waiting for the disk.
-        let is_on_disk = self.core.watch.try_lock().map_or(true, |watch| watch.is_some())
-            || self.core.presence.try_lock().map_or(true, |presence| presence.is_some());
-        if self.core.config.state_dir.is_none() || !is_on_disk {
-            self.core.let_go();
-        } else {
+        // Who holds them just now may be waiting for the disk. A thread is made only where something on it is to be removed.
+        let is_held = self.core.watch.try_lock().is_err() || self.core.presence.try_lock().is_err();
+        let left_behind = if is_held { None } else { self.core.take_off_watch() };
+        let is_on_disk = is_held || left_behind.is_some() || lock(&self.core.presence).is_some();
+        if self.core.config.state_dir.is_none() {
+            self.core.let_go(left_behind);
+        } else if is_on_disk {
             let core = Arc::clone(&self.core);
             let _ = Lane::default().run(left(), move || {
-                core.let_go();
+                core.let_go(left_behind);
                 Ok(())
             });
         }
@@ -491,9 +492,9 @@ impl Client {
             drop(core.permit(Switch::CrashReports)?);
             core.dsn()?;
             let version = canonical(&core.config.version);
-            let crash =
-                Crash { event_id: &new_event_id()?, at: core.now(), ending, class: None, text: text.as_deref() };
-            core.store_crash(&component, &version, &crash)?;
+            let (event_id, at, text) = (&new_event_id()?, core.now(), text.as_deref());
+            let crash = Crash { event_id, at, ending, class: None, text, is_child: false };
+            core.store_crash(&component, &version, Witness::Parent, &crash)?;
             core.wake();
             Ok(())
         });
@@ -565,11 +566,24 @@ impl Core {
         delivered.unwrap_or_else(|| Err(no_answer()))
     }
 
-    /// Takes the crash handler off, and what other programs read of this process away.
-    fn let_go(&self) {
-        let watch = lock(&self.watch).take();
-        if let Some(watch) = watch {
-            watch.goodbye();
+    /// Takes the crash handler off, without touching a disk. What is left there to be removed.
+    fn take_off_watch(&self) -> Option<Marker> {
+        let watch = lock(&self.watch).take()?;
+        match watch.goodbye() {
+            Farewell::Left(marker) => marker,
+            Farewell::Cleared => {
+                if let Some(presence) = lock(&self.presence).take() {
+                    presence.leave();
+                }
+                None
+            }
+        }
+    }
+
+    /// Removes what the next start and other programs would read of this process.
+    fn let_go(&self, left_behind: Option<Marker>) {
+        for marker in left_behind.into_iter().chain(self.take_off_watch()) {
+            let _ = marker.remove();
         }
         drop(lock(&self.presence).take());
     }
@@ -731,7 +745,7 @@ impl Drop for Core {
     fn drop(&mut self) {
         // After a close in a callback, this is where whoever made the callback has come to the end.
         if self.is_closing() && !self.is_forked() {
-            self.let_go();
+            self.let_go(None);
         }
     }
 }

@@ -12,6 +12,9 @@ use crate::spool::{Claim, Spool};
 use crate::switches::Permit;
 use crate::transport::https::{Content, Https, Request, rfc3339};
 
+/// Where the administrator finds the last crash reports that were delivered.
+pub const SENT: &str = "sent/crashes";
+
 /// What became of a crash report.
 pub enum Sent {
     /// The server has it.
@@ -83,7 +86,7 @@ pub fn send_event(
     let now = i64::try_from(now).unwrap_or(i64::MAX);
     let sent = match sentry::outcome(&answer, now) {
         sentry::Outcome::Delivered => {
-            claim.remove_to("sent/crashes", &event)?;
+            claim.remove_to(SENT, &event)?;
             Sent::Delivered
         }
         sentry::Outcome::Rejected => {

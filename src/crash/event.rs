@@ -37,6 +37,8 @@ pub struct Crash<'a> {
     pub class: Option<&'a str>,
     /// A caller's words.
     pub text: Option<&'a str>,
+    /// It was not the component's own process, but one that it had forked.
+    pub is_child: bool,
 }
 
 /// The event's JSON.
@@ -85,6 +87,9 @@ fn description(component: &str, crash: &Crash<'_>) -> String {
     if let Some(class) = crash.class {
         sentence.push_str(&format!(" ({class})"));
     }
+    if crash.is_child {
+        sentence.push_str(" (child)");
+    }
     if let Some(text) = crash.text.map(plain).filter(|text| !text.is_empty()) {
         sentence.push_str(": ");
         sentence.push_str(&text);
@@ -115,7 +120,14 @@ mod tests {
     };
 
     fn crash(ending: Ending) -> Crash<'static> {
-        Crash { event_id: "0123456789abcdef0123456789abcdef", at: 1_790_000_000, ending, class: None, text: None }
+        Crash {
+            event_id: "0123456789abcdef0123456789abcdef",
+            at: 1_790_000_000,
+            ending,
+            class: None,
+            text: None,
+            is_child: false,
+        }
     }
 
     #[test]
@@ -147,6 +159,14 @@ mod tests {
         let at = |at| event(&SUBJECT, &Crash { at, ..crash(Ending::Exited(3)) })["timestamp"].clone();
         assert_eq!(at(i64::MAX), "9999-12-31T23:59:59Z");
         assert_eq!(at(i64::MIN), "1970-01-01T00:00:00Z");
+    }
+
+    #[test]
+    fn a_child_is_called_one() {
+        let killed = Ending::Killed { signal: 11, core_dump: CoreDump::No };
+        let child = Crash { class: Some("address not mapped"), is_child: true, ..crash(killed) };
+        let value = event(&SUBJECT, &child)["exception"]["values"][0]["value"].clone();
+        assert_eq!(value, "dataplane killed by SIGSEGV (address not mapped) (child)");
     }
 
     #[test]

@@ -24,6 +24,48 @@ impl CoreDump {
     }
 }
 
+/// What tells how a process has ended, the surest first. It is shown to the administrator and not sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Witness {
+    /// The process that reaped it: its parent.
+    Parent,
+    /// The kernel, asked after the reaping (Linux 6.15).
+    Kernel,
+    /// The zombie in /proc.
+    Zombie,
+    /// The process on its way out, in /proc.
+    Leaving,
+    /// The signal handler's record.
+    Handler,
+    /// What it said in exit(3).
+    Exit,
+    /// What its Go runtime wrote.
+    GoRuntime,
+    /// The count of processes that were killed for the memory limit.
+    MemoryLimit,
+}
+
+impl Witness {
+    /// A word for `status`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Parent => "parent",
+            Self::Kernel => "kernel",
+            Self::Zombie => "zombie",
+            Self::Leaving => "leaving",
+            Self::Handler => "handler",
+            Self::Exit => "exit",
+            Self::GoRuntime => "go_runtime",
+            Self::MemoryLimit => "memory_limit",
+        }
+    }
+
+    /// Why a process died of which nothing else is known.
+    pub fn class(self) -> Option<&'static str> {
+        (self == Self::MemoryLimit).then_some("memory limit")
+    }
+}
+
 /// The end of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
@@ -36,7 +78,7 @@ pub enum Ending {
         /// Whether a core was dumped.
         core_dump: CoreDump,
     },
-    /// Nobody saw it: found at the next start.
+    /// How is not known; that it was a crash is, by the process's own words.
     Unknown,
 }
 
@@ -58,11 +100,11 @@ impl Ending {
         Some(Self::Killed { signal, core_dump })
     }
 
-    /// Whether this is a crash: not a success, and not one of the signals by which people and service managers
-    /// stop a process.
+    /// Whether this is a crash: not a success, not one of the signals by which people and service managers stop a process,
+    /// and not the exit code by which a program answers such a signal, 128 and its number.
     pub fn is_crash(self) -> bool {
         match self {
-            Self::Exited(code) => code != 0,
+            Self::Exited(code) => !matches!(code, 0 | 129 | 130 | 131 | 143),
             Self::Unknown => true,
             Self::Killed { signal, .. } => {
                 !matches!(signal, libc::SIGTERM | libc::SIGINT | libc::SIGHUP | libc::SIGQUIT)
@@ -129,6 +171,11 @@ mod tests {
         }
         assert!(Ending::from_wait_status(libc::SIGKILL).unwrap().is_crash());
         assert!(!Ending::Exited(0).is_crash());
-        assert!(Ending::Exited(1).is_crash());
+        for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT] {
+            assert!(!Ending::Exited(u8::try_from(128 + signal).unwrap()).is_crash());
+        }
+        for code in [1, 2, 128, 134, 137, 139, 255] {
+            assert!(Ending::Exited(code).is_crash(), "{code}");
+        }
     }
 }

@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::event::Crash;
+use super::exit::Witness;
 use crate::schedule::Timer;
 use crate::sys::clock::Moment;
 
@@ -23,6 +25,30 @@ pub struct CrashLimits {
     kinds: BTreeMap<String, Kind>,
     /// What the server asked to wait.
     pause: Option<Timer>,
+    /// How the last process ended whose end was seen, for `status`.
+    #[serde(default)]
+    last: Option<LastEnding>,
+}
+
+/// An ending as `status` shows it.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub struct LastEnding {
+    /// The component that ended.
+    pub component: String,
+    /// The signal's name or the exit code.
+    pub ending: String,
+    /// What told so: a word of [`Witness`](super::exit::Witness).
+    pub told_by: String,
+    /// When, Unix seconds.
+    pub at: i64,
+}
+
+impl LastEnding {
+    /// Of a crash that is reported.
+    pub fn new(component: &str, crash: &Crash<'_>, witness: Witness) -> Self {
+        let (component, ending) = (component.to_owned(), crash.ending.name());
+        Self { component, ending, told_by: witness.as_str().to_owned(), at: crash.at }
+    }
 }
 
 /// One kind of crash: those of one fingerprint.
@@ -86,6 +112,16 @@ impl CrashLimits {
             kind.sent.first().map_or(now.unix, |first| Timer { since: first.clone(), wait: WINDOW }.due(now))
         };
         waiting.map(due).min()
+    }
+
+    /// How the last process ended whose end was reported.
+    pub fn last(&self) -> Option<&LastEnding> {
+        self.last.as_ref()
+    }
+
+    /// Remembers it.
+    pub fn set_last(&mut self, last: LastEnding) {
+        self.last = Some(last);
     }
 
     /// How many are held back.

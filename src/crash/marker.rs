@@ -1,20 +1,22 @@
-//! The run marker: a locked file that says "running". Found unlocked at the next start of the same boot, it tells of an
-//! ending that no monitor saw; the signal handler's record is in it where the monitor was gone.
+//! The run marker: a locked file that says "running". Found at a later start, when its process is gone, it tells of an ending
+//! that no monitor has dealt with: by the words of the process that are in it, or by the count of what the kernel has
+//! killed for the memory limit. Where neither is there, it is no evidence of a crash.
 
-use std::fs::File;
 use std::io::Write;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::fd::RawFd;
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, Flock, FlockArg, OFlag, fcntl};
+use nix::fcntl::{Flock, FlockArg};
 use serde_json::{Value, json};
 
 use super::delivery::new_event_id;
+use super::exit::{CoreDump, Ending, Witness};
 use super::record::{Kind, RECORD_BYTES, Record};
 use crate::error::Error;
 use crate::presence;
 use crate::state::{Folder, StateDir};
-use crate::sys::clock::boot_id;
+use crate::sys::descriptor::{Identity, OwnedFile};
+use crate::sys::memory_limit::MemoryLimit;
 use crate::sys::procfs::{self, Stat};
 
 const FOLDER: &str = "run";
@@ -22,10 +24,12 @@ const FOLDER: &str = "run";
 /// First line of a marker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Head {
-    /// The kernel's id of this boot; never sent.
-    boot: String,
+    /// The PID namespace in which the pid counts; empty where it is not known.
+    namespace: String,
     /// The process, by pid and start time; absent where /proc is not there.
     process: Option<(u32, u64)>,
+    /// The cgroup with its memory limit, by inode, and how often the kernel had killed the whole of it for that.
+    memory: Option<(u64, u64)>,
     /// The component that runs.
     pub component: String,
     /// Its version.
@@ -70,17 +74,24 @@ impl Watched {
 }
 
 impl Head {
-    /// Of a run of this process, which was `born` so, in this boot.
+    /// Of a run of this process, which was `born` so.
     pub fn new(component: &str, version: &str, born: Option<Stat>, watched: Watched) -> Self {
-        let process = born.map(|stat| (std::process::id(), stat.start_time));
-        Self { boot: boot_id(), process, component: component.to_owned(), version: version.to_owned(), watched }
+        Self {
+            namespace: procfs::pid_namespace(),
+            process: born.map(|stat| (std::process::id(), stat.start_time)),
+            memory: MemoryLimit::own().and_then(|limit| Some((limit.inode()?, limit.kills()?.groups))),
+            component: component.to_owned(),
+            version: version.to_owned(),
+            watched,
+        }
     }
 
     /// As in a marker. By hand, as derived code would be 10 KB of the library.
     fn to_json(&self) -> Value {
         json!({
-            "boot": self.boot,
+            "pid_namespace": self.namespace,
             "process": self.process,
+            "memory": self.memory,
             "component": self.component,
             "version": self.version,
             "watched": self.watched.to_json(),
@@ -90,20 +101,38 @@ impl Head {
     fn from_json(json: &Value) -> Option<Self> {
         let text = |name: &str| json[name].as_str().map(str::to_owned);
         let pid = json["process"][0].as_u64().and_then(|pid| u32::try_from(pid).ok());
+        let memory = &json["memory"];
         Some(Self {
-            boot: text("boot")?,
+            // Markers of 0.1 have none.
+            namespace: text("pid_namespace").unwrap_or_default(),
             process: pid.zip(json["process"][1].as_u64()),
+            memory: memory[0].as_u64().zip(memory[1].as_u64()),
             component: text("component")?,
             version: text("version")?,
             watched: Watched::from_json(&json["watched"])?,
         })
     }
 
-    /// Whether the process lives on: unlocked all the same, it has become another program.
-    fn is_of_living_process(&self) -> bool {
-        self.process.is_some_and(|(pid, start_time)| {
-            procfs::stat(pid).is_some_and(|now| now.start_time == start_time && !matches!(now.state, 'Z' | 'X'))
-        })
+    /// Whether the process lives; none where that cannot be seen from here.
+    fn lives(&self) -> Option<bool> {
+        let (pid, start_time) = self.process?;
+        if self.namespace.is_empty() || self.namespace != procfs::pid_namespace() {
+            return None;
+        }
+        Some(procfs::stat(pid).is_some_and(|now| now.start_time == start_time && !now.has_ended()))
+    }
+
+    /// Whether the run goes on. A lock alone does not tell: children that a host has forked hold it after its end, and a
+    /// process that has become another program has let go of it.
+    fn is_running(&self, is_locked: bool) -> bool {
+        is_locked && self.lives().unwrap_or(true)
+    }
+
+    /// Whether the kernel has killed all of the cgroup for its memory limit since, of which nobody was left to tell.
+    fn has_met_memory_limit(&self) -> bool {
+        let Some((inode, groups)) = self.memory else { return false };
+        let limit = MemoryLimit::own().filter(|limit| limit.inode() == Some(inode));
+        limit.and_then(|limit| limit.kills()).is_some_and(|kills| kills.groups > groups)
     }
 }
 
@@ -111,7 +140,7 @@ impl Head {
 pub struct Marker {
     folder: Folder,
     name: String,
-    file: Flock<File>,
+    file: OwnedFile,
 }
 
 /// What a run left behind.
@@ -127,6 +156,21 @@ pub struct Leftover {
     pub record: Option<Record>,
     /// The host had turned crash reports off.
     pub is_off: bool,
+    head: Head,
+}
+
+impl Leftover {
+    /// How the run ended, and what tells so. None where nothing does: that no note of a clean end was left is no evidence.
+    pub fn ending(&self) -> Option<(Ending, Witness)> {
+        match self.record {
+            Some(record) => Some((record.ending(), record.witness())),
+            None if self.head.has_met_memory_limit() => {
+                let killed = Ending::Killed { signal: libc::SIGKILL, core_dump: CoreDump::No };
+                Some((killed, Witness::MemoryLimit))
+            }
+            None => None,
+        }
+    }
 }
 
 /// A run as `status` shows it.
@@ -149,22 +193,21 @@ impl Marker {
             serde_json::to_vec(&head.to_json()).map_err(|error| Error::Internal(format!("run marker: {error}")))?;
         line.push(b'\n');
         file.write_all(&line).map_err(|error| Error::Io(format!("run marker {name}: {error}")))?;
-        // After a power cut it is one of another boot, which means nothing.
-        let file = file.commit_unsynced(&name)?;
+        // After a power cut there is nobody's end to tell of.
+        let file = file.publish_unsynced(&name)?;
         // The monitor adds records too.
-        fcntl(file.as_fd(), FcntlArg::F_SETFL(OFlag::O_APPEND))
-            .map_err(|error| Error::Io(format!("run marker {name}: {error}")))?;
+        file.append_only().map_err(|error| Error::Io(format!("run marker {name}: {error}")))?;
         Ok(Self { folder, name, file })
     }
 
     /// The descriptor into which the handler writes.
-    pub fn descriptor(&self) -> RawFd {
-        self.file.as_raw_fd()
+    pub fn descriptor(&self) -> (RawFd, Identity) {
+        self.file.identity()
     }
 
     /// Writes a record for whoever deals with the end.
     pub fn append(&self, record: Record) -> Result<(), Error> {
-        let written = (&*self.file).write_all(&record.to_bytes());
+        let written = (&self.file).write_all(&record.to_bytes());
         written.map_err(|error| Error::Io(format!("run marker {}: {error}", self.name)))
     }
 
@@ -197,12 +240,9 @@ pub fn of_process(dir: &StateDir, pid: u32, born: impl FnOnce() -> Option<Stat>)
     Ok(runs(dir)?.into_iter().find(|run| run.head.process == Some((pid, stat.start_time))))
 }
 
-/// Removes the marker of a run and gives what it has left behind.
-pub fn take(dir: &StateDir, name: &str) -> Result<Option<Leftover>, Error> {
-    let folder = dir.folder(FOLDER);
-    let leftover = folder.read(name)?.and_then(|bytes| parse(name, &bytes, &boot_id()));
-    remove(dir, name)?;
-    Ok(leftover)
+/// What a run has left behind so far.
+pub fn read(dir: &StateDir, name: &str) -> Result<Option<Leftover>, Error> {
+    Ok(dir.folder(FOLDER).read(name)?.and_then(|bytes| parse(name, &bytes)))
 }
 
 /// Writes a record where the next start finds it, in case this process ends with the one that is marked.
@@ -210,15 +250,15 @@ pub fn append(dir: &StateDir, name: &str, record: Record) -> Result<(), Error> {
     dir.folder(FOLDER).append(name, &record.to_bytes()).map(drop)
 }
 
-/// The runs of this boot.
+/// The runs that go on, and those of which something is left.
 pub fn runs(dir: &StateDir) -> Result<Vec<Run>, Error> {
     let folder = dir.folder(FOLDER);
-    let boot = boot_id();
     let mut runs = Vec::new();
     for entry in folder.entries()? {
-        let Some(head) = folder.read(&entry.name)?.and_then(|bytes| parse_head(&bytes, &boot)) else { continue };
+        let Some(head) = folder.read(&entry.name)?.and_then(|bytes| parse_head(&bytes)) else { continue };
         let Some(file) = folder.open_existing(&entry.name)? else { continue };
-        let is_running = matches!(Flock::lock(file, FlockArg::LockSharedNonblock), Err((_, Errno::EWOULDBLOCK)));
+        let is_locked = matches!(Flock::lock(file, FlockArg::LockSharedNonblock), Err((_, Errno::EWOULDBLOCK)));
+        let is_running = head.is_running(is_locked);
         runs.push(Run { name: entry.name, head, is_running });
     }
     Ok(runs)
@@ -232,28 +272,32 @@ pub fn remove(dir: &StateDir, name: &str) -> Result<(), Error> {
     dir.folder(FOLDER).remove_unsynced(name)
 }
 
-/// Gives `take` what runs of this boot have left behind, one by one, and removes what it has taken. Markers of earlier
-/// boots only disappear: a machine that went down is no crash of ours. So do those of processes that have become another
-/// program.
+/// Gives `take` what runs that are over have left behind, one by one, and removes what it has taken.
 pub fn take_leftovers(dir: &StateDir, mut take: impl FnMut(Leftover) -> Result<(), Error>) -> Result<(), Error> {
     let folder = dir.folder(FOLDER);
-    let boot = boot_id();
     for entry in folder.entries()? {
         let Some(file) = folder.open_existing(&entry.name)? else { continue };
-        // Held until it is removed: two starting processes do not report it twice.
-        let _lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => lock,
-            Err((_, Errno::EWOULDBLOCK)) => continue,
+        // Held until it is removed: two starting processes do not report it twice. Where children of a dead host hold it,
+        // both may, with one event id.
+        let lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => Some(lock),
+            Err((_, Errno::EWOULDBLOCK)) => None,
             Err((_, error)) => return Err(Error::Io(format!("run marker {}: {error}", entry.name))),
         };
         let bytes = folder.read(&entry.name)?.unwrap_or_default();
-        let head = parse_head(&bytes, &boot).filter(|head| !head.is_of_living_process());
-        if let (Some(head), Some(leftover)) = (head, parse(&entry.name, &bytes, &boot)) {
-            // Of a program that was killed with its supervisor, the supervisor's marker tells.
-            let is_told = head.watched == Watched::Supervised && leftover.record.is_none();
-            if !leftover.is_off && !is_told {
-                take(leftover)?;
+        match parse(&entry.name, &bytes) {
+            Some(leftover) if leftover.head.is_running(lock.is_none()) => continue,
+            // The process lives and has let go of its marker: it has become another program.
+            Some(leftover) if leftover.head.lives() == Some(true) => {}
+            Some(leftover) => {
+                // Of a program that was killed with its supervisor, the supervisor's marker tells.
+                let is_told = leftover.head.watched == Watched::Supervised && leftover.record.is_none();
+                if !leftover.is_off && !is_told {
+                    take(leftover)?;
+                }
             }
+            None if lock.is_none() => continue,
+            None => {}
         }
         // What it has said of itself stays: the process that looks may bear its name.
         folder.remove_unsynced(&entry.name)?;
@@ -261,10 +305,10 @@ pub fn take_leftovers(dir: &StateDir, mut take: impl FnMut(Leftover) -> Result<(
     Ok(())
 }
 
-/// Reads a marker of this name; none for one of another boot, or what is none.
-pub fn parse(name: &str, bytes: &[u8], boot: &str) -> Option<Leftover> {
+/// Reads a marker of this name; none for what is none.
+pub fn parse(name: &str, bytes: &[u8]) -> Option<Leftover> {
     let event_id = event_id(name)?.to_owned();
-    let head = parse_head(bytes, boot)?;
+    let head = parse_head(bytes)?;
     let component = crate::config::component(&head.component).ok()?;
     let end = bytes.iter().position(|byte| *byte == b'\n')?;
     let mut records = bytes[end + 1..].chunks(RECORD_BYTES).filter_map(Record::from_bytes);
@@ -272,13 +316,12 @@ pub fn parse(name: &str, bytes: &[u8], boot: &str) -> Option<Leftover> {
     let last = records.clone().rfind(tells).filter(|record| record.kind != Kind::Recovered);
     let switched = records.rfind(|record| matches!(record.kind, Kind::On | Kind::Off));
     let is_off = switched.is_some_and(|record| record.kind == Kind::Off);
-    Some(Leftover { event_id, component, version: head.version, record: last, is_off })
+    Some(Leftover { event_id, component, version: head.version.clone(), record: last, is_off, head })
 }
 
-fn parse_head(bytes: &[u8], boot: &str) -> Option<Head> {
+fn parse_head(bytes: &[u8]) -> Option<Head> {
     let end = bytes.iter().position(|byte| *byte == b'\n')?;
-    let head = Head::from_json(&serde_json::from_slice(&bytes[..end]).ok()?)?;
-    (head.boot == boot).then_some(head)
+    Head::from_json(&serde_json::from_slice(&bytes[..end]).ok()?)
 }
 
 #[cfg(test)]
@@ -288,11 +331,11 @@ mod tests {
     #[test]
     fn a_survived_signal_is_no_ending() {
         let name = "c-7-0123456789abcdef0123456789abcdef";
-        let head = br#"{"boot":"b","process":null,"component":"c","version":"1.2.3","watched":"monitor"}"#;
+        let head = br#"{"process":null,"component":"c","version":"1.2.3","watched":"monitor"}"#;
         let crash = Record { signal: 11, ..Record::of(Kind::Crash) };
         let marker = |records: &[Record]| {
             let records: Vec<u8> = records.iter().flat_map(|record| record.to_bytes()).collect();
-            parse(name, &[&head[..], b"\n", &records].concat(), "b").unwrap().record
+            parse(name, &[&head[..], b"\n", &records].concat()).unwrap().record
         };
         assert_eq!(marker(&[]), None);
         assert_eq!(marker(&[crash]), Some(crash));

@@ -6,10 +6,11 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::cores::{self, Retention};
-use super::exit::{CoreDump, Ending};
+use super::exit::{CoreDump, Ending, Witness};
 use super::output::Class;
 use super::signals;
 use crate::switches::Objection;
+use crate::sys::page::WORDS;
 use crate::sys::procfs::Stat;
 use crate::transport::https::HttpsSettings;
 
@@ -17,6 +18,8 @@ use crate::transport::https::HttpsSettings;
 pub const RECORD_BYTES: usize = 32;
 /// The longest setup in bytes: what a seqpacket socket takes at once with the smallest usual buffers.
 pub const SETUP_BYTES: usize = 64 * 1024;
+/// Bytes of a message: a record, the ticket of its answer, and the sender's pid by its own count.
+pub const MESSAGE_BYTES: usize = RECORD_BYTES + 8;
 /// First bytes of every record: a file that does not begin so holds none.
 const MAGIC: u32 = 0x4f44_4352;
 
@@ -38,6 +41,8 @@ pub enum Kind {
     Exit = 6,
     /// Written by the monitor into the run marker: the Go runtime has said of what kind its death is.
     Output = 7,
+    /// The monitor to its host: it has its setup and watches.
+    Ready = 8,
 }
 
 /// An earlier handler is called next: the process may live on.
@@ -90,6 +95,15 @@ impl Record {
         Ending::Killed { signal: self.signal, core_dump: if has_none { CoreDump::No } else { CoreDump::Unknown } }
     }
 
+    /// What tells of that ending.
+    pub fn witness(self) -> Witness {
+        match self.kind {
+            Kind::Exit => Witness::Exit,
+            Kind::Output => Witness::GoRuntime,
+            _ => Witness::Handler,
+        }
+    }
+
     /// Whether it tells of this ending and not of a signal that was survived.
     pub fn is_of(self, ending: Ending) -> bool {
         matches!(ending, Ending::Killed { signal, .. } if self.kind == Kind::Crash && self.signal == signal)
@@ -117,6 +131,37 @@ impl Record {
         bytes
     }
 
+    /// The same as words, for a shared page. Called in the signal handler, too.
+    pub fn to_words(self) -> [u32; WORDS] {
+        let mut words = [0; WORDS];
+        for (word, bytes) in words.iter_mut().zip(self.to_bytes().as_chunks::<4>().0) {
+            *word = u32::from_ne_bytes(*bytes);
+        }
+        words
+    }
+
+    /// Reads such words.
+    pub fn from_words(words: [u32; WORDS]) -> Option<Self> {
+        Self::from_bytes(words.map(u32::to_ne_bytes).as_flattened())
+    }
+
+    /// As it goes to the monitor. Called in the signal handler, too.
+    pub fn to_message(self, ticket: u32, pid: i32) -> [u8; MESSAGE_BYTES] {
+        let mut bytes = [0; MESSAGE_BYTES];
+        bytes[..RECORD_BYTES].copy_from_slice(&self.to_bytes());
+        bytes[RECORD_BYTES..RECORD_BYTES + 4].copy_from_slice(&ticket.to_ne_bytes());
+        bytes[RECORD_BYTES + 4..].copy_from_slice(&pid.to_ne_bytes());
+        bytes
+    }
+
+    /// Reads a message: the record, its ticket, and the sender's pid by its own count.
+    pub fn from_message(bytes: &[u8]) -> Option<(Self, u32, i32)> {
+        let (record, rest) = bytes.split_at_checked(RECORD_BYTES)?;
+        let rest: &[u8; 8] = rest.try_into().ok()?;
+        let [ticket, pid] = [[rest[0], rest[1], rest[2], rest[3]], [rest[4], rest[5], rest[6], rest[7]]];
+        Some((Self::from_bytes(record)?, u32::from_ne_bytes(ticket), i32::from_ne_bytes(pid)))
+    }
+
     /// Reads one; none for anything else, whatever its length.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let bytes: &[u8; RECORD_BYTES] = bytes.try_into().ok()?;
@@ -132,6 +177,7 @@ impl Record {
             5 => Kind::Recovered,
             6 => Kind::Exit,
             7 => Kind::Output,
+            8 => Kind::Ready,
             _ => return None,
         };
         let mut at = [0; 8];
@@ -181,6 +227,9 @@ pub struct Setup {
     /// Which core files are kept.
     #[serde(default)]
     pub cores: Retention,
+    /// How long the process's end waits for its report to be sent, in milliseconds.
+    #[serde(default)]
+    pub wait_ms: u32,
 }
 
 #[cfg(test)]
@@ -191,6 +240,9 @@ mod tests {
     fn a_record_reads_back_and_nothing_else_is_one() {
         let record = Record { kind: Kind::Crash, signal: 11, code: 1, thread: 77, flags: AWAITED, at: 1_790_000_000 };
         assert_eq!(Record::from_bytes(&record.to_bytes()), Some(record));
+        assert_eq!(Record::from_words(record.to_words()), Some(record));
+        assert_eq!(Record::from_message(&record.to_message(9, -7)), Some((record, 9, -7)));
+        assert_eq!(Record::from_message(&record.to_bytes()), None);
         assert_eq!(Record::from_bytes(&[0; RECORD_BYTES]), None);
         assert_eq!(Record::from_bytes(b"{}"), None);
         let mut unknown = record.to_bytes();

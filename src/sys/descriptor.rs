@@ -48,6 +48,11 @@ impl Identity {
         Some(Self { device: meta.st_dev, inode: meta.st_ino, kind: meta.st_mode & libc::S_IFMT, mark })
     }
 
+    /// As numbers, for a handler's statics. Async-signal-safe.
+    pub fn to_words(self) -> [u64; 4] {
+        [self.device, self.inode, u64::from(self.kind), u64::from(self.mark.cast_unsigned())]
+    }
+
     /// Whether it still has this number. Async-signal-safe.
     pub fn is_at(&self, number: RawFd) -> bool {
         Self::of(number).is_some_and(|now| now == *self)
@@ -267,6 +272,17 @@ impl OwnedFile {
     /// Takes it.
     pub fn new(file: OwnedFd) -> io::Result<Self> {
         Owned::new(file).map(Self)
+    }
+
+    /// Its number and what it is, for a signal handler.
+    pub fn identity(&self) -> (RawFd, Identity) {
+        (self.0.number(), self.0.identity())
+    }
+
+    /// Every write goes to its end from now on, whoever else writes there.
+    pub fn append_only(&self) -> io::Result<()> {
+        let flags = nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_APPEND);
+        Ok(nix::fcntl::fcntl(self.0.borrow()?, flags).map(drop)?)
     }
 
     /// Takes the lock of flock(2) without waiting; false where somebody else has it. It goes with the file.

@@ -6,6 +6,8 @@ pub mod clock;
 pub mod descriptor;
 pub mod fork;
 pub mod library;
+pub mod memory_limit;
+pub mod page;
 pub mod pidfd;
 pub mod privilege;
 pub mod procfs;

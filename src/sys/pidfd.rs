@@ -1,17 +1,18 @@
 //! Descriptors of processes, pidfd_open(2).
 #![allow(unsafe_code, reason = "neither libc nor nix wraps these calls")]
 
-use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 /// A descriptor of this process, which the kernel closes on exec. Linux 5.3.
-pub fn open_self() -> io::Result<OwnedFd> {
+pub fn open_self() -> nix::Result<OwnedFd> {
+    open(std::process::id())
+}
+
+/// The same of another process.
+pub fn open(pid: u32) -> nix::Result<OwnedFd> {
     // SAFETY: a system call on numbers.
-    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, std::process::id(), 0) };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    let fd = RawFd::try_from(fd).map_err(io::Error::other)?;
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    let fd = RawFd::try_from(nix::errno::Errno::result(fd)?).map_err(|_| nix::errno::Errno::EBADF)?;
     // SAFETY: the kernel has just made it and nobody else knows it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
@@ -30,6 +31,15 @@ struct Info {
 const INFO_EXIT: u64 = 1 << 3;
 /// `PIDFD_GET_INFO` = `_IOWR(0xff, 11, struct pidfd_info)` with the 64-byte structure.
 const GET_INFO: libc::c_ulong = 0xc040_ff0b;
+
+/// Whether the kernel tells of a process how it has ended once it has been reaped.
+pub fn tells_exit_status(process: BorrowedFd<'_>) -> bool {
+    let mut info = Info { mask: INFO_EXIT, ..Info::default() };
+    // SAFETY: as below.
+    let answer = unsafe { libc::ioctl(process.as_raw_fd(), GET_INFO as _, &raw mut info) };
+    // Linux 6.13 knows the request but not this part of it, and says so in no way.
+    answer == 0 && super::procfs::kernel_version() >= (6, 15)
+}
 
 /// The wait status of a process that has been reaped; none before that, and before Linux 6.15.
 pub fn exit_status(process: BorrowedFd<'_>) -> Option<i32> {

@@ -104,9 +104,9 @@ pub fn start(words: &[CString], mask: &signals::Mask, is_sigchld_ignored: bool) 
     Ok(Pid::from_raw(child))
 }
 
-/// Runs `work` in a child that holds none of this process's descriptors and outlives it. Only for a process with one
-/// thread.
-pub fn in_child(work: impl FnOnce()) -> io::Result<Pid> {
+/// Runs `work` in a child that holds none of this process's descriptors but the kept ones, and outlives it. Only for a
+/// process with one thread.
+pub fn in_child(kept: &[RawFd], work: impl FnOnce()) -> io::Result<Pid> {
     // SAFETY: a process with one thread, whose memory the child may use as it is.
     let child = unsafe { libc::fork() };
     match child {
@@ -115,7 +115,7 @@ pub fn in_child(work: impl FnOnce()) -> io::Result<Pid> {
             let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                 let _ = let_go_of_input_and_output();
                 let _ = nix::unistd::dup2_stderr(null()?);
-                close_others(&[]);
+                close_others(kept);
                 nix::unistd::setsid().ok();
                 work();
                 Ok::<(), io::Error>(())

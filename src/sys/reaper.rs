@@ -11,6 +11,19 @@ pub enum Change {
     Stopped(i32),
 }
 
+/// A child that has ended and is not reaped yet; none where there is none.
+pub fn next_ended() -> Option<Pid> {
+    // SAFETY: zeroed memory is a valid structure, which the kernel fills.
+    unsafe {
+        let mut info = std::mem::zeroed::<libc::siginfo_t>();
+        let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+        if libc::waitid(libc::P_ALL, 0, &raw mut info, flags) != 0 {
+            return None;
+        }
+        Some(info.si_pid()).filter(|pid| *pid > 0).map(Pid::from_raw)
+    }
+}
+
 /// The next change of any child; none where nothing has changed.
 pub fn next_change() -> Option<(Pid, Change)> {
     loop {

@@ -691,7 +691,7 @@ function waits(spool) {
 }
 
 function runState({ running, watched }) {
-  if (!running) return "ended without a clean stop; reported when the next process starts";
+  if (!running) return "ended, and looked at when the next process starts";
   const known = {
     monitor: "watched by a crash monitor",
     supervisor: "started by exec, which watches it",

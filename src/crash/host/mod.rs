@@ -1,0 +1,4 @@
+//! What runs in the process that may crash: the signal handler, and what it needs opened beforehand.
+
+pub mod handler;
+pub mod watch;
