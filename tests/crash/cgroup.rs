@@ -14,8 +14,8 @@ impl Cgroup {
     pub(crate) fn with(file: &str) -> Self {
         static COUNTER: AtomicU32 = AtomicU32::new(0);
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
-        for base in ["/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/pids"] {
-            let group = Self(Path::new(base).join(format!("ondat-telemetry-{}-{number}-test", std::process::id())));
+        for base in ["", "/unified", "/pids", "/memory"].map(|name| format!("/sys/fs/cgroup{name}")) {
+            let group = Self(Path::new(&base).join(format!("ondat-telemetry-{}-{number}-test", std::process::id())));
             if std::fs::create_dir(&group.0).is_ok() && group.0.join(file).exists() {
                 return group;
             }

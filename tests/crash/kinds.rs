@@ -29,7 +29,8 @@ fn made(now: &Moment, ending: Ending, class: Option<&str>, text: Option<&str>) -
         cluster_id: "00112233445566778899aabbccddeeff",
         node_id: "ffeeddccbbaa99887766554433221100",
     };
-    let crash = Crash { event_id: "0123456789abcdef0123456789abcdef", at: now.unix, ending, class, text };
+    let crash =
+        Crash { event_id: "0123456789abcdef0123456789abcdef", at: now.unix, ending, class, text, is_child: false };
     event(&subject, &crash)
 }
 

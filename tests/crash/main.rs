@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 #![allow(unsafe_code, reason = "the tests confine, signal and await processes, which has no safe form")]
 
+mod attribution;
 mod cgroup;
 mod chance;
 mod children;
@@ -10,9 +11,11 @@ mod company;
 mod core;
 mod delivery;
 mod endings;
+mod evidence;
 mod exec;
 mod exhaustion;
 mod faults;
+mod frozen;
 mod handler;
 mod heap;
 mod host;
@@ -22,6 +25,7 @@ mod lives;
 mod locks;
 mod monitor;
 mod mounts;
+mod orphans;
 mod pid1;
 mod process;
 mod sandbox;
@@ -31,6 +35,8 @@ mod sink;
 mod stack;
 #[path = "../programs/support.rs"]
 mod support;
+mod surroundings;
 mod threads;
 mod tls;
+mod two_copies;
 mod victim;

@@ -88,7 +88,7 @@ fn different_signals_at_once() {
 #[test]
 fn a_fault_while_another_thread_opens_and_closes() {
     let mut reported = 0;
-    for delay in (0..50).map(|step| step * 40_000) {
+    for delay in (0..100).map(|step| step * 40_000) {
         let around = with_variable("DELAY", &delay.to_string());
         let (status, _, reports) = run_with("segv_while_opening_and_closing", &around, Victim::go);
         assert_eq!(status, libc::SIGSEGV);

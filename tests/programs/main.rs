@@ -1,5 +1,11 @@
 //! C programs compiled against the header and the built libraries: what a user of the C interface sees.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test fails by panicking"
+)]
 #![allow(unsafe_code, reason = "the tests wait for processes that are not their children")]
 
 mod abi;

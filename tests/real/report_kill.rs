@@ -20,7 +20,7 @@ use crate::support::{
 /// Victims at a time.
 const WORKERS: usize = 2;
 
-/// A system call by its name and by how many of that name the process makes up to it.
+/// A system call by its name and by how many of that name one thread makes up to it: strace counts for each.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Call {
     name: String,
@@ -107,13 +107,15 @@ impl Victim<'_> {
         let (mut numbers, mut calls, mut is_ours) = (BTreeMap::new(), Vec::new(), false);
         for line in trace.lines() {
             // A process id and a call.
-            let Some((name, _)) = line.split_once(' ').and_then(|(_, call)| call.trim_start().split_once('(')) else {
-                continue;
-            };
-            let number = numbers.entry(name.to_owned()).and_modify(|number| *number += 1).or_insert(1_usize);
+            let Some((thread, call)) = line.split_once(' ') else { continue };
+            let Some((name, _)) = call.trim_start().split_once('(') else { continue };
+            let counted = (thread.to_owned(), name.to_owned());
+            let number = numbers.entry(counted).and_modify(|number| *number += 1).or_insert(1_usize);
             is_ours |= line.contains(self.state_dir.to_str().unwrap());
-            if is_ours {
-                calls.push(Call { name: name.to_owned(), number: *number });
+            let call = Call { name: name.to_owned(), number: *number };
+            // Whichever thread makes it first is killed before it.
+            if is_ours && !calls.contains(&call) {
+                calls.push(call);
             }
         }
         calls

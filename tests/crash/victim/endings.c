@@ -8,6 +8,11 @@ static void exit_3(void)
     exit(3);
 }
 
+static void _exit_0(void)
+{
+    _exit(0);
+}
+
 static void _exit_7(void)
 {
     _exit(7);
@@ -124,6 +129,7 @@ static void usr1(void)
 
 const struct scenario endings[] = {
     { "exit_3", NULL, exit_3 },
+    { "_exit_0", NULL, _exit_0 },
     { "_exit_7", NULL, _exit_7 },
     { "exit_0", NULL, exit_0 },
     { "hog", NULL, hog },

@@ -11,9 +11,12 @@
 
 static const struct scenario *const all[] = {
     faults, stacks, heaps, locks, threads, endings, handlers, hosts, children, plugins, lives, limits, clocks,
+    evidence, surroundings, attribution,
 };
 
 ondat_telemetry *telemetry;
+
+int returned = 96;
 
 void __attribute__((noinline)) segv(void)
 {
@@ -112,5 +115,5 @@ int main(int argc, char **argv)
     if (getenv("VICTIM_FOLDER") != NULL && chdir(getenv("VICTIM_FOLDER")) != 0)
         return 95;
     scenario->run();
-    return 96;
+    return returned;
 }

@@ -60,7 +60,12 @@ static void *open_and_close(void *unused)
 {
     (void)unused;
     for (;;) {
-        ondat_telemetry_close(try_install(), 0);
+        ondat_telemetry *client = try_install();
+
+        /* Installing takes longer than taking off: faults are to come in between, too. */
+        for (volatile int i = 0; i < 200000; i++)
+            ;
+        ondat_telemetry_close(client, 0);
         __atomic_add_fetch(&rounds, 1, __ATOMIC_SEQ_CST);
     }
     return NULL;

@@ -29,10 +29,13 @@ struct scenario {
 
 /* Each file's own, ended by a NULL name. */
 extern const struct scenario faults[], stacks[], heaps[], locks[], threads[], endings[], handlers[], hosts[], children[],
-    plugins[], lives[], limits[], clocks[];
+    plugins[], lives[], limits[], clocks[], evidence[], surroundings[], attribution[];
 
 /* The client, NULL without the library. */
 extern ondat_telemetry *telemetry;
+
+/* What main returns where a scenario does. */
+extern int returned;
 
 /* What the scenario "plugin" calls. */
 extern void (*plugin)(void);
