@@ -263,6 +263,73 @@ impl Folder {
         self.list(&handle, |name| !name.starts_with('.'))
     }
 
+    /// Makes a folder in it and locks that; false where the file system has no locks. Who ends with a file open waits for the
+    /// disk where closing is something that the file system is told of (FUSE, NFS: `flush` of the kernel's file operations).
+    /// Folders have no such thing.
+    pub fn make_locked_folder(&self, name: &str) -> Result<(OwnedFile, bool), Error> {
+        let (handle, _) = self.handle_or_make()?;
+        let failed = |error: io::Error| self.failed(name, &error);
+        for _ in 0..CREATE_TRIES {
+            match mkdirat(&handle, name, Mode::from_bits_truncate(0o700)) {
+                Ok(()) | Err(Errno::EEXIST) => {}
+                Err(error) => return Err(failed(error.into())),
+            }
+            let made = match open_at(&handle, name, DIRECTORY) {
+                Ok(made) => OwnedFile::new(made).map_err(failed)?,
+                Err(Errno::ENOENT) => continue,
+                Err(error) => return Err(failed(error.into())),
+            };
+            match made.try_lock() {
+                Ok(false) => {}
+                // Where another is there now, or none, a process has taken this one for what the dead have left.
+                Ok(true) => {
+                    let there = fstatat(&handle, name, AtFlags::AT_SYMLINK_NOFOLLOW).map(|meta| meta.st_ino);
+                    if there.ok() == made.meta().ok().map(|meta| meta.st_ino) {
+                        return Ok((made, true));
+                    }
+                }
+                Err(error) if has_no_locks(&error) => return Ok((made, false)),
+                Err(error) => return Err(failed(error)),
+            }
+        }
+        Err(failed(io::Error::other("every new folder was removed by another process")))
+    }
+
+    /// Asks for the lock of a folder in it, for as long as what is returned is kept.
+    pub fn lock_folder(&self, name: &str) -> Result<FolderLock, Error> {
+        let Some(handle) = self.existing_handle()? else { return Ok(FolderLock::Absent) };
+        let folder = match open_at(&handle, name, DIRECTORY) {
+            Ok(folder) => File::from(folder),
+            Err(Errno::ENOENT) => return Ok(FolderLock::Absent),
+            Err(error) => return Err(self.failed(name, &error.into())),
+        };
+        match Flock::lock(folder, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => Ok(FolderLock::Taken(lock)),
+            Err((_, Errno::EWOULDBLOCK)) => Ok(FolderLock::Held),
+            Err((_, error)) if has_no_locks(&error.into()) => Ok(FolderLock::Absent),
+            Err((_, error)) => Err(self.failed(name, &error.into())),
+        }
+    }
+
+    /// The names of the folders in it.
+    pub fn folders(&self) -> Result<Vec<String>, Error> {
+        let Some(handle) = self.existing_handle()? else { return Ok(Vec::new()) };
+        let is_folder = |name: &str| {
+            let meta = fstatat(&handle, name, AtFlags::AT_SYMLINK_NOFOLLOW);
+            meta.is_ok_and(|meta| meta.st_mode & libc::S_IFMT == libc::S_IFDIR)
+        };
+        Ok(self.names(&handle)?.into_iter().filter(|name| !name.starts_with('.') && is_folder(name)).collect())
+    }
+
+    /// Removes an empty folder in it; gone already is fine.
+    pub fn remove_folder(&self, name: &str) -> Result<(), Error> {
+        let Some(handle) = self.existing_handle()? else { return Ok(()) };
+        match unlinkat(&handle, name, UnlinkatFlags::RemoveDir) {
+            Ok(()) | Err(Errno::ENOENT) => Ok(()),
+            Err(error) => Err(self.failed(name, &error.into())),
+        }
+    }
+
     /// Removes all but the newest files.
     pub fn keep_last(&self, most: usize) -> Result<(), Error> {
         let entries = self.entries()?;
@@ -296,17 +363,21 @@ impl Folder {
 
     /// The regular files whose names are wanted, oldest first.
     fn list(&self, handle: &OwnedFd, is_wanted: impl Fn(&str) -> bool) -> Result<Vec<Entry>, Error> {
+        let names = self.names(handle)?.into_iter().filter(|name| is_wanted(name));
+        Ok(oldest_first(names.filter_map(|name| self.stat(handle, &name)).collect()))
+    }
+
+    /// The names of everything in it.
+    fn names(&self, handle: &OwnedFd) -> Result<Vec<String>, Error> {
         let listing = open_at(handle, ".", DIRECTORY).map_err(|error| self.failed("", &error.into()))?;
         let mut dir = Dir::from_fd(listing).map_err(|error| self.failed("", &error.into()))?;
-        let mut entries = Vec::new();
-        for entry in dir.iter().flatten() {
-            let Ok(name) = OsString::from_vec(entry.file_name().to_bytes().to_vec()).into_string() else { continue };
-            if !is_wanted(&name) {
-                continue;
-            }
-            entries.extend(self.stat(handle, &name));
+        let mut names = Vec::new();
+        for entry in dir.iter() {
+            // A listing that fails goes on failing.
+            let entry = entry.map_err(|error| self.failed("", &error.into()))?;
+            names.extend(OsString::from_vec(entry.file_name().to_bytes().to_vec()).into_string());
         }
-        Ok(oldest_first(entries))
+        Ok(names)
     }
 
     /// Waits for nobody: the lock of this name, or none while another process holds it.
@@ -439,6 +510,21 @@ const DIRECTORY: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::
 fn locked(file: OwnedFile) -> io::Result<Flock<File>> {
     let file = File::from(file.into_inner()?);
     Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| error.into())
+}
+
+/// What came of asking for the lock of a folder.
+pub enum FolderLock {
+    /// It was nobody's.
+    Taken(Flock<File>),
+    /// Somebody has it.
+    Held,
+    /// There is no such folder, or there are no locks.
+    Absent,
+}
+
+/// Whether the file system has no locks at all, flock(2) and what servers answer.
+fn has_no_locks(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOLCK | libc::EOPNOTSUPP | libc::ENOSYS | libc::EINVAL))
 }
 
 /// A file being written. Without [`commit`](Self::commit) it disappears.

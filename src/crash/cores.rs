@@ -18,6 +18,7 @@ use serde_json::Value;
 
 use super::exit::{CoreDump, Ending};
 use super::record::Setup;
+use crate::sys::descriptor;
 
 /// A core that was last written longer ago than this, in seconds, when its process is found dead is not its core: the
 /// kernel is done with the file just before.
@@ -150,7 +151,7 @@ pub fn are_files() -> bool {
 }
 
 fn pattern() -> Option<Vec<u8>> {
-    let pattern = fs::read("/proc/sys/kernel/core_pattern").ok()?;
+    let pattern = descriptor::read("/proc/sys/kernel/core_pattern").ok()?;
     Some(pattern.trim_ascii_end().to_vec()).filter(|pattern| !pattern.is_empty())
 }
 

@@ -1,8 +1,7 @@
-//! The run marker: a locked file that says "running". Found at a later start, when its process is gone, it tells of an ending
+//! The run marker: a file that says "running", beside a folder that is locked as long as that is so. Found at a later start, when its process is gone, it tells of an ending
 //! that no monitor has dealt with: by the words of the process that are in it, or by the count of what the kernel has
 //! killed for the memory limit. Where neither is there, it is no evidence of a crash.
 
-use std::io::Write;
 use std::os::fd::RawFd;
 
 use nix::errno::Errno;
@@ -14,12 +13,14 @@ use super::exit::{CoreDump, Ending, Witness};
 use super::record::{Kind, RECORD_BYTES, Record};
 use crate::error::Error;
 use crate::presence;
-use crate::state::{Folder, StateDir};
+use crate::state::{Folder, FolderLock, StateDir};
 use crate::sys::descriptor::{Identity, OwnedFile};
 use crate::sys::memory_limit::MemoryLimit;
 use crate::sys::procfs::{self, Stat};
 
 const FOLDER: &str = "run";
+/// What the name of a run's locked folder has after that of its marker.
+const LOCK: &str = ".lock";
 
 /// First line of a marker.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +37,8 @@ pub struct Head {
     pub version: String,
     /// Who deals with its end.
     pub watched: Watched,
+    /// Whether the file system has locks, by which others tell that the run goes on.
+    is_lockable: bool,
 }
 
 /// Who deals with the end of a run.
@@ -83,6 +86,7 @@ impl Head {
             component: component.to_owned(),
             version: version.to_owned(),
             watched,
+            is_lockable: true,
         }
     }
 
@@ -95,6 +99,7 @@ impl Head {
             "component": self.component,
             "version": self.version,
             "watched": self.watched.to_json(),
+            "lockable": self.is_lockable,
         })
     }
 
@@ -110,6 +115,7 @@ impl Head {
             component: text("component")?,
             version: text("version")?,
             watched: Watched::from_json(&json["watched"])?,
+            is_lockable: json["lockable"].as_bool().unwrap_or(true),
         })
     }
 
@@ -125,7 +131,7 @@ impl Head {
     /// Whether the run goes on. A lock alone does not tell: children that a host has forked hold it after its end, and a
     /// process that has become another program has let go of it.
     fn is_running(&self, is_locked: bool) -> bool {
-        is_locked && self.lives().unwrap_or(true)
+        if self.is_lockable { is_locked && self.lives().unwrap_or(true) } else { self.lives() == Some(true) }
     }
 
     /// Whether the kernel has killed all of the cgroup for its memory limit since, of which nobody was left to tell.
@@ -140,7 +146,9 @@ impl Head {
 pub struct Marker {
     folder: Folder,
     name: String,
-    file: OwnedFile,
+    /// Locked. Not the file itself, with which a process cannot end while its disk hangs: see [`Folder::make_locked_folder`].
+    lock: OwnedFile,
+    head: Head,
 }
 
 /// What a run left behind.
@@ -186,34 +194,68 @@ pub struct Run {
 
 impl Marker {
     /// Marks this run.
-    pub fn create(dir: &StateDir, name: String, head: &Head) -> Result<Self, Error> {
+    pub fn create(dir: &StateDir, name: String, head: Head) -> Result<Self, Error> {
         let folder = dir.folder(FOLDER);
-        let mut file = folder.create()?;
-        let mut line =
-            serde_json::to_vec(&head.to_json()).map_err(|error| Error::Internal(format!("run marker: {error}")))?;
-        line.push(b'\n');
-        file.write_all(&line).map_err(|error| Error::Io(format!("run marker {name}: {error}")))?;
-        // After a power cut there is nobody's end to tell of.
-        let file = file.publish_unsynced(&name)?;
-        // The monitor adds records too.
-        file.append_only().map_err(|error| Error::Io(format!("run marker {name}: {error}")))?;
-        Ok(Self { folder, name, file })
+        let (lock, is_lockable) = folder.make_locked_folder(&lock_of(&name))?;
+        let marker = Self { folder, name, lock, head: Head { is_lockable, ..head } };
+        if let Err(error) = marker.write() {
+            let _ = marker.folder.remove_folder(&lock_of(&marker.name));
+            return Err(error);
+        }
+        Ok(marker)
     }
 
-    /// The descriptor into which the handler writes.
-    pub fn descriptor(&self) -> (RawFd, Identity) {
-        self.file.identity()
+    /// After a power cut there is nobody's end to tell of.
+    fn write(&self) -> Result<(), Error> {
+        let mut line = serde_json::to_vec(&self.head.to_json())
+            .map_err(|error| Error::Internal(format!("run marker: {error}")))?;
+        line.push(b'\n');
+        self.folder.write_unsynced(&self.name, &line)
+    }
+
+    /// Says who deals with the end after all.
+    pub fn set_watched(&mut self, watched: Watched) -> Result<(), Error> {
+        self.head.watched = watched;
+        self.write()
+    }
+
+    /// Where the handler finds it: from the descriptor of a folder, by this path.
+    pub fn place(&self) -> (RawFd, Identity, String) {
+        let (number, identity) = self.lock.identity();
+        (number, identity, format!("../{}", self.name))
     }
 
     /// Writes a record for whoever deals with the end.
     pub fn append(&self, record: Record) -> Result<(), Error> {
-        let written = (&self.file).write_all(&record.to_bytes());
-        written.map_err(|error| Error::Io(format!("run marker {}: {error}", self.name)))
+        self.folder.append(&self.name, &record.to_bytes()).map(drop)
     }
 
     /// The run has ended as it should.
     pub fn remove(self) -> Result<(), Error> {
-        self.folder.remove_unsynced(&self.name)
+        forget(&self.folder, &self.name)
+    }
+}
+
+fn lock_of(name: &str) -> String {
+    format!("{name}{LOCK}")
+}
+
+fn forget(folder: &Folder, name: &str) -> Result<(), Error> {
+    folder.remove_unsynced(name)?;
+    folder.remove_folder(&lock_of(name))
+}
+
+/// Asks for the lock of a run. Markers of 0.1 are locked themselves.
+fn lock(folder: &Folder, name: &str) -> Result<FolderLock, Error> {
+    match folder.lock_folder(&lock_of(name))? {
+        FolderLock::Absent => {}
+        lock => return Ok(lock),
+    }
+    let Some(file) = folder.open_existing(name)? else { return Ok(FolderLock::Absent) };
+    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(lock) => Ok(FolderLock::Taken(lock)),
+        Err((_, Errno::EWOULDBLOCK)) => Ok(FolderLock::Held),
+        Err(_) => Ok(FolderLock::Absent),
     }
 }
 
@@ -256,9 +298,7 @@ pub fn runs(dir: &StateDir) -> Result<Vec<Run>, Error> {
     let mut runs = Vec::new();
     for entry in folder.entries()? {
         let Some(head) = folder.read(&entry.name)?.and_then(|bytes| parse_head(&bytes)) else { continue };
-        let Some(file) = folder.open_existing(&entry.name)? else { continue };
-        let is_locked = matches!(Flock::lock(file, FlockArg::LockSharedNonblock), Err((_, Errno::EWOULDBLOCK)));
-        let is_running = head.is_running(is_locked);
+        let is_running = head.is_running(matches!(lock(&folder, &entry.name)?, FolderLock::Held));
         runs.push(Run { name: entry.name, head, is_running });
     }
     Ok(runs)
@@ -269,24 +309,20 @@ pub fn remove(dir: &StateDir, name: &str) -> Result<(), Error> {
     if let Some((process, _)) = name.rsplit_once('-') {
         presence::forget(dir, process);
     }
-    dir.folder(FOLDER).remove_unsynced(name)
+    forget(&dir.folder(FOLDER), name)
 }
 
 /// Gives `take` what runs that are over have left behind, one by one, and removes what it has taken.
 pub fn take_leftovers(dir: &StateDir, mut take: impl FnMut(Leftover) -> Result<(), Error>) -> Result<(), Error> {
     let folder = dir.folder(FOLDER);
     for entry in folder.entries()? {
-        let Some(file) = folder.open_existing(&entry.name)? else { continue };
         // Held until it is removed: two starting processes do not report it twice. Where children of a dead host hold it,
         // both may, with one event id.
-        let lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => Some(lock),
-            Err((_, Errno::EWOULDBLOCK)) => None,
-            Err((_, error)) => return Err(Error::Io(format!("run marker {}: {error}", entry.name))),
-        };
+        let lock = lock(&folder, &entry.name)?;
+        let is_locked = matches!(lock, FolderLock::Held);
         let bytes = folder.read(&entry.name)?.unwrap_or_default();
         match parse(&entry.name, &bytes) {
-            Some(leftover) if leftover.head.is_running(lock.is_none()) => continue,
+            Some(leftover) if leftover.head.is_running(is_locked) => continue,
             // The process lives and has let go of its marker: it has become another program.
             Some(leftover) if leftover.head.lives() == Some(true) => {}
             Some(leftover) => {
@@ -296,11 +332,19 @@ pub fn take_leftovers(dir: &StateDir, mut take: impl FnMut(Leftover) -> Result<(
                     take(leftover)?;
                 }
             }
-            None if lock.is_none() => continue,
+            None if is_locked => continue,
             None => {}
         }
         // What it has said of itself stays: the process that looks may bear its name.
-        folder.remove_unsynced(&entry.name)?;
+        forget(&folder, &entry.name)?;
+    }
+    // Of those who died before they had a marker, or were killed while it was removed.
+    for name in folder.folders()? {
+        if name.strip_suffix(LOCK).is_some_and(|run| matches!(folder.entry(run), Ok(None)))
+            && let FolderLock::Taken(_lock) = folder.lock_folder(&name)?
+        {
+            folder.remove_folder(&name)?;
+        }
     }
     Ok(())
 }

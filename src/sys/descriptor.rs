@@ -35,17 +35,10 @@ pub struct Identity {
 impl Identity {
     /// Of what has this number now; none where nothing has. Async-signal-safe.
     pub fn of(number: RawFd) -> Option<Self> {
-        let mut meta = MaybeUninit::<libc::stat>::zeroed();
-        // SAFETY: the kernel fills the structure where it succeeds.
-        let meta = unsafe {
-            if libc::fstat(number, meta.as_mut_ptr()) != 0 {
-                return None;
-            }
-            meta.assume_init()
-        };
+        let (device, inode, mode) = known(number).or_else(|| asked(number))?;
         // SAFETY: a query; O_PATH descriptors answer with an error, always the same one.
         let mark = unsafe { libc::fcntl(number, F_GETSIG) };
-        Some(Self { device: meta.st_dev, inode: meta.st_ino, kind: meta.st_mode & libc::S_IFMT, mark })
+        Some(Self { device, inode, kind: mode & libc::S_IFMT, mark })
     }
 
     /// As numbers, for a handler's statics. Async-signal-safe.
@@ -57,6 +50,35 @@ impl Identity {
     pub fn is_at(&self, number: RawFd) -> bool {
         Self::of(number).is_some_and(|now| now == *self)
     }
+}
+
+/// Device, inode and mode as far as the kernel has them: file servers are not asked, which may not answer (statx(2),
+/// AT_STATX_DONT_SYNC). None before Linux 4.11, and in sandboxes that refuse it.
+fn known(number: RawFd) -> Option<(libc::dev_t, libc::ino_t, libc::mode_t)> {
+    let mut meta = MaybeUninit::<libc::statx>::zeroed();
+    let flags = libc::AT_EMPTY_PATH | libc::AT_STATX_DONT_SYNC;
+    let wanted = libc::STATX_TYPE | libc::STATX_INO;
+    // SAFETY: the kernel fills the structure where it succeeds.
+    let meta = unsafe {
+        if libc::syscall(libc::SYS_statx, number, c"".as_ptr(), flags, wanted, meta.as_mut_ptr()) != 0 {
+            return None;
+        }
+        meta.assume_init()
+    };
+    let device = libc::makedev(meta.stx_dev_major, meta.stx_dev_minor);
+    Some((device, meta.stx_ino, libc::mode_t::from(meta.stx_mode)))
+}
+
+fn asked(number: RawFd) -> Option<(libc::dev_t, libc::ino_t, libc::mode_t)> {
+    let mut meta = MaybeUninit::<libc::stat>::zeroed();
+    // SAFETY: the kernel fills the structure where it succeeds.
+    let meta = unsafe {
+        if libc::fstat(number, meta.as_mut_ptr()) != 0 {
+            return None;
+        }
+        meta.assume_init()
+    };
+    Some((meta.st_dev, meta.st_ino, meta.st_mode))
 }
 
 /// A descriptor above 2 that is used and closed only while it is ours.

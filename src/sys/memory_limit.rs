@@ -10,6 +10,8 @@ use nix::fcntl::{OFlag, open};
 use nix::poll::PollFlags;
 use nix::sys::stat::Mode;
 
+use super::descriptor;
+
 /// What is counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Kills {
@@ -30,7 +32,7 @@ pub struct MemoryLimit {
 impl MemoryLimit {
     /// That of this process; none where there is none.
     pub fn own() -> Option<Self> {
-        let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
+        let groups = descriptor::read_text("/proc/self/cgroup").ok()?;
         groups.lines().find_map(|group| {
             let (_, group) = group.split_once(':')?;
             let (controllers, path) = group.split_once(':')?;
@@ -90,7 +92,7 @@ impl MemoryLimit {
 
 fn read(path: &str) -> Option<Kills> {
     let mut text = String::new();
-    File::open(path).ok()?.take(4096).read_to_string(&mut text).ok()?;
+    File::from(descriptor::make(|| File::open(path)).ok()?).take(4096).read_to_string(&mut text).ok()?;
     let count = |name: &str| text.lines().find_map(|line| line.strip_prefix(name))?.trim().parse().ok();
     Some(Kills { processes: count("oom_kill ")?, groups: count("oom_group_kill ").unwrap_or(0) })
 }

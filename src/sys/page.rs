@@ -9,6 +9,10 @@ use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use nix::errno::Errno;
+
+use super::descriptor;
+
 /// Bytes of the mapping: one page, or what the kernel rounds up to one.
 const BYTES: usize = 4096;
 /// First word of a page: tells another copy of this library, and a file that is none.
@@ -215,12 +219,14 @@ unsafe impl Sync for Page {}
 impl Page {
     /// A new page, and the descriptor by which another process maps it; without one where the kernel makes none.
     pub fn create() -> io::Result<(Self, Option<OwnedFd>)> {
-        // SAFETY: a name that ends with a NUL; the result is checked.
-        let number = unsafe { libc::syscall(libc::SYS_memfd_create, NAME.as_ptr(), libc::MFD_CLOEXEC) };
-        let file = i32::try_from(number).ok().filter(|number| *number >= 0);
-        // SAFETY: the kernel has just made it and nobody else knows it.
-        let file = file.map(|number| unsafe { OwnedFd::from_raw_fd(number) });
-        let file = file.filter(|file| {
+        let file = descriptor::make(|| {
+            // SAFETY: a name that ends with a NUL; the result is checked.
+            let number = unsafe { libc::syscall(libc::SYS_memfd_create, NAME.as_ptr(), libc::MFD_CLOEXEC) };
+            let number = Errno::result(i32::try_from(number).unwrap_or(-1))?;
+            // SAFETY: the kernel has just made it and nobody else knows it.
+            Ok::<_, Errno>(unsafe { OwnedFd::from_raw_fd(number) })
+        });
+        let file = file.ok().filter(|file| {
             // SAFETY: a descriptor and a size.
             unsafe { libc::ftruncate(file.as_raw_fd(), BYTES as libc::off_t) == 0 }
         });

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::descriptor;
+
 /// include/linux/sched.h.
 const PF_EXITING: u64 = 0x4;
 /// Bytes of a program's name, prctl(2), PR_SET_NAME; without the NUL.
@@ -75,7 +77,7 @@ impl StatFile {
 
 /// Reads it; none when the process is gone or /proc is not there.
 pub fn stat(pid: u32) -> Option<Stat> {
-    parse(&fs::read(format!("/proc/{pid}/stat")).ok()?)
+    parse(&descriptor::read(format!("/proc/{pid}/stat")).ok()?)
 }
 
 /// Whether the kernel shows zeros in place of a process's wait status and addresses, because this process may not trace
@@ -156,7 +158,7 @@ pub fn is_in_container() -> bool {
 
 /// The kernel's version, major and minor; 0.0 where it is not known.
 pub fn kernel_version() -> (u32, u32) {
-    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let release = descriptor::read_text("/proc/sys/kernel/osrelease").unwrap_or_default();
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse().unwrap_or(0));
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 use nix::fcntl::OFlag;
 use nix::unistd::pipe2;
 
+use super::descriptor;
 use super::signals::AllSignalsBlocked;
 use crate::error::Error;
 
@@ -131,7 +132,8 @@ pub fn spawn_detached(
     let no_memory = |error| unsupported("no memory to start", error);
     let (launcher_stack, helper_stack) =
         Stack::map().and_then(|launcher| Ok((launcher, Stack::map()?))).map_err(no_memory)?;
-    let leash = (adopts_orphans() && raw::IS_THERE).then(|| pipe2(OFlag::O_CLOEXEC)).transpose();
+    let leash =
+        (adopts_orphans() && raw::IS_THERE).then(|| descriptor::make_pair(|| pipe2(OFlag::O_CLOEXEC))).transpose();
     let leash = leash.map_err(|error| unsupported("no descriptors to start", error.into()))?;
     let mut descriptors = [-1; DESCRIPTORS];
     for (number, descriptor) in descriptors.iter_mut().zip(given) {

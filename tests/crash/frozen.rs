@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::io::BufRead;
 use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -24,46 +25,66 @@ use crate::victim::{
 const FIFREEZE: libc::c_ulong = 0xc004_5877;
 const FITHAW: libc::c_ulong = 0xc004_5878;
 
-/// Ways to keep the times of reading: PID 1 may learn by them that its disk hangs.
-const TIMES: [&str; 2] = ["relatime", "noatime"];
+/// How a disk hangs. PID 1 may learn that of an ext4 by the times of reading, where it keeps them.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Hang {
+    /// ext4, frozen by fsfreeze(8): reading goes on.
+    Frozen { times: &'static str },
+    /// A FUSE file system whose server is stopped: nothing goes on, closing a file neither.
+    Unanswered,
+}
 
-/// An ext4 file system of its own that can be frozen.
+const HANGS: [Hang; 3] = [Hang::Frozen { times: "relatime" }, Hang::Frozen { times: "noatime" }, Hang::Unanswered];
+
+/// A file system of its own that can be made to hang.
 struct Disk {
     folder: PathBuf,
-    /// Thaws and unmounts when this process lets go of its standard input, whatever becomes of the test, which may
-    /// be interrupted: a frozen file system would keep its processes for ever.
+    /// Has the disk answer again and unmounts when this process lets go of its standard input, whatever becomes of the test,
+    /// which may be interrupted: a hanging file system would keep its processes for ever.
     keeper: Child,
+    /// The server of a FUSE file system.
+    server: Option<u32>,
     // Dropped last.
     _dir: TempDir,
 }
 
 impl Disk {
-    /// None where there is no loop device.
-    fn new() -> Option<Self> {
-        Self::mounted("relatime")
-    }
-
-    /// With this way to keep the times of reading.
+    /// None where this machine has no such file systems.
     #[allow(clippy::print_stderr, reason = "a test that is left out says so")]
-    fn mounted(times: &str) -> Option<Self> {
+    fn new(hang: Hang) -> Option<Self> {
         let dir = TempDir::new();
-        let (image, folder) = (dir.join("image"), dir.join("disk"));
+        let (inside, folder) = (dir.join("inside"), dir.join("disk"));
         std::fs::create_dir(&folder).unwrap();
-        File::create(&image).unwrap().set_len(32 << 20).unwrap();
-        succeed(Command::new("mkfs.ext4").arg("-q").arg(&image));
-        let mounted =
-            Command::new("mount").args(["-o", &format!("loop,{times}")]).arg(&image).arg(&folder).output().unwrap();
+        let mut mount = match hang {
+            Hang::Frozen { times } => {
+                File::create(&inside).unwrap().set_len(32 << 20).unwrap();
+                succeed(Command::new("mkfs.ext4").arg("-q").arg(&inside));
+                let mut mount = Command::new("mount");
+                mount.args(["-o", &format!("loop,{times}")]);
+                mount
+            }
+            Hang::Unanswered => {
+                std::fs::create_dir(&inside).unwrap();
+                Command::new("bindfs")
+            }
+        };
+        let mounted = mount.arg(&inside).arg(&folder).output().unwrap();
         if !mounted.status.success() {
-            eprintln!("skipped: no loop device: {}", String::from_utf8_lossy(&mounted.stderr));
+            eprintln!("skipped: {hang:?}: {}", String::from_utf8_lossy(&mounted.stderr));
             return None;
         }
-        let end = "read -r line; fsfreeze --unfreeze \"$1\"; umount \"$1\" || umount --lazy \"$1\"";
+        let server = (hang == Hang::Unanswered).then(|| server_of(&folder));
+        let thaw = match server {
+            Some(pid) => format!("kill -CONT {pid}"),
+            None => "fsfreeze --unfreeze \"$1\"".to_owned(),
+        };
+        let end = format!("read -r line; {thaw}; umount \"$1\" || umount --lazy \"$1\"");
         let mut keeper = Command::new("sh");
-        keeper.args(["-c", end, "sh"]).arg(&folder).current_dir("/").process_group(0).stdin(Stdio::piped());
+        keeper.args(["-c", &end, "sh"]).arg(&folder).current_dir("/").process_group(0).stdin(Stdio::piped());
         let keeper = keeper.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let state = folder.join("state");
         std::os::unix::fs::DirBuilderExt::mode(&mut std::fs::DirBuilder::new(), 0o700).create(state).unwrap();
-        Some(Self { folder, keeper, _dir: dir })
+        Some(Self { folder, keeper, server, _dir: dir })
     }
 
     fn state(&self) -> String {
@@ -79,14 +100,46 @@ impl Disk {
     }
 
     fn freeze(&self) {
-        assert_eq!(self.control(FIFREEZE), 0, "the disk cannot be frozen");
+        let Some(server) = self.server else {
+            assert_eq!(self.control(FIFREEZE), 0, "the disk cannot be frozen");
+            return;
+        };
+        send(server, libc::SIGSTOP);
+        while !is_stopped(server) {
+            std::thread::yield_now();
+        }
     }
 
     /// It has been frozen all the time, and is no more.
     fn thaw(&self) {
-        assert_eq!(self.control(FIFREEZE), libc::EBUSY, "the scenario did not happen");
-        assert_eq!(self.control(FITHAW), 0);
+        let Some(server) = self.server else {
+            assert_eq!(self.control(FIFREEZE), libc::EBUSY, "the scenario did not happen");
+            assert_eq!(self.control(FITHAW), 0);
+            return;
+        };
+        assert!(is_stopped(server), "the scenario did not happen");
+        send(server, libc::SIGCONT);
     }
+}
+
+/// Who serves the FUSE file system that is mounted there.
+fn server_of(folder: &Path) -> u32 {
+    let is_it = |pid: &u32| {
+        let words = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        words.starts_with(b"bindfs\0") && words.ends_with(&[folder.as_os_str().as_bytes(), b"\0"].concat())
+    };
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.into_iter().find(is_it).expect("bindfs serves it")
+}
+
+/// All of its threads.
+fn is_stopped(pid: u32) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
+    threads.into_iter().all(|thread| {
+        let status = std::fs::read_to_string(thread.path().join("status")).unwrap_or_default();
+        status.contains("\nState:\tT")
+    })
 }
 
 impl Drop for Disk {
@@ -119,9 +172,22 @@ fn victim_on(disk: &Disk, scenario: &str, sink: &Sink, dir: &TempDir, around: &A
 /// Runs a scenario and freezes the disk before it ends. It has ended, and was reported where it is to be, on the frozen
 /// disk.
 fn ended_while_frozen(scenario: &str, signal: Option<i32>, status: i32, report: Option<(&str, &str, &str)>) {
-    let Some(disk) = Disk::new() else { return };
+    for hang in HANGS {
+        if let Some(disk) = Disk::new(hang) {
+            ended_while_it_hangs(&disk, scenario, signal, status, report);
+        }
+    }
+}
+
+fn ended_while_it_hangs(
+    disk: &Disk,
+    scenario: &str,
+    signal: Option<i32>,
+    status: i32,
+    report: Option<(&str, &str, &str)>,
+) {
     let (dir, (sink, arrived)) = (TempDir::new(), announcing());
-    let mut victim = victim_on(&disk, scenario, &sink, &dir, &Around::default());
+    let mut victim = victim_on(disk, scenario, &sink, &dir, &Around::default());
     let host = Process::open(victim.pid);
     disk.freeze();
     victim.go();
@@ -177,8 +243,8 @@ fn clean_ends_without_close_are_not_held_up() {
 
 #[test]
 fn a_fault_of_a_pid_1_ends_it_and_is_reported() {
-    for times in TIMES {
-        let Some(disk) = Disk::mounted(times) else { return };
+    for hang in HANGS {
+        let Some(disk) = Disk::new(hang) else { continue };
         let (dir, (sink, arrived)) = (TempDir::new(), announcing());
         let around = Around::launched_by(&NAMESPACE);
         let without = end_without("segv", &around);
@@ -203,9 +269,16 @@ fn a_fault_of_a_pid_1_ends_it_and_is_reported() {
 
 #[test]
 fn a_fault_without_a_monitor_ends_the_host_and_is_kept() {
-    let Some(disk) = Disk::new() else { return };
+    for hang in HANGS {
+        if let Some(disk) = Disk::new(hang) {
+            kept_without_a_monitor(&disk);
+        }
+    }
+}
+
+fn kept_without_a_monitor(disk: &Disk) {
     let (dir, (sink, _)) = (TempDir::new(), announcing());
-    let mut victim = victim_on(&disk, "segv", &sink, &dir, &Around::default());
+    let mut victim = victim_on(disk, "segv", &sink, &dir, &Around::default());
     let host = Process::open(victim.pid);
     send(victim.monitor.as_ref().unwrap().pid, libc::SIGKILL);
     victim.monitor.as_ref().unwrap().wait();
@@ -236,9 +309,16 @@ fn processes_in(folder: &Path) -> Vec<Process> {
 
 #[test]
 fn what_else_writes_returns_and_is_kept() {
-    let Some(disk) = Disk::new() else { return };
+    for hang in HANGS {
+        if let Some(disk) = Disk::new(hang) {
+            returns_and_is_kept(&disk);
+        }
+    }
+}
+
+fn returns_and_is_kept(disk: &Disk) {
     let (dir, (sink, _)) = (TempDir::new(), announcing());
-    let mut victim = victim_on(&disk, "switch_and_report_exit", &sink, &dir, &Around::default());
+    let mut victim = victim_on(disk, "switch_and_report_exit", &sink, &dir, &Around::default());
     disk.freeze();
     victim.go();
     let mut fds = [PollFd::new(victim.output.get_ref().as_fd(), PollFlags::POLLIN)];
@@ -258,8 +338,8 @@ fn what_else_writes_returns_and_is_kept() {
 }
 
 /// The supervisor as PID 1 or not: its program dies on the frozen disk, and so does it, with a report.
-fn supervised(launcher: &[&str], times: &str, code: Option<i32>) {
-    let Some(disk) = Disk::mounted(times) else { return };
+fn supervised(launcher: &[&str], hang: Hang, code: Option<i32>) {
+    let Some(disk) = Disk::new(hang) else { return };
     let (sink, arrived) = announcing();
     let node = Node { state: disk.state(), ..Node::new(sink.dsn()) };
     let mut command = node.exec(launcher, &[], &["sh", "-c", "echo ready; read -r line; kill -SEGV $$"]);
@@ -279,10 +359,10 @@ fn supervised(launcher: &[&str], times: &str, code: Option<i32>) {
 
 #[test]
 fn the_supervisor_ends_with_its_program() {
-    TIMES.iter().for_each(|times| supervised(&[], times, None));
+    HANGS.into_iter().for_each(|hang| supervised(&[], hang, None));
 }
 
 #[test]
 fn the_supervisor_as_pid_1_ends_with_its_program() {
-    TIMES.iter().for_each(|times| supervised(&NAMESPACE, times, Some(139)));
+    HANGS.into_iter().for_each(|hang| supervised(&NAMESPACE, hang, Some(139)));
 }

@@ -6,7 +6,7 @@ use std::cell::UnsafeCell;
 use std::mem::MaybeUninit;
 use std::os::fd::RawFd;
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, TryLockError};
 use std::time::Duration;
 
@@ -51,7 +51,9 @@ static ARMING: Mutex<()> = Mutex::new(());
 /// The process that did: a forked child inherits the handler, and tells of itself.
 static PID: AtomicI32 = AtomicI32::new(0);
 static SOCKET: Descriptor = Descriptor::none();
+/// The folder from which the run marker is found.
 static MARKER: Descriptor = Descriptor::none();
+static MARKER_PATH: PathBytes = PathBytes([const { AtomicU8::new(0) }; PATH_BYTES]);
 static PAGE: Pointer = Pointer::none();
 /// A number of [`Awaits`].
 static AWAITS: AtomicU32 = AtomicU32::new(0);
@@ -89,8 +91,8 @@ pub struct Armament<'a> {
     pub signals: &'a [libc::c_int],
     /// The socket to the monitor.
     pub socket: Option<&'a Owned>,
-    /// The run marker.
-    pub marker: Option<(RawFd, Identity)>,
+    /// The run marker: by a path from a folder.
+    pub marker: Option<(RawFd, Identity, String)>,
     /// The page that is shared with the monitor, and inherited by children; alive until [`disarm`].
     pub page: Option<&'a Page>,
     /// What a crash waits for.
@@ -121,6 +123,10 @@ impl Descriptor {
         }
     }
 
+    fn is_set(&self) -> bool {
+        self.number.load(Ordering::Acquire) >= 0
+    }
+
     /// The number, while it is what it was.
     fn get(&self) -> Option<RawFd> {
         let number = self.number.load(Ordering::Acquire);
@@ -129,6 +135,29 @@ impl Descriptor {
         }
         let was = self.identity.each_ref().map(|word| word.load(Ordering::Acquire));
         (Identity::of(number)?.to_words() == was).then_some(number)
+    }
+}
+
+/// A path, with its NUL.
+struct PathBytes([AtomicU8; PATH_BYTES]);
+
+/// A run marker's name is at most some 110 bytes long.
+const PATH_BYTES: usize = 256;
+
+impl PathBytes {
+    /// False where it is too long.
+    fn set(&self, path: &str) -> bool {
+        for (at, kept) in self.0.iter().enumerate() {
+            kept.store(path.as_bytes().get(at).copied().unwrap_or(0), Ordering::Release);
+        }
+        path.len() < PATH_BYTES
+    }
+
+    fn get(&self) -> [u8; PATH_BYTES] {
+        let mut bytes = self.0.each_ref().map(|byte| byte.load(Ordering::Acquire));
+        // Whatever has been written over it, it ends.
+        bytes[PATH_BYTES - 1] = 0;
+        bytes
     }
 }
 
@@ -200,7 +229,12 @@ pub fn arm(with: &Armament<'_>) -> Result<(), Error> {
     }
     PID.store(0, Ordering::Release);
     SOCKET.set(with.socket.map(|socket| (socket.number(), socket.identity())));
-    MARKER.set(with.marker);
+    MARKER.set(None);
+    if let Some((folder, identity, path)) = &with.marker
+        && MARKER_PATH.set(path)
+    {
+        MARKER.set(Some((*folder, *identity)));
+    }
     PAGE.set(with.page.map(Page::as_ptr));
     AWAITS.store(with.awaits as u32, Ordering::Release);
     SENDING_MS.store(with.sending_ms, Ordering::Release);
@@ -401,12 +435,9 @@ unsafe fn tell(record: Record, matters: bool) {
             }
         }
     };
-    if !has_monitor
-        && matters
-        && let Some(marker) = MARKER.get()
-    {
+    if !has_monitor && matters && MARKER.is_set() {
         // SAFETY: see `on_signal`.
-        unsafe { write_record(marker, &record.to_bytes(), page) };
+        unsafe { write_record(&record.to_bytes(), page) };
     }
 }
 
@@ -486,7 +517,7 @@ unsafe fn await_byte(at_most_ms: u32) -> bool {
 /// Leaves the record to the next start: in the page cache it outlives the process. A disk may hang, perhaps the very one
 /// whose failure this process dies of, and who writes to it then cannot even be killed: so a child writes, and this
 /// process waits for it only briefly.
-unsafe fn write_record(marker: RawFd, bytes: &[u8], page: Option<&Layout>) {
+unsafe fn write_record(bytes: &[u8], page: Option<&Layout>) {
     // SAFETY: see `on_signal`. Not fork(3), which runs handlers and takes locks. An exit signal of 0: nobody's `wait` sees
     // the child, and it is PID 1's once this process is gone.
     unsafe {
@@ -502,7 +533,12 @@ unsafe fn write_record(marker: RawFd, bytes: &[u8], page: Option<&Layout>) {
         ignore.sa_sigaction = libc::SIG_IGN;
         let mut before = default_action();
         libc::sigaction(libc::SIGXFSZ, &raw const ignore, &raw mut before);
-        libc::write(marker, bytes.as_ptr().cast(), bytes.len());
+        if let Some(folder) = MARKER.get() {
+            let flags = libc::O_WRONLY | libc::O_APPEND | libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK;
+            let marker = libc::openat(folder, MARKER_PATH.get().as_ptr().cast(), flags);
+            libc::write(marker, bytes.as_ptr().cast(), bytes.len());
+            libc::close(marker);
+        }
         if child == 0 {
             if let Some(page) = page {
                 page.say_written();

@@ -60,6 +60,7 @@ pub struct Watch {
 
 /// The monitor as its host has it.
 struct Monitor {
+    program: PathBuf,
     socket: Owned,
     /// Where a Go runtime writes when it dies.
     crash_output: Option<Owned>,
@@ -108,6 +109,7 @@ impl Watch {
         let mut watch = Self { monitor: None, marker: None, page: None, is_enabled: Cell::new(true) };
         let (mut why_no_monitor, mut complaint) = (None, None);
         let (page, file) = Page::create().map_or((None, None), |(page, file)| (Some(page), file));
+        let mut monitor = None;
         let watched = if config.state_dir.as_ref().is_some_and(is_supervised) {
             Watched::Supervised
         } else {
@@ -116,25 +118,40 @@ impl Watch {
                 page.hold();
             }
             match start_monitor(config, &setup, flags & FLAG_GO_HOST != 0, file.as_ref()) {
-                Ok(monitor) => {
-                    watch.monitor = Some(monitor);
+                Ok(started) => {
+                    monitor = Some(started);
                     Watched::Monitor
                 }
                 Err(error) => Watched::Nobody(why_no_monitor.insert(error).to_string()),
             }
         };
+        // While the monitor starts.
+        if let (Some(dir), Some(name)) = (&config.state_dir, setup.marker) {
+            match Marker::create(dir, name, Head::new(&setup.component, &setup.version, setup.born, watched)) {
+                Ok(marker) => watch.marker = Some(marker),
+                // The run marker is optional while a monitor is running.
+                Err(error) => complaint = Some(error),
+            }
+        }
+        match monitor.map(Monitor::await_ready).transpose() {
+            Ok(ready) => watch.monitor = ready,
+            Err(error) => {
+                if let Some(marker) = &mut watch.marker {
+                    // Only `status` tells by it.
+                    let _ = marker.set_watched(Watched::Nobody(error.to_string()));
+                }
+                why_no_monitor = Some(error);
+            }
+        }
+        if why_no_monitor.is_some()
+            && let Some(error) = complaint
+        {
+            return Err(error);
+        }
         // Without a file it is shared with nobody but children, whose words would not be read.
         let has_reader = file.is_some() || watch.monitor.is_none();
         drop(file);
         watch.page = page.filter(|_| has_reader);
-        if let (Some(dir), Some(name)) = (&config.state_dir, setup.marker) {
-            match Marker::create(dir, name, &Head::new(&setup.component, &setup.version, setup.born, watched)) {
-                Ok(marker) => watch.marker = Some(marker),
-                // The run marker is optional while a monitor is running.
-                Err(error) if why_no_monitor.is_none() => complaint = Some(error),
-                Err(error) => return Err(error),
-            }
-        }
         if flags & FLAG_CORE_DUMPS != 0 {
             allow_core_dumps(config);
         }
@@ -146,7 +163,7 @@ impl Watch {
         let armed = handler::arm(&Armament {
             signals: &signals,
             socket: watch.monitor.as_ref().map(|monitor| &monitor.socket),
-            marker: watch.marker.as_ref().map(Marker::descriptor),
+            marker: watch.marker.as_ref().map(Marker::place),
             page: watch.page.as_ref(),
             // An init that ends with its only child takes the monitor with it.
             awaits: if procfs::is_in_container() { Awaits::Storing } else { Awaits::Notice },
@@ -254,7 +271,7 @@ fn is_supervised(dir: &StateDir) -> bool {
     run.is_some_and(|run| run.is_running && run.head.watched == Watched::Supervisor)
 }
 
-/// Starts it and waits for its word that it watches.
+/// Starts it.
 fn start_monitor(config: &Config, setup: &Setup, is_go_host: bool, page: Option<&OwnedFd>) -> Result<Monitor, Error> {
     let program = find_monitor(config.monitor_path.as_deref())?;
     let failed = |what: &str, error: nix::Error| Error::Unsupported(format!("{what}: {error}"));
@@ -293,15 +310,18 @@ fn start_monitor(config: &Config, setup: &Setup, is_go_host: bool, page: Option<
     };
     let socket = Owned::new(ours).map_err(lost)?;
     let crash_output = writer.map(Owned::new).transpose().map_err(lost)?;
-    match await_ready(&socket) {
-        Ok(()) => Ok(Monitor { socket, crash_output, parked }),
-        Err(why) => {
-            drop(socket);
-            if let Some(parked) = parked {
-                parked.reap();
-            }
-            Err(Error::Unsupported(format!("the crash monitor {} {why}", program.display())))
+    Ok(Monitor { program, socket, crash_output, parked })
+}
+
+impl Monitor {
+    /// Waits for its word that it watches.
+    fn await_ready(self) -> Result<Self, Error> {
+        let Err(why) = await_ready(&self.socket) else { return Ok(self) };
+        drop(self.socket);
+        if let Some(parked) = self.parked {
+            parked.reap();
         }
+        Err(Error::Unsupported(format!("the crash monitor {} {why}", self.program.display())))
     }
 }
 

@@ -110,17 +110,16 @@ impl Jobs {
     }
 }
 
-/// Does it on a thread of its own and waits for it, but not longer than this; where there can be no thread, not at all.
-pub fn within(at_most: Duration, job: impl FnOnce() + Send + 'static) {
+/// Does it on a thread of its own and waits for what comes of it, but not longer than this; where there can be no thread, not
+/// at all.
+pub fn within<T: Send + 'static>(at_most: Duration, job: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     let (sender, receiver) = mpsc::channel();
     let job = move || {
-        job();
         // Nobody listens any more where it was late.
-        let _ = sender.send(());
+        let _ = sender.send(job());
     };
-    if spawn(Box::new(job)).is_ok() {
-        let _ = receiver.recv_timeout(at_most);
-    }
+    spawn(Box::new(job)).ok()?;
+    receiver.recv_timeout(at_most).ok()
 }
 
 /// The job comes back where there can be no thread.

@@ -100,6 +100,10 @@ impl Postmortem {
     /// Reads nothing yet.
     pub fn new(setup: Setup) -> Self {
         let state_dir = setup.state_dir.as_deref().and_then(|dir| StateDir::open(dir).ok());
+        Self::on(state_dir, setup)
+    }
+
+    fn on(state_dir: Option<StateDir>, setup: Setup) -> Self {
         let spool = Spool::new(state_dir.as_ref(), FOLDER, spool::CRASHES);
         let memory = Spool::new(None, FOLDER, spool::CRASHES);
         let cwd = Mutex::new(setup.cwd.clone());
@@ -142,13 +146,13 @@ impl Postmortem {
         let name = marker::name(&self.setup.component, std::process::id())?;
         let born = procfs::stat(std::process::id());
         let head = Head::new(&self.setup.component, &self.setup.version, born, Watched::Supervisor);
-        let marker = Marker::create(dir, name.clone(), &head)?;
+        let marker = Marker::create(dir, name.clone(), head)?;
         self.setup.marker = Some(name);
         Ok(Some(marker))
     }
 
     /// What the process itself has left behind, where it uses the library below this supervisor.
-    pub fn take_own_words(&mut self) -> Option<Leftover> {
+    pub fn take_own_words(&self) -> Option<Leftover> {
         let dir = self.state_dir.as_ref()?;
         let run = marker::of_process(dir, self.setup.pid, || self.setup.born).ok().flatten()?;
         if run.head.watched != Watched::Supervised {
@@ -159,9 +163,13 @@ impl Postmortem {
             // One that stays has been told of: it bears the supervised run's name, not this report's.
             let _ = marker::remove(dir, &run.name);
         }
-        self.setup.component.clone_from(&leftover.component);
-        self.setup.version.clone_from(&leftover.version);
         Some(leftover)
+    }
+
+    /// Reports under the name that it gave itself.
+    pub fn adopt(&mut self, words: &Leftover) {
+        self.setup.component.clone_from(&words.component);
+        self.setup.version.clone_from(&words.version);
     }
 
     /// The same for another process of the supervisor's: with its name, where that is known, and nothing of the run.
@@ -169,7 +177,7 @@ impl Postmortem {
         let is_the_watched = pid == self.setup.pid;
         let component = component.unwrap_or_else(|| self.setup.component.clone());
         let marker = self.setup.marker.clone().filter(|_| is_the_watched);
-        let mut other = Self::new(Setup { pid, component, marker, ..self.setup.clone() });
+        let mut other = Self::on(self.state_dir.clone(), Setup { pid, component, marker, ..self.setup.clone() });
         // Asked in a child, which has another pid.
         other.ends_with_pid_1 = self.ends_with_pid_1;
         if let Some(beforehand) = self.beforehand.get() {

@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::sys::page::{Page, Stage};
 
 /// How long a report waits for the disk before it is sent from memory: writing it takes a millisecond.
-const DISK_PATIENCE: Duration = Duration::from_millis(200);
+pub const DISK_PATIENCE: Duration = Duration::from_millis(200);
 /// What a stop leaves an upload that is under way: a server that answers takes some milliseconds.
 const LAST_MOMENT: Duration = Duration::from_millis(100);
 /// How long the end of a PID 1 waits for the administrator's word to be read; after that the last one counts.

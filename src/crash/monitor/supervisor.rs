@@ -16,10 +16,10 @@ use nix::sys::signalfd::{SfdFlags, SignalFd, siginfo};
 use nix::unistd::{Pid, getpid, getsid, pipe2};
 use serde::{Deserialize, Serialize};
 
-use super::jobs::Jobs;
+use super::jobs::{Jobs, within};
 use super::memory_watch::MemoryWatch;
 use super::postmortem::{Death, Postmortem};
-use super::reporting::Reporting;
+use super::reporting::{DISK_PATIENCE, Reporting};
 use crate::crash::delivery::new_event_id;
 use crate::crash::exit::{Ending, Witness};
 use crate::crash::host::handler::CRASH_SIGNALS;
@@ -73,6 +73,9 @@ pub fn run(task: Task, words: &[CString]) -> io::Result<Ended> {
     // Made before the program runs: from then on this process may be killed with it. Without a marker, what this process
     // cannot report itself is lost, which is no reason not to run.
     let marker = postmortem.as_mut().and_then(|postmortem| postmortem.mark_run().ok().flatten());
+    // Read before, too: from then on this process asks no disk, which may hang.
+    postmortem.iter().for_each(Postmortem::read_beforehand);
+    let has_stored = postmortem.as_ref().is_some_and(Postmortem::has_stored);
     let program = match program::start(words, &mask, is_sigchld_ignored) {
         Ok(program) => program,
         Err(error) => {
@@ -82,19 +85,18 @@ pub fn run(task: Task, words: &[CString]) -> io::Result<Ended> {
     };
     // Who waits for their end then waits a little longer.
     let _ = program::let_go_of_input_and_output();
-    let own: Vec<_> = marker.iter().map(|marker| marker.descriptor().0).chain([signals.as_fd().as_raw_fd()]).collect();
+    let marked = marker.iter().map(|marker| marker.place().0);
+    let probe = postmortem.as_ref().and_then(Postmortem::probe);
+    let own: Vec<_> = marked.chain(probe).chain([signals.as_fd().as_raw_fd()]).collect();
     program::close_others(&own);
     if let Some(postmortem) = &mut postmortem {
         postmortem.watch(program.as_raw().unsigned_abs());
-    }
-    if let Some(postmortem) = &postmortem {
-        postmortem.read_beforehand();
     }
     let memory = MemoryWatch::new();
     let mut supervisor = Supervisor { program, signals, postmortem, senders: Vec::new(), memory, _marker: marker };
     library::give_back(Whose::Process);
     // What an earlier run could not deliver waits for whoever runs next.
-    if supervisor.postmortem.as_ref().is_some_and(Postmortem::has_stored) {
+    if has_stored {
         supervisor.start_sender(None, |postmortem| drop(postmortem.send_all()));
     }
     let status = supervisor.supervise()?;
@@ -190,8 +192,9 @@ impl Supervisor {
         }
         let Ok(event_id) = new_event_id() else { return };
         self.start_sender(None, |postmortem| {
+            let Ok(jobs) = Jobs::new() else { return };
             let orphan = postmortem.of_another(pid.as_raw().unsigned_abs(), name);
-            report(orphan, event_id, death);
+            report(jobs, orphan, event_id, death);
         });
     }
 
@@ -218,12 +221,22 @@ impl Supervisor {
         let pid = self.program.as_raw().unsigned_abs();
         let (line, told) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK).ok().unzip();
         let sender = self.start_sender(told.as_ref().map(AsRawFd::as_raw_fd), |postmortem| {
-            let core = if postmortem.may_use_disk() { postmortem.note_core(pid, ending) } else { None };
-            if let (Some(core), Some(told)) = (core, told) {
-                let _ = File::from(told).write_all(core.to_string().as_bytes());
+            let Ok(jobs) = Jobs::new() else { return };
+            let another = || postmortem.of_another(pid, None);
+            let (mut own, reader, finder) = (another(), another(), another());
+            let note_core = move || {
+                if let (Some(core), Some(told)) = (finder.note_core(pid, ending), told) {
+                    let _ = File::from(told).write_all(core.to_string().as_bytes());
+                }
+            };
+            if !own.ends_with_pid_1() {
+                jobs.beside(note_core);
+            } else if own.may_use_disk() {
+                note_core();
             }
-            let mut own = postmortem.of_another(pid, None);
-            let words = own.take_own_words();
+            // From a disk that hangs there is no word: what the kernel tells is reported all the same.
+            let words = within(DISK_PATIENCE, move || reader.take_own_words()).flatten();
+            words.iter().for_each(|words| own.adopt(words));
             if words.as_ref().is_some_and(|words| words.is_off) {
                 if own.may_use_disk() {
                     own.forget_run();
@@ -238,7 +251,7 @@ impl Supervisor {
                 death.class = Witness::MemoryLimit.class();
             }
             if let Ok(event_id) = event_id {
-                report(own, event_id, death);
+                report(jobs, own, event_id, death);
             }
         });
         self.wait(deadline, |this| sender.is_some_and(|sender| this.senders.contains(&sender)));
@@ -270,8 +283,7 @@ impl Supervisor {
 }
 
 /// Reports a death as a child of the supervisor.
-fn report(postmortem: Postmortem, event_id: String, death: Death) {
-    let Ok(jobs) = Jobs::new() else { return };
+fn report(jobs: Jobs, postmortem: Postmortem, event_id: String, death: Death) {
     let reporting = Reporting::new(Arc::new(jobs), Arc::new(postmortem), None);
     reporting.of_program(event_id, death);
 }

@@ -26,6 +26,8 @@ use crate::sys::library::{self, Whose};
 use crate::sys::page::{Page, Stage};
 use crate::sys::procfs::{self, Stat, StatFile};
 
+/// How long the host waits at most for what is read of its disk beforehand: it takes some hundredths of a millisecond.
+const BEFOREHAND: Duration = Duration::from_secs(1);
 /// How often a host without a pidfd (before Linux 5.3) is looked at once its socket has closed.
 const POLL_WITHOUT_PIDFD: Duration = Duration::from_millis(20);
 /// How long after an earlier handler was called the process is looked at: it may have recovered. Again as often, while the
@@ -52,6 +54,8 @@ pub struct Inherited {
 pub fn run(socket: OwnedFd, with: Inherited) -> Result<(), Error> {
     let Some(setup) = receive_setup(&socket)? else { return Ok(()) };
     let mut host = Host::new(socket, with, setup)?;
+    // Of a disk that hangs later, this is what is known.
+    host.jobs.finish(BEFOREHAND);
     host.say_ready();
     library::give_back(Whose::Process);
     let death = host.outlive();
