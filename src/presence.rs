@@ -65,7 +65,8 @@ impl Process {
     pub fn life(&self) -> Life {
         let here = here();
         if self.place.0 != here.0 {
-            return Life::Gone;
+            // The machine was started anew; but there are containers that have a boot of their own (gVisor).
+            return if procfs::is_first_pid_namespace(&self.place.1) { Life::Gone } else { Life::Unseen };
         }
         if self.place.1.is_empty() || self.place.1 != here.1 {
             return Life::Unseen;
@@ -255,7 +256,7 @@ mod tests {
     #[test]
     fn the_dead_are_not_shown_and_go_when_another_one_comes() {
         let dead: [fn(&mut Process); 4] = [
-            |gone| gone.place.0 = "another boot".to_owned(),
+            |gone| gone.place = ("another boot".to_owned(), "pid:[4026531836]".to_owned()),
             // Its number has gone to another process.
             |gone| gone.born = Some((1, 1)),
             |gone| {
@@ -283,6 +284,9 @@ mod tests {
             scratch.leave(&another(|other| {
                 other.pid = pid;
                 other.place.1 = "pid:[1]".to_owned();
+                if pid % 2 == 0 {
+                    other.place.0 = "a boot of its own".to_owned();
+                }
             }));
         }
         let there = processes(&scratch.dir()).unwrap();

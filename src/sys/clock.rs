@@ -17,16 +17,17 @@ pub struct Moment {
 }
 
 impl Moment {
-    /// Whether both are known to be of one boot.
+    /// Whether both are known to be of one boot, this one the earlier. A boot's clock does not go back: where it seems to,
+    /// a process was moved to another machine or restored from an image (time_namespaces(7)), and the two do not compare.
     pub fn is_of_boot(&self, other: &Self) -> bool {
-        matches!((&self.boot, &other.boot), (Some(one), Some(other)) if one.id == other.id)
+        matches!((&self.boot, &other.boot), (Some(one), Some(other)) if one.id == other.id && one.seconds <= other.seconds)
     }
 
     /// Seconds from `earlier` to this: within one boot, whatever became of the clock in between; over a reboot only the
     /// clock tells. None where that says that time went backwards: it was wrong then, or is wrong now.
     pub fn seconds_since(&self, earlier: &Self) -> Option<i64> {
         match (&earlier.boot, &self.boot) {
-            (Some(then), Some(now)) if then.id == now.id => Some(now.seconds.saturating_sub(then.seconds)),
+            (Some(then), Some(now)) if earlier.is_of_boot(self) => Some(now.seconds.saturating_sub(then.seconds)),
             _ => Some(self.unix.saturating_sub(earlier.unix)).filter(|seconds| *seconds >= 0),
         }
     }
@@ -37,7 +38,8 @@ impl Moment {
 pub struct Uptime {
     /// The kernel's id of the boot, random(4); never sent.
     pub id: String,
-    /// Seconds of CLOCK_BOOTTIME: it cannot be set, and it goes on while the machine sleeps (clock_gettime(2)).
+    /// Seconds of CLOCK_BOOTTIME: it cannot be set, and it goes on while the machine sleeps (clock_gettime(2)). As the machine
+    /// counts them, without what a time namespace adds: processes of several share a state directory.
     pub seconds: i64,
 }
 
@@ -50,12 +52,15 @@ pub trait Clock: Send + Sync {
 /// The kernel's clocks.
 pub struct SystemClock {
     boot_id: String,
+    /// What the time namespace adds to CLOCK_BOOTTIME, in seconds.
+    added: i64,
 }
 
 impl SystemClock {
-    /// Reads the boot's id once: it outlives the process.
+    /// Reads the boot's id and the time namespace once: who restores the process elsewhere sees to it that its clocks go on
+    /// (time_namespaces(7)).
     pub fn new() -> Self {
-        Self { boot_id: boot_id() }
+        Self { boot_id: boot_id(), added: added_by_namespace() }
     }
 }
 
@@ -71,7 +76,8 @@ impl Clock for SystemClock {
         let uptime = clock_gettime(ClockId::CLOCK_BOOTTIME).ok().filter(|_| !self.boot_id.is_empty());
         Moment {
             unix: i64::try_from(unix).unwrap_or(i64::MAX),
-            boot: uptime.map(|uptime| Uptime { id: self.boot_id.clone(), seconds: uptime.tv_sec() }),
+            boot: uptime
+                .map(|uptime| Uptime { id: self.boot_id.clone(), seconds: uptime.tv_sec().saturating_sub(self.added) }),
         }
     }
 }
@@ -80,4 +86,56 @@ impl Clock for SystemClock {
 pub fn boot_id() -> String {
     // Not kept: a child that was forked while another thread read it would wait for that thread for ever.
     descriptor::read_text("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
+}
+
+/// What the time namespace of this process adds to the boot's clock, in seconds.
+fn added_by_namespace() -> i64 {
+    let namespace = |name| std::fs::read_link(format!("/proc/self/ns/{name}")).ok();
+    // The file is about the namespace of children to come.
+    if namespace("time") != namespace("time_for_children") {
+        return 0;
+    }
+    let offsets = descriptor::read_text("/proc/self/timens_offsets").unwrap_or_default();
+    let boot = offsets.lines().find_map(|line| line.strip_prefix("boottime"));
+    boot.and_then(|offset| offset.split_ascii_whitespace().next()?.parse().ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn moment(unix: i64, boot: &str, seconds: i64) -> Moment {
+        Moment { unix, boot: Some(Uptime { id: boot.to_owned(), seconds }) }
+    }
+
+    #[test]
+    fn a_boots_clock_that_went_back_is_not_believed() {
+        let then = moment(1_000_000, "b", 500_000);
+        assert_eq!(moment(1_000_060, "b", 500_050).seconds_since(&then), Some(50));
+        assert_eq!(moment(1_000_060, "b", 40).seconds_since(&then), Some(60), "the other clock tells");
+        assert!(!then.is_of_boot(&moment(1_000_060, "b", 40)));
+        assert_eq!(moment(999_000, "b", 40).seconds_since(&then), None, "neither tells");
+    }
+
+    #[test]
+    fn what_a_time_namespace_adds_is_not_counted() {
+        // Needs a privilege; where it is missing there is nothing to be seen.
+        let program = std::env::current_exe().unwrap();
+        if std::env::var_os("ONDAT_TELEMETRY_TEST_UPTIME").is_some() {
+            println!("uptime {}", SystemClock::new().now().boot.unwrap().seconds);
+            return;
+        }
+        let inside = std::process::Command::new("unshare")
+            .args(["--time", "--boottime", "864000", "--fork"])
+            .arg(program)
+            .args(["--exact", "sys::clock::tests::what_a_time_namespace_adds_is_not_counted", "--nocapture"])
+            .env("ONDAT_TELEMETRY_TEST_UPTIME", "1")
+            .output()
+            .unwrap();
+        let inside = String::from_utf8_lossy(&inside.stdout).into_owned();
+        let Some((_, seconds)) = inside.split_once("uptime ") else { return };
+        let seconds: i64 = seconds.split_ascii_whitespace().next().unwrap().parse().unwrap();
+        let outside = SystemClock::new().now().boot.unwrap().seconds;
+        assert!((0..864_000).contains(&(outside - seconds)), "{inside}: {outside}");
+    }
 }

@@ -153,7 +153,12 @@ pub fn pid_namespace() -> String {
 /// Whether this process is in a PID namespace that may end with one of its processes.
 pub fn is_in_container() -> bool {
     let namespace = pid_namespace();
-    !namespace.is_empty() && namespace != FIRST_PID_NAMESPACE
+    !namespace.is_empty() && !is_first_pid_namespace(&namespace)
+}
+
+/// Whether this is the PID namespace in which the machine began.
+pub fn is_first_pid_namespace(namespace: &str) -> bool {
+    namespace == FIRST_PID_NAMESPACE
 }
 
 /// The kernel's version, major and minor; 0.0 where it is not known.
