@@ -5,9 +5,10 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::{pipe2, read, write};
 
 /// The stack of such a thread in bytes: a TLS handshake's deepest frames with room to spare.
@@ -40,6 +41,12 @@ impl News {
     /// What it polls.
     pub fn as_fd(&self) -> BorrowedFd<'_> {
         self.reader.as_fd()
+    }
+
+    /// Whether there are some, waited for at most this long.
+    fn are_there(&self, at_most: Duration) -> bool {
+        let at_most = PollTimeout::try_from(at_most).unwrap_or(PollTimeout::MAX);
+        poll(&mut [PollFd::new(self.as_fd(), PollFlags::POLLIN)], at_most).is_ok_and(|ready| ready > 0)
     }
 
     /// Takes what woke it.
@@ -99,6 +106,19 @@ impl Jobs {
     /// Whether everything is done.
     pub fn are_done(&self) -> bool {
         *self.pending.0.lock().unwrap_or_else(PoisonError::into_inner) == 0
+    }
+
+    /// Waits for the jobs that were given, for at most this long, and takes their news: nothing is left that wakes the watching
+    /// thread.
+    pub fn settle(&self, at_most: Duration) {
+        let deadline = Instant::now() + at_most;
+        while self.news.are_there(deadline.saturating_duration_since(Instant::now())) {
+            self.news.take();
+            // Done is noted before it is news.
+            if self.are_done() {
+                return;
+            }
+        }
     }
 
     /// Waits for that, for at most this long, and says whether it has come.
@@ -171,9 +191,9 @@ mod tests {
     fn a_job_that_is_done_is_news() {
         let jobs = Jobs::new().unwrap();
         jobs.beside(|| {});
-        let mut fds = [nix::poll::PollFd::new(jobs.news().as_fd(), nix::poll::PollFlags::POLLIN)];
-        assert_eq!(nix::poll::poll(&mut fds, nix::poll::PollTimeout::NONE), Ok(1));
+        let mut fds = [PollFd::new(jobs.news().as_fd(), PollFlags::POLLIN)];
+        assert_eq!(poll(&mut fds, PollTimeout::NONE), Ok(1));
         jobs.news().take();
-        assert_eq!(nix::poll::poll(&mut fds, nix::poll::PollTimeout::ZERO), Ok(0));
+        assert_eq!(poll(&mut fds, PollTimeout::ZERO), Ok(0));
     }
 }

@@ -55,7 +55,7 @@ pub fn run(socket: OwnedFd, with: Inherited) -> Result<(), Error> {
     let Some(setup) = receive_setup(&socket)? else { return Ok(()) };
     let mut host = Host::new(socket, with, setup)?;
     // Of a disk that hangs later, this is what is known.
-    host.jobs.finish(BEFOREHAND);
+    host.jobs.settle(BEFOREHAND);
     host.say_ready();
     library::give_back(Whose::Process);
     let death = host.outlive();
