@@ -126,19 +126,25 @@ impl Watch {
             }
         };
         // While the monitor starts.
-        if let (Some(dir), Some(name)) = (&config.state_dir, setup.marker) {
-            match Marker::create(dir, name, Head::new(&setup.component, &setup.version, setup.born, watched)) {
-                Ok(marker) => watch.marker = Some(marker),
-                // The run marker is optional while a monitor is running.
-                Err(error) => complaint = Some(error),
-            }
+        let mark = |watched| {
+            let head = Head::new(&setup.component, &setup.version, setup.born, watched);
+            let place = config.state_dir.as_ref().zip(setup.marker.clone());
+            place.map(|(dir, name)| Marker::create(dir, name, head)).transpose()
+        };
+        match mark(watched) {
+            Ok(marker) => watch.marker = marker,
+            // The run marker is optional while a monitor is running.
+            Err(error) => complaint = Some(error),
         }
         match monitor.map(Monitor::await_ready).transpose() {
             Ok(ready) => watch.monitor = ready,
             Err(error) => {
-                if let Some(marker) = &mut watch.marker {
+                let watched = Watched::Nobody(error.to_string());
+                match &mut watch.marker {
                     // Only `status` tells by it.
-                    let _ = marker.set_watched(Watched::Nobody(error.to_string()));
+                    Some(marker) => drop(marker.set_watched(watched)),
+                    // There are more descriptors now.
+                    None => (watch.marker, complaint) = (mark(watched)?, None),
                 }
                 why_no_monitor = Some(error);
             }

@@ -4,6 +4,7 @@
 #include <limits.h>
 #include <semaphore.h>
 #include <sys/auxv.h>
+#include <sys/mman.h>
 
 static int __attribute__((noinline)) recurse(int depth)
 {
@@ -137,8 +138,16 @@ static void *segv_on_small_alternate_stack(void *unused)
     top_of_stack = use_alternate_stack(65536) + 65536;
     sigaction(SIGUSR1, &action, NULL);
     raise(SIGUSR1);
-    /* What the kernel puts there fits; what a handler needs does not. */
-    use_alternate_stack(kernel_bytes);
+    /* What the kernel puts there fits; what a handler needs does not: below is memory that nobody may touch, as the kernel
+     * takes no stack of less than MINSIGSTKSZ. It aligns the processor's state to 64 bytes. */
+    size_t fits = (kernel_bytes + 63) & ~(size_t)63;
+    size_t least = fits > (size_t)MINSIGSTKSZ ? fits : (size_t)MINSIGSTKSZ;
+    size_t below = 65536;
+    char *pages = mmap(NULL, 2 * below, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    stack_t small = { .ss_sp = pages + below + fits - least, .ss_size = least };
+
+    if (pages == MAP_FAILED || mprotect(pages, below, PROT_NONE) != 0 || sigaltstack(&small, NULL) != 0)
+        exit(1);
     segv();
     return NULL;
 }
