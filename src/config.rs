@@ -21,7 +21,7 @@ use crate::state::StateDir;
 use crate::switches::{Objection, Switch, objects};
 use crate::sys::privilege;
 use crate::transport::https::{Endpoint, HttpsSettings};
-use crate::transport::tls::read_certificates;
+use crate::transport::roots::CaFile;
 use crate::version::answer::VersionKey;
 use crate::version::query::{check_length, version_label};
 
@@ -61,6 +61,7 @@ pub struct ConfigBuilder {
     cores: Retention,
     k8s_distribution: Option<String>,
     callbacks: Callbacks,
+    notes: Vec<String>,
     first_error: Option<Error>,
 }
 
@@ -69,6 +70,8 @@ pub struct ConfigBuilder {
 pub struct Config {
     /// The component's name.
     pub component: String,
+    /// What was said and is passed over, a sentence each, for the log.
+    pub notes: Vec<String>,
     /// The running version as it was given.
     pub version_text: String,
     /// The running version.
@@ -164,8 +167,10 @@ impl ConfigBuilder {
             Setting::SentryDsn => self.sentry_dsn = self.accept(name, Dsn::parse(value)),
             Setting::Proxy => self.https.proxy.explicit = self.accept(name, proxy(value)),
             Setting::CaFile => {
-                let file = self.accept(name, ca_file(value));
-                self.https.ca_files.extend(file);
+                if let Some((file, notes)) = self.accept(name, ca_file(value)) {
+                    self.https.ca_files.push(file);
+                    self.notes.extend(notes);
+                }
             }
             Setting::MonitorPath => self.monitor_path = self.accept(name, path(value)),
         }
@@ -291,8 +296,15 @@ impl ConfigBuilder {
         proxy.no_proxy = no_proxy.unwrap_or_else(|| std::mem::take(&mut proxy.no_proxy));
         // What cannot be read is set.
         proxy.cgi |= variable("REQUEST_METHOD").map_or(true, |method| method.is_some_and(|method| !method.is_empty()));
-        let file = read(self, "SSL_CERT_FILE").filter(|file| !file.is_empty());
-        self.https.ca_files.extend(file.map(PathBuf::from));
+        if let Some(file) = read(self, "SSL_CERT_FILE").filter(|file| !file.is_empty()) {
+            let file = PathBuf::from(file);
+            // It is for every program of the host: what is wrong with it stops nobody.
+            match CaFile::read(&file) {
+                Ok(read) => self.notes.extend(read.notes),
+                Err(why) => self.notes.push(format!("{origin} SSL_CERT_FILE {} is passed over: {why}", file.display())),
+            }
+            self.https.ca_files.push(file);
+        }
         let dirs = read(self, "SSL_CERT_DIR").unwrap_or_default();
         self.https.ca_dirs.extend(dirs.split(':').filter(|dir| !dir.is_empty()).map(PathBuf::from));
         for setting in Setting::ALL {
@@ -361,6 +373,7 @@ impl ConfigBuilder {
         let identity = key.map_or_else(|| Identity::from_cluster_id(cluster_id), Identity::from_key);
         Ok(Config {
             component,
+            notes: self.notes.clone(),
             version_text,
             version_label,
             version,
@@ -549,10 +562,11 @@ fn proxy(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-fn ca_file(text: &str) -> Result<PathBuf, String> {
+/// The file, and what in it is passed over.
+fn ca_file(text: &str) -> Result<(PathBuf, Vec<String>), String> {
     let path = std::path::absolute(Path::new(text)).map_err(|error| error.to_string())?;
-    read_certificates(&path, &mut Vec::new()).map_err(|why| format!("{}: {why}", path.display()))?;
-    Ok(path)
+    let file = CaFile::read(&path).map_err(|why| format!("{}: {why}", path.display()))?;
+    Ok((path, file.notes))
 }
 
 #[cfg(test)]

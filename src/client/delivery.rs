@@ -6,7 +6,7 @@ use super::{Core, lock, priority};
 use crate::crash::delivery::{Sent, send_event};
 use crate::error::Error;
 use crate::memory::Try;
-use crate::report::delivery;
+use crate::report::delivery::{self, Answerer};
 use crate::schedule::{self, Pace};
 use crate::seal;
 use crate::spool::{Claim, Spool};
@@ -22,11 +22,15 @@ pub(super) enum Queue {
 
 /// The shortest pause between two tries of one queue, in seconds.
 const SHORTEST_PAUSE: i64 = 60;
-/// The pause after an answer that is not the collector's, in seconds: boxes on the way seldom go away by themselves.
-const MIDDLEBOX_PAUSE: i64 = 6 * 3_600;
-
 /// The pause before what somebody else had claimed is looked at again, in seconds.
 const CLAIMED_PAUSE: i64 = 1;
+
+/// How a report that was not taken waits, and for how long at least.
+#[derive(Clone, Copy)]
+enum Wait {
+    Short(Duration),
+    Long(Duration),
+}
 
 /// The worker is delivering, while this lives.
 struct Delivering<'a>(&'a Core);
@@ -226,6 +230,7 @@ impl Core {
             url: &url.join(&format!("v1/reports/{id}")),
             headers: &[("Content-Type", "application/vnd.ondat.telemetry-report")],
             content: claim.content()?,
+            wants: &delivery::WANTED,
             timeout: self.time_left(deadline).map_err(|error| Error::Queued(error.to_string()))?,
         };
         let proxy = self.config.https.proxy_of(url).map(|proxy| proxy.map(|proxy| proxy.address()));
@@ -244,7 +249,7 @@ impl Core {
                 self.purge_what_is_off();
                 return Err(error);
             }
-            Err(error) => return Err(self.queue_report(try_, 0, &error.to_string())),
+            Err(error) => return Err(self.queue_report(try_, Wait::Short(Duration::ZERO), &error.to_string())),
         };
         match delivery::outcome(&answer, self.now()) {
             delivery::Outcome::Delivered => {
@@ -273,27 +278,37 @@ impl Core {
                 self.log(priority::WARNING, &error.to_string());
                 Err(error)
             }
-            delivery::Outcome::Later(wait) => Err(self.queue_report(
-                try_,
-                i64::try_from(wait.as_secs()).unwrap_or(0),
-                &format!("{url} answered HTTP {}", answer.status),
-            )),
-            delivery::Outcome::Middlebox => {
-                let why = format!("HTTP {} that is not from the collector, for {url}", answer.status);
-                Err(self.queue_report(try_, MIDDLEBOX_PAUSE, &why))
+            delivery::Outcome::Later(at_least) => {
+                let why = format!("{url} answered HTTP {}", answer.status);
+                Err(self.queue_report(try_, Wait::Short(at_least), &why))
+            }
+            delivery::Outcome::MuchLater { by, at_least } => {
+                let status = answer.status;
+                let why = match by {
+                    Answerer::WithoutTheKey => {
+                        format!("{url} does not know the key that the report is sealed for (HTTP {status})")
+                    }
+                    Answerer::Collector => format!("{url} answered HTTP {status}"),
+                    Answerer::Middlebox => format!("HTTP {status} that is not from the collector, for {url}"),
+                };
+                Err(self.queue_report(try_, Wait::Long(at_least), &why))
             }
         }
     }
 
-    fn queue_report(&self, mut try_: Try, at_least: i64, why: &str) -> Error {
+    fn queue_report(&self, mut try_: Try, wait: Wait, why: &str) -> Error {
         try_.result = format!("stored: {why}");
         let (now, random) = (self.moment(), (self.surroundings.random)());
-        let mut wait = 0;
+        let seconds = |at_least: Duration| i64::try_from(at_least.as_secs()).unwrap_or(i64::MAX);
+        let mut left = 0;
         self.change_reports(|memory| {
-            wait = memory.pace.failed(&now, at_least, random);
+            left = match wait {
+                Wait::Short(at_least) => memory.pace.failed(&now, seconds(at_least), random),
+                Wait::Long(at_least) => memory.pace.failed_for_long(&now, seconds(at_least), random),
+            };
             memory.note_try(try_);
         });
-        Error::Queued(format!("the report is stored and tried again in {wait} s: {why}"))
+        Error::Queued(format!("the report is stored and tried again in {left} s: {why}"))
     }
 
     /// Notes a failure of this queue. Returns how many seconds it waits now.

@@ -223,6 +223,7 @@ impl Client {
         let switches = Switches::new(config.host_switches, config.objections.clone(), config.state_dir.clone());
         let mut complaints: Vec<String> =
             switches.complaint().into_iter().map(|why| format!("{why}: everything counts as off")).collect();
+        complaints.extend(std::mem::take(&mut config.notes));
         let mut version_memory = VersionMemory::default();
         let mut report_memory = ReportMemory::default();
         if let Some(dir) = state_dir {

@@ -75,6 +75,7 @@ pub fn send_event(
         url: &url,
         headers: &[("Content-Type", "application/x-sentry-envelope"), ("X-Sentry-Auth", &dsn.auth())],
         content: Content::Bytes(&envelope),
+        wants: &sentry::WANTED,
         timeout,
     };
     let answer = match https.send(permit, &request) {
