@@ -13,6 +13,7 @@ mod crash_bugsink;
 mod crash_kinds;
 mod crash_sentry;
 mod dns_servers;
+mod names_glibc;
 mod off_strace;
 mod proxy_delivery;
 mod proxy_go;

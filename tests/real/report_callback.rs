@@ -240,3 +240,48 @@ fn memory_does_not_grow_with_the_number_of_volumes() {
         calls.len()
     );
 }
+
+/// A volume with all its fields, of which no two are alike: as little of it is packed as of real ones.
+fn full_volume(number: u64) -> Value {
+    // SplitMix64.
+    let mut draws = (0..).map(|draw: u64| {
+        let z = (number * 32 + draw).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z ^ (z >> 27)
+    });
+    let mut below = |bound: u64| draws.next().unwrap() % bound;
+    json!({
+        "volume_id": format!("volume {number}"),
+        "volume_fs_type": if below(10) > 0 { "ext4" } else { "xfs" },
+        "volume_labels": {
+            "storageos.com/replicas": below(3).to_string(),
+            "app.kubernetes.io/name": format!("service-{}", below(100)),
+            "team": format!("payments-{}", below(40)),
+        },
+        "volume_master_attach": below(20),
+        "volume_master_detach": below(20),
+        "volume_master_promote": below(5),
+        "volume_metrics": { "read_iops": below(5000), "write_iops": below(5000) },
+        "volume_replicas": below(4),
+        "volume_size_bytes": (1 + below(500)) << 30,
+    })
+}
+
+/// So many volumes get to the collector that is built here, whole. Returns how long the sealed report is.
+fn volumes_arrive(volumes: u64) -> u64 {
+    let cluster = Cluster::new("X25519");
+    let collector = cluster.collector();
+    let calls: Vec<String> = (0..volumes).map(|number| format!("v{}", full_volume(number))).collect();
+    let filled = fill(&cluster, &collector, &calls, 1);
+    assert!(filled.told.iter().all(|(status, _)| *status == status::OK));
+    let reports = collector.reports();
+    assert_eq!(reports.len(), 1);
+    std::fs::metadata(&reports[0]).unwrap().len()
+}
+
+/// docs/architecture.md says how large a report of a million volumes is; both sides take 64 MiB.
+#[test]
+fn a_million_volumes_arrive() {
+    let bytes = volumes_arrive(1_000_000);
+    assert!((32 << 20..=64 << 20).contains(&bytes), "{bytes}");
+}
