@@ -202,8 +202,8 @@ impl UreqHttps {
     }
 
     fn tls(&self, deadline: &Deadline<'_>) -> Result<(Arc<ClientConfig>, Vec<String>), String> {
-        let Roots { store, notes } = Roots::read(&self.settings.ca_files, &self.settings.ca_dirs, deadline);
-        Ok((tls::config(store)?, notes))
+        let Roots { store, configured, notes } = Roots::read(&self.settings.ca_files, &self.settings.ca_dirs, deadline);
+        Ok((tls::config(store, configured)?, notes))
     }
 }
 

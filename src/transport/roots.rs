@@ -35,6 +35,8 @@ const MOST_NOTES: usize = 3;
 pub struct Roots {
     /// For rustls.
     pub store: RootCertStore,
+    /// Those of the CA files alone.
+    pub configured: Vec<CertificateDer<'static>>,
     /// What was configured and could not be used, a sentence each.
     pub notes: Vec<String>,
 }
@@ -56,11 +58,12 @@ impl Roots {
         if store.is_empty() {
             store.roots.extend_from_slice(webpki_roots::TLS_SERVER_ROOTS);
         }
-        let mut notes = Vec::new();
+        let (mut configured, mut notes) = (Vec::new(), Vec::new());
         for path in ca_files {
             match CaFile::read(path) {
                 Ok(file) => {
                     file.add_to(&mut store);
+                    configured.extend(file.certificates);
                     notes.extend(file.notes);
                 }
                 Err(why) => notes.push(format!("CA file {} is passed over: {why}", path.display())),
@@ -69,7 +72,7 @@ impl Roots {
         for folder in ca_dirs {
             add_folder(folder, &mut store, is_over);
         }
-        Self { store, notes }
+        Self { store, configured, notes }
     }
 }
 

@@ -28,15 +28,15 @@ use super::certificate::{Certificate, algorithm, moment};
 const VERIFIABLE: &str = "what can be verified is RSA of 2048 bits and more with SHA-256 to SHA-512, ECDSA on P-256 and P-384 \
                           with SHA-256 and SHA-384, and Ed25519";
 
-/// TLS that trusts these roots. Verification cannot be switched off.
-pub fn config(roots: RootCertStore) -> Result<Arc<ClientConfig>, String> {
+/// TLS that trusts these roots, and the configured certificates also as a server's own. Verification cannot be switched off.
+pub fn config(roots: RootCertStore, configured: Vec<CertificateDer<'static>>) -> Result<Arc<ClientConfig>, String> {
     let provider = Arc::new(provider());
     let judge = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).build();
     let judge = judge.map_err(|_| "no certificate is trusted: neither the system nor a ca_file has any".to_owned())?;
     let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let config = config.map_err(|error| error.to_string())?;
     // Not dangerous: it is rustls's own judge, whose words are replaced.
-    let config = config.dangerous().with_custom_certificate_verifier(Arc::new(Judge(judge)));
+    let config = config.dangerous().with_custom_certificate_verifier(Arc::new(Judge { judge, configured }));
     let mut config = config.with_no_client_auth();
     // Each request is a session of its own.
     config.resumption = Resumption::disabled();
@@ -45,7 +45,26 @@ pub fn config(roots: RootCertStore) -> Result<Arc<ClientConfig>, String> {
 
 /// rustls's judge, and for each of its refusals a sentence.
 #[derive(Debug)]
-struct Judge(Arc<WebPkiServerVerifier>);
+struct Judge {
+    judge: Arc<WebPkiServerVerifier>,
+    configured: Vec<CertificateDer<'static>>,
+}
+
+impl Judge {
+    /// Whether a server shows a certificate that stands in a CA file itself, for its own name and in its time. One that says
+    /// CA:TRUE, as `openssl req -x509` makes them, is no server's to rustls; OpenSSL and Go take it.
+    fn is_configured(&self, own: &CertificateDer<'_>, host: &ServerName<'_>, now: UnixTime) -> bool {
+        let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+        self.configured.iter().any(|configured| configured == own)
+            && Certificate::read(own).is_some_and(|own| (own.not_before..=own.not_after).contains(&now))
+            && webpki::EndEntityCert::try_from(own).is_ok_and(|own| own.verify_is_valid_for_subject_name(host).is_ok())
+    }
+}
+
+fn is_authority(error: &Error) -> bool {
+    let Error::InvalidCertificate(CertificateError::Other(OtherError(other))) = error else { return false };
+    matches!(other.downcast_ref(), Some(webpki::Error::CaUsedAsEndEntity))
+}
 
 impl ServerCertVerifier for Judge {
     fn verify_server_cert(
@@ -56,7 +75,10 @@ impl ServerCertVerifier for Judge {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let verdict = self.0.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
+        let verdict = self.judge.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
+        if verdict.as_ref().is_err_and(is_authority) && self.is_configured(end_entity, server_name, now) {
+            return Ok(ServerCertVerified::assertion());
+        }
         verdict.map_err(|error| {
             let chain: Vec<Certificate> = std::iter::once(end_entity)
                 .chain(intermediates)
@@ -72,7 +94,7 @@ impl ServerCertVerifier for Judge {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.0.verify_tls12_signature(message, cert, dss).map_err(|error| not_its_own(&error, cert))
+        self.judge.verify_tls12_signature(message, cert, dss).map_err(|error| not_its_own(&error, cert))
     }
 
     fn verify_tls13_signature(
@@ -81,11 +103,11 @@ impl ServerCertVerifier for Judge {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.0.verify_tls13_signature(message, cert, dss).map_err(|error| not_its_own(&error, cert))
+        self.judge.verify_tls13_signature(message, cert, dss).map_err(|error| not_its_own(&error, cert))
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_verify_schemes()
+        self.judge.supported_verify_schemes()
     }
 }
 
@@ -188,8 +210,8 @@ fn refusal(error: &Error, chain: &[Certificate], host: &str, now: UnixTime) -> E
         }
         CertificateError::Other(OtherError(other)) => match other.downcast_ref() {
             Some(webpki::Error::CaUsedAsEndEntity) => format!(
-                "the certificate of {own} is an authority's (CA:TRUE, as `openssl req -x509` makes them) and cannot be a \
-                 server's too; make the server one with basicConstraints=CA:FALSE"
+                "the certificate of {own} is an authority's (CA:TRUE, as `openssl req -x509` makes them); it is a server's \
+                 too only where it stands itself in a ca_file and is for {host} and today; else make one with CA:FALSE"
             ),
             Some(webpki::Error::EndEntityUsedAsCa) => {
                 format!("a certificate that {own} rests on is not an authority's (CA:FALSE) and may sign none")

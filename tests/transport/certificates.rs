@@ -116,6 +116,16 @@ fn what_can_be_verified_is_taken() {
 }
 
 #[test]
+fn a_server_s_own_certificate_may_stand_in_a_ca_file() {
+    let authority = Authority::new();
+    authority.make("own", P256, "own", "-days 2", &format!("{HERE}\n{CA}"));
+    authority.make("plain", P256, "plain", "-days 2", HERE);
+    for own in ["own", "plain"] {
+        assert_eq!(asked(&authority.trusting(&format!("{own}.pem")), authority.server(own, &[])), Ok(201), "{own}");
+    }
+}
+
+#[test]
 fn what_cannot_be_verified_is_said_in_words() {
     let authority = Authority::new();
     authority.make("root", P256, "root", "-days 2", CA);
@@ -128,6 +138,9 @@ fn what_cannot_be_verified_is_said_in_words() {
     authority.make("expired", P256, "root", "-days -1", HERE);
     authority.make("client", P256, "root", "-days 2", &format!("{HERE}\nextendedKeyUsage=clientAuth"));
     authority.make("own", P256, "own", "-days 2", &format!("{HERE}\n{CA}"));
+    authority.make("ownelse", P256, "ownelse", "-days 2", &format!("subjectAltName=DNS:a.test\n{CA}"));
+    authority.make("ownold", P256, "ownold", "-days -1", &format!("{HERE}\n{CA}"));
+    authority.make("ca-as-server", P256, "root", "-days 2", &format!("{HERE}\n{CA}"));
     authority.make("below512", P256, "sha512", "-days 2 -sha512", HERE);
     authority.make("below521", P256, "p521", "-days 2 -sha512", HERE);
     for (leaf, ca, words) in [
@@ -136,7 +149,10 @@ fn what_cannot_be_verified_is_said_in_words() {
         ("nameless", "root.pem", &["\"nameless\"", "127.0.0.1"]),
         ("expired", "root.pem", &["\"expired\"", "expired on 20", "clock says 20"]),
         ("client", "root.pem", &["not for servers"]),
-        ("own", "own.pem", &["\"own\"", "CA:TRUE", "CA:FALSE"]),
+        ("own", "root.pem", &["\"own\"", "CA:TRUE", "CA:FALSE"]),
+        ("ownelse", "ownelse.pem", &["\"ownelse\"", "CA:TRUE", "CA:FALSE"]),
+        ("ownold", "ownold.pem", &["\"ownold\""]),
+        ("ca-as-server", "root.pem", &["\"ca-as-server\"", "CA:TRUE", "CA:FALSE"]),
         ("below512", "sha512.pem", &["\"below512\"", "ECDSA with SHA-512", "can be verified"]),
         ("below521", "p521.pem", &["\"below521\"", "ECDSA with SHA-512", "can be verified"]),
     ] {
