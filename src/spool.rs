@@ -241,7 +241,8 @@ impl<'a> Draft<'a> {
 impl Write for Draft<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.written + bytes.len() as u64 > self.spool.limits.bytes {
-            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than the spool may become"));
+            let why = format!("larger than {} MiB, the most that is stored and sent", self.spool.limits.bytes >> 20);
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, why));
         }
         let written = match &mut self.content {
             DraftContent::Disk(file) => file.write(bytes)?,
