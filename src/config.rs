@@ -17,7 +17,7 @@ use crate::report::fields::Level as FieldLevel;
 use crate::schedule;
 use crate::seal::{KeySet, MessageKey};
 use crate::spec;
-use crate::state::StateDir;
+use crate::state::{Look, StateDir, layout};
 use crate::switches::{Objection, Switch, objects};
 use crate::sys::privilege;
 use crate::transport::https::{Endpoint, HttpsSettings};
@@ -34,7 +34,7 @@ pub const LONGEST_SETTING: usize = 4096;
 /// The longest key set or cluster spec, in bytes.
 pub const LONGEST_DOCUMENT: usize = 1 << 20;
 /// The file in the state directory whose key holds where no other one is set: 32 bytes in base64.
-pub const IDENTITY_KEY: &str = "identity.key";
+pub const IDENTITY_KEY: &str = layout::IDENTITY_KEY;
 
 /// What was said so far. Setters keep the first bad value's error for [`build`](Self::build).
 #[derive(Default)]
@@ -468,7 +468,16 @@ impl Setting {
 /// The key that `ondat-telemetry reset-identity` has made. One that cannot be read does not bring the old ids back. A new
 /// one is advised only where this one is none: what keeps a file from being opened may pass.
 fn identity_key(dir: &StateDir) -> Result<Option<[u8; 32]>, Error> {
-    let Some(text) = dir.root().read(IDENTITY_KEY)? else { return Ok(None) };
+    let text = match dir.root().look(IDENTITY_KEY) {
+        Look::Bytes(text) => text,
+        Look::NoFile => return Ok(None),
+        Look::Unreadable(why) => return Err(Error::Io(why)),
+        // Where there is one after all, nothing is sent under the ids of before.
+        Look::NoFolder | Look::Denied(_) | Look::Unknown(_) => {
+            dir.await_identity();
+            return Ok(None);
+        }
+    };
     let key = BASE64.decode(text.strip_suffix(b"\n").unwrap_or(&text)).ok().and_then(|key| key.try_into().ok());
     let no_key = || {
         let file = dir.path().join(IDENTITY_KEY);

@@ -144,6 +144,7 @@ fn mixed(chance: u64, day: i64) -> u64 {
 
 /// How soon a delivery that failed is tried again.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(default)]
 pub struct Pace {
     /// Failures since the last success.
     pub failures: u32,

@@ -9,7 +9,7 @@ use clap::Subcommand;
 use ondat_telemetry::client::Client;
 use ondat_telemetry::error::Error;
 use ondat_telemetry::memory::{ReportMemory, Try};
-use ondat_telemetry::state::{Entry, StateDir};
+use ondat_telemetry::state::{Entry, StateDir, layout};
 use ondat_telemetry::switches::Switches;
 use serde_json::{Value, json};
 
@@ -59,14 +59,16 @@ fn submit(file: &Path, settings: Settings, json: bool) -> Result<Output, Error> 
     let (timeout, has_state_dir) = (config.timeout, config.state_dir.is_some());
     let client = Client::new(config)?;
     let outcome = client.submit_report(&document, timeout);
+    let is_kept = client.keeps_what_waits();
     client.close(Duration::ZERO);
     match outcome {
         Ok(()) if json => Ok(Output::json(&json!({ "outcome": "delivered" }))),
         Ok(()) => Ok(Output::text("delivered\n".to_owned())),
         // What is stored in the memory of this process is gone with it.
-        Err(Error::Queued(why)) if !has_state_dir => {
+        Err(Error::Queued(why)) if !is_kept => {
             let reason = why.split_once(": ").map_or(why.as_str(), |(_, reason)| reason);
-            Err(Error::Network(format!("not delivered, and not stored because no --state-dir is set: {reason}")))
+            let cause = if has_state_dir { "the state directory cannot be used" } else { "no --state-dir is set" };
+            Err(Error::Network(format!("not delivered, and not stored because {cause}: {reason}")))
         }
         Err(error @ Error::Queued(_)) => {
             let (code, reason) = (exit::of_error(&error), error.to_string());
@@ -83,7 +85,7 @@ fn submit(file: &Path, settings: Settings, json: bool) -> Result<Output, Error> 
 
 fn history(settings: &Settings, json: bool) -> Result<Output, Error> {
     let dir = settings.state_dir("what was tried is remembered in the state directory")?;
-    let memory: ReportMemory = status::remembered(Some(dir), "report.json")?.map_err(Error::Io)?;
+    let memory: ReportMemory = status::remembered(Some(dir), layout::REPORT).map_err(Error::Io)?;
     if json {
         return Ok(Output::json(&json!({ "tries": memory.tries.iter().map(try_json).collect::<Vec<_>>() })));
     }
@@ -117,11 +119,11 @@ fn try_json(try_: &Try) -> Value {
 }
 
 /// The folder of the copies of what was sent.
-const SENT: &str = "sent";
+const SENT: &str = layout::SENT;
 
 /// For the API: what was made, tried and kept.
 pub(crate) fn json(dir: &StateDir) -> Result<Value, Error> {
-    let memory: ReportMemory = status::remembered(Some(dir), "report.json")?.map_err(Error::Io)?;
+    let memory: ReportMemory = status::remembered(Some(dir), layout::REPORT).map_err(Error::Io)?;
     let made = memory.made.iter().flat_map(|(cluster_id, made)| made.iter().map(move |made| (cluster_id, made)));
     let made = made.map(|(cluster_id, made)| {
         json!({ "cluster_id": cluster_id, "day": status::date(made.day), "delivered_at": made.delivered_at })

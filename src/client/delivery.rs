@@ -10,7 +10,7 @@ use crate::report::delivery;
 use crate::schedule::{self, Pace};
 use crate::seal;
 use crate::spool::{Claim, Spool};
-use crate::switches::Switch;
+use crate::switches::{Permit, Switch};
 use crate::transport::https::{Content, Request};
 
 /// What can wait for delivery.
@@ -27,6 +27,18 @@ const MIDDLEBOX_PAUSE: i64 = 6 * 3_600;
 
 /// The pause before what somebody else had claimed is looked at again, in seconds.
 const CLAIMED_PAUSE: i64 = 1;
+
+/// How often a file that another process is delivering is looked at.
+const CLAIMED_LOOK: Duration = Duration::from_millis(20);
+
+/// What is left of a queue that was tried.
+#[derive(Default)]
+struct Left {
+    /// What somebody else is delivering.
+    claimed: Vec<String>,
+    /// Why one of them could not be tried.
+    unusable: Option<Error>,
+}
 
 /// The worker is delivering, while this lives.
 struct Delivering<'a>(&'a Core);
@@ -73,26 +85,30 @@ impl Core {
         }
     }
 
-    /// Delivers a queue, and waits for what the worker is delivering of it meanwhile.
+    /// Delivers a queue. What somebody else is delivering meanwhile, the worker or another process, is waited for.
     fn deliver_all(&self, queue: Queue, deadline: Instant) -> Result<(), Error> {
-        let claimed = self.deliver_queue(queue, deadline)?;
-        if claimed.is_empty() {
-            return Ok(());
-        }
-        let (is_delivering, changed) = &self.delivering;
-        let left = deadline.saturating_duration_since(Instant::now());
-        drop(changed.wait_timeout_while(lock(is_delivering), left, |is_delivering| *is_delivering));
-        // What another process is delivering is that one's business.
-        let is_left = |name: &String| self.spool(queue).claim(name).is_ok_and(|claim| claim.is_some());
-        match claimed.iter().find(|name| is_left(name)) {
-            Some(name) => Err(Error::Queued(format!("{name} could not be delivered; it is stored"))),
-            None => Ok(()),
+        loop {
+            let left = self.deliver_queue(queue, deadline)?;
+            if let Some(error) = left.unusable {
+                return Err(Error::Queued(format!("something is still stored: {error}")));
+            }
+            let Some(name) = left.claimed.first() else { return Ok(()) };
+            let time = deadline.saturating_duration_since(Instant::now());
+            if time.is_zero() {
+                return Err(Error::Queued(format!("{name} is being delivered by somebody else; it is stored")));
+            }
+            let (is_delivering, changed) = &self.delivering;
+            let before = lock(is_delivering);
+            // A process of its own says nothing when it is done.
+            let pause = if *before { time } else { time.min(CLAIMED_LOOK) };
+            let has_begun = *before;
+            drop(changed.wait_timeout_while(before, pause, |is_delivering| *is_delivering == has_begun));
         }
     }
 
-    /// The names of what somebody else is delivering.
-    fn deliver_queue(&self, queue: Queue, deadline: Instant) -> Result<Vec<String>, Error> {
-        let mut claimed = Vec::new();
+    /// Tries everything in a queue once. What could not be tried.
+    fn deliver_queue(&self, queue: Queue, deadline: Instant) -> Result<Left, Error> {
+        let mut left = Left::default();
         for name in self.waiting(queue)? {
             if matches!(queue, Queue::Crashes) {
                 let wait = self.crashes_paused_until() - self.now();
@@ -103,25 +119,31 @@ impl Core {
             let claim = match self.spool(queue).claim(&name) {
                 Ok(Some(claim)) => claim,
                 Ok(None) => {
-                    claimed.push(name);
+                    left.claimed.push(name);
                     continue;
                 }
                 // One that cannot be opened does not hold up the others.
                 Err(error) => {
                     self.log(priority::DEBUG, &error.to_string());
+                    left.unusable = Some(error);
                     continue;
                 }
             };
-            match queue {
-                Queue::Crashes => self.deliver_crash(claim, deadline)?,
-                Queue::Reports => match self.deliver_report(claim, deadline) {
-                    // Dropped and logged; the next one may fare better.
-                    Ok(()) | Err(Error::Refused(_)) => {}
-                    Err(error) => return Err(error),
-                },
+            let delivered = match queue {
+                Queue::Crashes => self.deliver_crash(claim, deadline),
+                Queue::Reports => self.deliver_report(claim, deadline),
+            };
+            match delivered {
+                // Dropped and logged; the next one may fare better.
+                Ok(()) | Err(Error::Refused(_)) => {}
+                // As above: one that cannot be read, or not be removed.
+                Err(error @ Error::Io(_)) => left.unusable = Some(error),
+                Err(error) => return Err(error),
             }
         }
-        Ok(claimed)
+        left.claimed.retain(|name| !self.spool(queue).has(name).is_ok_and(|is_there| !is_there));
+        self.say_what_disk_lacks();
+        Ok(left)
     }
 
     fn spool(&self, queue: Queue) -> &Spool {
@@ -163,7 +185,7 @@ impl Core {
                 continue;
             }
             let claimed = match self.deliver_queue(queue, deadline) {
-                Ok(claimed) => claimed,
+                Ok(left) => left.claimed,
                 // Turned off meanwhile: what is stored once it is on again need not wait for what is gone.
                 Err(Error::Disabled(_)) => continue,
                 Err(error) => {
@@ -181,6 +203,15 @@ impl Core {
                 self.change_pace(queue, |pace| pace.hold(&now, pause));
             }
         }
+    }
+
+    /// Leave to send something that is stored, and that is removed where it has been turned off.
+    fn permit_stored(&self, switch: Switch) -> Result<Permit, Error> {
+        self.permit(switch).inspect_err(|error| {
+            if matches!(error, Error::Disabled(_)) {
+                self.purge_what_is_off();
+            }
+        })
     }
 
     /// When this queue may be tried again.
@@ -219,7 +250,7 @@ impl Core {
             self.change_reports(|memory| memory.forget(&self.cluster_id(), day));
             return claim.set_aside();
         }
-        let permit = self.permit(Switch::DailyReport)?;
+        let permit = self.permit_stored(Switch::DailyReport)?;
         let bytes = claim.size()?;
         let request = Request {
             method: "PUT",
@@ -238,7 +269,7 @@ impl Core {
             proxy: proxy.unwrap_or_default(),
             result: String::new(),
         };
-        let answer = match self.surroundings.https.send(permit, &request) {
+        let answer = match self.followed(|| self.surroundings.https.send(permit, &request)) {
             Ok(answer) => answer,
             Err(error @ Error::Disabled(_)) => {
                 self.purge_what_is_off();
@@ -314,10 +345,11 @@ impl Core {
     }
 
     fn deliver_crash(&self, claim: Claim<'_>, deadline: Instant) -> Result<(), Error> {
-        let permit = self.permit(Switch::CrashReports)?;
+        let permit = self.permit_stored(Switch::CrashReports)?;
         let timeout = self.time_left(deadline)?;
         let now = UNIX_EPOCH + Duration::from_secs(u64::try_from(self.now()).unwrap_or(0));
-        let sent = send_event(&*self.surroundings.https, permit, self.dsn()?, claim, now, timeout);
+        let dsn = self.dsn()?;
+        let sent = self.followed(|| send_event(&*self.surroundings.https, permit, dsn, claim, now, timeout));
         if let Ok((_, Some(pause))) = &sent {
             let (now, seconds) = (self.moment(), i64::try_from(pause.as_secs()).unwrap_or(i64::MAX));
             self.change_crash_limits(|limits| limits.pause(&now, seconds));

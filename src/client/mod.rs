@@ -22,11 +22,13 @@ use crate::crash::limit::CrashLimits;
 use crate::crash::marker::Marker;
 use crate::crash::sentry;
 use crate::error::Error;
+use crate::follower::following;
 use crate::memory::{self, ReportMemory, VersionMemory};
 use crate::presence::{Presence, Process};
 use crate::report::input;
 use crate::schedule::{self, Pace, Timer};
 use crate::spool::{self, Spool};
+use crate::state::{StateDir, layout};
 use crate::switches::{Permit, Switch, Switches};
 use crate::sys::clock::{Clock, Moment, SystemClock};
 use crate::sys::fork::Birthplace;
@@ -178,7 +180,7 @@ pub struct Client {
 /// What the worker's thread and the host's threads share.
 pub struct Core {
     config: Config,
-    switches: Switches,
+    switches: Arc<Switches>,
     surroundings: Surroundings,
     reports: Spool,
     crashes: Spool,
@@ -200,6 +202,8 @@ pub struct Core {
     callbacks: Mutex<Option<Arc<Callbacks>>>,
     is_closing: AtomicBool,
     is_notice_given: AtomicBool,
+    /// Why the state directory cannot be used, as was last said.
+    disk_problem: Mutex<Option<String>>,
     worker: Mutex<Option<Worker>>,
     /// For what has to do with the disk in calls that must not wait for it.
     lane: Lane,
@@ -220,18 +224,30 @@ impl Client {
     pub fn with_surroundings(mut config: Config, surroundings: Surroundings) -> Result<Self, Error> {
         let state_dir = config.state_dir.clone();
         let state_dir = state_dir.as_ref();
-        let switches = Switches::new(config.host_switches, config.objections.clone(), config.state_dir.clone());
-        let mut complaints: Vec<String> =
-            switches.complaint().into_iter().map(|why| format!("{why}: everything counts as off")).collect();
+        // Without it everything works but memory: a daemon does not stay down for the sake of its telemetry.
+        let disk_problem = state_dir.and_then(|dir| dir.make().err()).map(|why| why.to_string());
+        let switches =
+            Arc::new(Switches::new(config.host_switches, config.objections.clone(), config.state_dir.clone()));
+        let mut complaints: Vec<String> = disk_problem.as_deref().map(without_disk).into_iter().collect();
+        complaints.extend(switches.complaint().map(|why| format!("{why}: everything counts as off")));
         let mut version_memory = VersionMemory::default();
         let mut report_memory = ReportMemory::default();
         if let Some(dir) = state_dir {
-            let damaged;
-            (version_memory, damaged) = VersionMemory::load(dir)?;
-            complaints.extend(damaged);
-            let damaged;
-            (report_memory, damaged) = ReportMemory::load(dir)?;
-            complaints.extend(damaged);
+            let mut remember = |damaged: Result<Option<String>, Error>| match damaged {
+                Ok(damaged) => complaints.extend(damaged),
+                Err(error) if disk_problem.is_none() => {
+                    complaints.push(format!("what is remembered is not known: {error}"))
+                }
+                Err(_) => {}
+            };
+            remember(VersionMemory::load(dir).map(|(memory, damaged)| {
+                version_memory = memory;
+                damaged
+            }));
+            remember(ReportMemory::load(dir).map(|(memory, damaged)| {
+                report_memory = memory;
+                damaged
+            }));
         }
         let started = surroundings.clock.now();
         let chance = (surroundings.random)();
@@ -240,8 +256,8 @@ impl Client {
         let (known, disbelieved) = version::Known::recall(&config, &version_memory, at_start);
         complaints.extend(disbelieved);
         let core = Core {
-            reports: Spool::new(state_dir, "spool/reports", spool::REPORTS),
-            crashes: Spool::new(state_dir, "spool/crashes", spool::CRASHES),
+            reports: Spool::new(state_dir, layout::REPORTS, spool::REPORTS),
+            crashes: Spool::new(state_dir, layout::CRASHES, spool::CRASHES),
             switches,
             surroundings,
             version: Mutex::new(known),
@@ -256,6 +272,7 @@ impl Client {
             callbacks: Mutex::new(Some(Arc::new(std::mem::take(&mut config.callbacks)))),
             is_closing: AtomicBool::new(false),
             is_notice_given: AtomicBool::new(false),
+            disk_problem: Mutex::new(disk_problem),
             worker: Mutex::default(),
             lane: Lane::default(),
             birthplace: Birthplace::new(),
@@ -269,6 +286,7 @@ impl Client {
         for complaint in complaints {
             core.log(priority::WARNING, &complaint);
         }
+        core.say_what_disk_lacks();
         core.purge_what_is_off();
         core.hold_announced();
         Ok(Self { core: Arc::new(core) })
@@ -299,6 +317,10 @@ impl Client {
         let core = Arc::clone(&self.core);
         self.core.without_waiting_for_the_disk(move || {
             core.announce(Announcing::First);
+            if let Some(dir) = &core.config.state_dir {
+                // The administrator must be able to turn us off when the disk is full.
+                dir.root().keep_reserve(layout::SWITCHES_RESERVE);
+            }
             Ok(())
         });
         Ok(())
@@ -433,7 +455,7 @@ impl Client {
         let dsn = self.core.dsn()?.to_string();
         // Old markers that cannot be read are no reason to leave this run unwatched.
         if let Err(error) = self.core.report_leftovers() {
-            self.core.log(priority::WARNING, &format!("earlier runs are not looked at: {error}"));
+            self.core.complain_of_disk(&format!("earlier runs are not looked at: {error}"));
         }
         let mut watch = lock(&self.core.watch);
         if watch.is_some() {
@@ -501,7 +523,7 @@ impl Client {
         if let Some(stored) = stored {
             return stored;
         }
-        let dir = self.core.config.state_dir.as_ref().map(|dir| dir.path().display().to_string()).unwrap_or_default();
+        let dir = self.core.config.state_dir.as_ref().map(|dir| dir.given().display().to_string()).unwrap_or_default();
         let line = format!(
             "state_dir {dir} does not answer: the crash report is kept in memory until it does; look at the disk"
         );
@@ -510,6 +532,11 @@ impl Client {
         }
         self.core.log(priority::WARNING, &line);
         Ok(())
+    }
+
+    /// Whether what cannot be delivered outlives this process.
+    pub fn keeps_what_waits(&self) -> bool {
+        self.core.disk().is_some()
     }
 
     /// Delivers what is stored, now.
@@ -706,8 +733,56 @@ impl Core {
         })
     }
 
+    /// Does this while the switches are followed: by the schedule's thread where there is one, else by another.
+    fn followed<T>(&self, work: impl FnOnce() -> T) -> T {
+        if lock(&self.worker).is_some() {
+            return work();
+        }
+        let (outcome, gone_off) = following(&self.switches, work);
+        if !gone_off.is_empty() {
+            self.after_switching(&gone_off);
+        }
+        outcome
+    }
+
+    /// Says what has changed about the state directory: whether it can be used, and what its file system lacks.
+    fn say_what_disk_lacks(&self) {
+        let Some(dir) = &self.config.state_dir else { return };
+        for lack in dir.lacks() {
+            self.log(priority::WARNING, &lack);
+        }
+        for note in self.reports.notes().into_iter().chain(self.crashes.notes()) {
+            self.log(priority::WARNING, &note);
+        }
+    }
+
+    /// The same, and whether it can be used at all.
+    fn look_at_disk(&self) {
+        let Some(dir) = &self.config.state_dir else { return };
+        let problem = dir.problem().map(|why| why.to_string());
+        let before = std::mem::replace(&mut *lock(&self.disk_problem), problem.clone());
+        match (before, problem) {
+            (None, Some(why)) => self.log(priority::WARNING, &without_disk(&why)),
+            (Some(_), None) => self.log(priority::NOTICE, "the state directory can be used from now on"),
+            _ => {}
+        }
+        self.say_what_disk_lacks();
+    }
+
+    /// The state directory, where it can be used.
+    fn disk(&self) -> Option<&StateDir> {
+        self.config.state_dir.as_ref().filter(|_| lock(&self.disk_problem).is_none())
+    }
+
+    /// Says what the disk did not do. Where that is no wonder, it has been said already.
+    fn complain_of_disk(&self, line: &str) {
+        let is_known = lock(&self.disk_problem).is_some();
+        self.log(if is_known { priority::DEBUG } else { priority::WARNING }, line);
+    }
+
     /// Follows the administrator's file.
     pub fn refresh_switches(&self) {
+        self.look_at_disk();
         let (gone_off, complaint) = self.switches.refresh();
         if let Some(why) = complaint {
             self.log(priority::WARNING, &format!("{why}: everything counts as off"));
@@ -717,7 +792,8 @@ impl Core {
 
     fn after_switching(&self, gone_off: &[Switch]) {
         for switch in gone_off {
-            self.log(priority::NOTICE, &format!("{} is off; what was stored for it is removed", switch.name()));
+            let removed = if self.switches.is_said_off(*switch) { "; what was stored for it is removed" } else { "" };
+            self.log(priority::NOTICE, &format!("{} is off{removed}", switch.name()));
         }
         self.purge_what_is_off();
         if let Some(watch) = lock(&self.watch).as_ref() {
@@ -726,17 +802,23 @@ impl Core {
     }
 
     fn purge_what_is_off(&self) {
-        for (switch, spool) in [(Switch::DailyReport, &self.reports), (Switch::CrashReports, &self.crashes)] {
-            if !self.switches.is_on(switch)
-                && let Err(error) = spool.purge()
+        for switch in [Switch::DailyReport, Switch::CrashReports] {
+            if self.switches.is_said_off(switch)
+                && let Err(error) = self.purge(switch)
             {
-                self.log(priority::WARNING, &format!("{} is off, but {error}", switch.name()));
+                self.complain_of_disk(&format!("{} is off, but {error}", switch.name()));
             }
         }
-        if !self.switches.is_on(Switch::CrashReports)
-            && let Err(error) = self.forget_held_crashes()
-        {
-            self.log(priority::WARNING, &format!("{} is off, but {error}", Switch::CrashReports.name()));
+    }
+
+    fn purge(&self, switch: Switch) -> Result<(), Error> {
+        match switch {
+            Switch::VersionCheck => Ok(()),
+            Switch::DailyReport => {
+                let copies = self.sent_folder().map_or(Ok(()), |folder| folder.clear());
+                self.reports.purge().and(copies)
+            }
+            Switch::CrashReports => self.crashes.purge().and(self.forget_held_crashes()),
         }
     }
 }
@@ -748,6 +830,11 @@ impl Drop for Core {
             self.let_go(None);
         }
     }
+}
+
+/// What is said of a state directory that cannot be used.
+fn without_disk(why: &str) -> String {
+    format!("{why}; until that changes nothing is remembered, and reports are sent at once or not at all")
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -173,7 +173,7 @@ impl Core {
                 query.sealed_name(zone, key).map_err(|error| Error::Internal(format!("version query: {error}")))?
             }
         };
-        let texts = self.surroundings.dns.txt(permit, &name, timeout)?;
+        let texts = self.followed(|| self.surroundings.dns.txt(permit, &name, timeout))?;
         let judge = Judge {
             zone,
             version_label: &self.config.version_label,
@@ -220,7 +220,7 @@ impl Core {
         }
         if let Err(error) = stored {
             let line = format!("the version check is not remembered, a restart will ask again: {error}");
-            self.log(priority::WARNING, &line);
+            self.complain_of_disk(&line);
         }
         outcome
     }

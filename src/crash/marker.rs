@@ -5,8 +5,7 @@
 use std::io::Write;
 use std::os::fd::RawFd;
 
-use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::FlockArg;
 use serde_json::{Value, json};
 
 use super::delivery::new_event_id;
@@ -14,12 +13,13 @@ use super::exit::{CoreDump, Ending, Witness};
 use super::record::{Kind, RECORD_BYTES, Record};
 use crate::error::Error;
 use crate::presence;
-use crate::state::{Folder, StateDir};
+use crate::state::lock::{self, Tried};
+use crate::state::{Folder, StateDir, layout};
 use crate::sys::descriptor::{Identity, OwnedFile};
 use crate::sys::memory_limit::MemoryLimit;
 use crate::sys::procfs::{self, Stat};
 
-const FOLDER: &str = "run";
+const FOLDER: &str = layout::RUN;
 
 /// First line of a marker.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -257,7 +257,9 @@ pub fn runs(dir: &StateDir) -> Result<Vec<Run>, Error> {
     for entry in folder.entries()? {
         let Some(head) = folder.read(&entry.name)?.and_then(|bytes| parse_head(&bytes)) else { continue };
         let Some(file) = folder.open_existing(&entry.name)? else { continue };
-        let is_locked = matches!(Flock::lock(file, FlockArg::LockSharedNonblock), Err((_, Errno::EWOULDBLOCK)));
+        let tried = lock::lock(file, FlockArg::LockSharedNonblock);
+        // Where there are no locks, the process alone tells.
+        let is_locked = matches!(tried, Ok(Tried::Held | Tried::Unsupported));
         let is_running = head.is_running(is_locked);
         runs.push(Run { name: entry.name, head, is_running });
     }
@@ -279,10 +281,11 @@ pub fn take_leftovers(dir: &StateDir, mut take: impl FnMut(Leftover) -> Result<(
         let Some(file) = folder.open_existing(&entry.name)? else { continue };
         // Held until it is removed: two starting processes do not report it twice. Where children of a dead host hold it,
         // both may, with one event id.
-        let lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => Some(lock),
-            Err((_, Errno::EWOULDBLOCK)) => None,
-            Err((_, error)) => return Err(Error::Io(format!("run marker {}: {error}", entry.name))),
+        let lock = match lock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(Tried::Locked(lock)) => Some(lock),
+            // Where there are no locks, the process alone tells.
+            Ok(Tried::Held | Tried::Unsupported) => None,
+            Err(error) => return Err(Error::Io(format!("run marker {}: {error}", entry.name))),
         };
         let bytes = folder.read(&entry.name)?.unwrap_or_default();
         match parse(&entry.name, &bytes) {

@@ -77,8 +77,10 @@ pub extern "C" fn ondat_telemetry_config_set_identity_key(
     });
 }
 
-/// An existing directory of this user, no symlink, not writable by others. Default: none; then nothing survives a
-/// restart, which the log says once.
+/// A directory; made where it is missing, with the folders above it. Where others may write to it, or it is another user's, as
+/// the root of a Kubernetes volume is, the folder ondat-telemetry-UID in it is used. A symlink or a file in its place is IO.
+/// Where it cannot be used, for now or for good, init succeeds all the same: the log says why, nothing is remembered, and
+/// crash reports are sent at crash time. Default: none; then nothing survives a restart, which the log says once.
 #[unsafe(no_mangle)]
 pub extern "C" fn ondat_telemetry_config_set_state_dir(config: Option<&mut ConfigBuilder>, path: *const c_char) {
     set_text(config, Setting::StateDir, path);

@@ -2,7 +2,7 @@
 //! the version check, Python opens the sealed reports and judges documents by their schema, Bugsink takes the crash
 //! reports, Sentry's own code judges them, strace watches what is turned off, Go says which proxy is taken, Squid,
 //! Tinyproxy, MicroSocks and mitmproxy are what is taken. And the built example, for days, while it is turned off and on.
-//! Schemathesis judges the administrator's API, Chromium operates his page.
+//! State directories are what Kubernetes, disks and administrators make of them. Schemathesis judges the administrator's API, Chromium operates his page.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod api;
@@ -26,6 +26,9 @@ mod report_seal;
 mod report_spool;
 mod report_taint;
 mod running;
+#[path = "../crash/sink.rs"]
+mod sink;
+mod state_dir;
 mod support;
 mod switches;
 mod version_dns;

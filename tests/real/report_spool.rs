@@ -293,18 +293,3 @@ fn on_a_full_disk_nothing_half_written_is_ever_read() {
         "{left:?}"
     );
 }
-
-#[test]
-fn a_state_directory_that_cannot_be_written_is_refused_with_what_to_do() {
-    let scene = Scene::new();
-    let disk = SmallDisk::mount(&scene.cluster.state_dir);
-    succeed(disk.program("mount").args(["-o", "remount,ro"]).arg(&scene.cluster.state_dir));
-    let output = run(scene.submit(&mut disk.program(&scene.probe), NOBODY));
-    let said = String::from_utf8(output.stdout).unwrap();
-    assert!(said.starts_with(&format!("init {}\n", status::IO)), "{said}");
-    let why = format!(
-        "init_why state_dir {} is on a read-only file system: mount it for writing or name another directory\n",
-        scene.cluster.state_dir.display()
-    );
-    assert!(said.ends_with(&why), "{said}");
-}

@@ -373,7 +373,7 @@ pub fn setup(config: &Config, switches: &Switches, dsn: &str, pid: u32) -> Setup
         cluster_id: HEXLOWER.encode(&config.cluster),
         node_id: HEXLOWER.encode(&config.node),
         dsn: dsn.to_owned(),
-        state_dir: config.state_dir.as_ref().map(|dir| dir.path().to_owned()),
+        state_dir: config.state_dir.as_ref().map(|dir| dir.given().to_owned()),
         marker: None,
         https: config.https.clone(),
         timeout_ms: u64::try_from(config.timeout.as_millis()).unwrap_or(u64::MAX),
