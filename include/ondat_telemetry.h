@@ -295,8 +295,10 @@ void ondat_telemetry_config_set_identity_key(ondat_telemetry_config *config,
                                              size_t len);
 
 /**
- * An existing directory of this user, no symlink, not writable by others. Default: none; then nothing survives a
- * restart, which the log says once.
+ * A directory; made where it is missing, with the folders above it. Where others may write to it, or it is another user's, as
+ * the root of a Kubernetes volume is, the folder ondat-telemetry-UID in it is used. A symlink or a file in its place is IO.
+ * Where it cannot be used, for now or for good, init succeeds all the same: the log says why, nothing is remembered, and
+ * crash reports are sent at crash time. Default: none; then nothing survives a restart, which the log says once.
  */
 void ondat_telemetry_config_set_state_dir(ondat_telemetry_config *config,
                                           const char *path);
@@ -458,10 +460,12 @@ ondat_telemetry_status ondat_telemetry_start(const ondat_telemetry *telemetry,
                                              size_t errbuf_len);
 
 /**
- * Delivers what is stored for at most timeout_ms, then cuts off what is under way, takes the crash handler off and
- * frees everything. What does not end by then, or within 100 ms where timeout_ms is less, is left to end by itself, as
- * where the state directory's disk does not answer. Waited for without a limit are callbacks that are running on other
- * threads. In a callback it returns at once, see CONVENTIONS.
+ * Delivers what is stored, cuts off what is under way, takes the crash handler off and frees everything. It waits for
+ * delivery, also of what another process is delivering, for at most timeout_ms; then for a crash handler that is at work in
+ * another thread and for the crash monitor, 100 ms each at most; for the schedule's thread and the state directory's disk
+ * until timeout_ms is over, or 100 ms where less is left: all in all at most 210 ms longer than timeout_ms. What does not end by
+ * then is left to end by itself. Besides, and without a limit, it waits for callbacks of the host's that are running on other
+ * threads or that it makes itself, such as the log's. In a callback it returns at once, see CONVENTIONS.
  */
 void ondat_telemetry_close(ondat_telemetry *telemetry,
                            uint32_t timeout_ms);
@@ -546,7 +550,8 @@ ondat_telemetry_status ondat_telemetry_report_exit(const ondat_telemetry *teleme
 ondat_telemetry_status ondat_telemetry_thread_init(void);
 
 /**
- * Delivers what is stored, now, for at most timeout_ms. QUEUED when something is left.
+ * Delivers what is stored, now, for at most timeout_ms. QUEUED when something is left, also where another process is
+ * delivering it, or it cannot be read.
  */
 ondat_telemetry_status ondat_telemetry_flush(const ondat_telemetry *telemetry,
                                              uint32_t timeout_ms,

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use nix::NixPath;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat};
-use nix::sys::stat::{FileStat, Mode, fstat, fstatat, mkdirat};
+use nix::sys::stat::{FileStat, Mode, fchmod, fstat, fstatat, mkdirat};
 use nix::sys::statvfs::fstatvfs;
 use nix::unistd::{AccessFlags, faccessat, fsync, geteuid};
 
@@ -233,7 +233,7 @@ impl StateDir {
         let given = match self.open_given() {
             // One that was there and is gone is not made anew behind the back of who has taken it away.
             Err(Errno::ENOENT) if making == Making::Yes && self.known().is_none() => {
-                make_path(&self.0.given).and_then(|()| self.open_given())
+                make_path(&self.0.given).and_then(|()| self.open_given()).inspect(make_private)
             }
             opened => opened,
         };
@@ -280,7 +280,7 @@ impl StateDir {
                     Ok(()) | Err(Errno::EEXIST) => {}
                     Err(error) => return Err(barred(error)),
                 }
-                open_at(given, name.as_str(), DIRECTORY).map_err(barred)?
+                open_at(given, name.as_str(), DIRECTORY).map_err(barred).inspect(make_private)?
             }
             Err(Errno::ENOENT) => return Ok(None),
             opened => opened.map_err(barred)?,
@@ -342,6 +342,15 @@ pub(super) enum Making {
 
 fn own_folder() -> String {
     format!("{}{}", layout::OWN_FOLDER, geteuid())
+}
+
+/// A new folder is given to the group of the one that it is in, where that is set-group-ID, and is so itself.
+fn make_private(folder: &OwnedFd) {
+    let is_ours = |meta: &FileStat| meta.st_uid == geteuid().as_raw() && meta.st_mode & 0o7777 != PRIVATE.bits();
+    if fstat(folder).is_ok_and(|meta| is_ours(&meta)) {
+        // What it may not be, it is not used as.
+        let _ = fchmod(folder, PRIVATE);
+    }
 }
 
 /// With the folders above it, all of them ours alone.

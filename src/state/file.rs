@@ -472,7 +472,12 @@ impl Folder {
     }
 
     fn existing_handle(&self) -> Result<Option<OwnedFd>, Barred> {
-        let Some(root) = self.dir.handle(Making::No)? else { return Ok(None) };
+        let root = match self.dir.handle(Making::No) {
+            Ok(Some(root)) => root,
+            // In another user's there is nothing of ours.
+            Ok(None) | Err(Barred::NotOurs(_)) => return Ok(None),
+            Err(barred) => return Err(barred),
+        };
         if self.name.is_none() { Ok(Some(root)) } else { self.folder_in(&root) }
     }
 

@@ -26,6 +26,7 @@ mod report_seal;
 mod report_spool;
 mod report_taint;
 mod running;
+#[allow(dead_code, reason = "the tests of crashes use more of it")]
 #[path = "../crash/sink.rs"]
 mod sink;
 mod state_dir;

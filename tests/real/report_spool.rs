@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::cluster::{Cluster, document};
 use crate::relay::Relay;
 use crate::support::{
-    NOBODY, Said, Server, bytes_of, compile, files_below, files_in, holds, program, run, server, status, succeed,
+    NOBODY, Said, Server, bytes_of, compile, files_below, files_in, holds, program, run, server, status,
 };
 
 /// A cluster and the program that sends its reports.
