@@ -303,6 +303,11 @@ impl Claim<'_> {
         &self.name
     }
 
+    /// Whether it outlives this process.
+    pub fn is_on_disk(&self) -> bool {
+        matches!(self.content, ClaimContent::Disk(_))
+    }
+
     /// Its size in bytes.
     pub fn size(&self) -> Result<u64, Error> {
         match &self.content {

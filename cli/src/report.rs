@@ -59,16 +59,14 @@ fn submit(file: &Path, settings: Settings, json: bool) -> Result<Output, Error> 
     let (timeout, has_state_dir) = (config.timeout, config.state_dir.is_some());
     let client = Client::new(config)?;
     let outcome = client.submit_report(&document, timeout);
-    let is_kept = client.keeps_what_waits();
     client.close(Duration::ZERO);
     match outcome {
         Ok(()) if json => Ok(Output::json(&json!({ "outcome": "delivered" }))),
         Ok(()) => Ok(Output::text("delivered\n".to_owned())),
         // What is stored in the memory of this process is gone with it.
-        Err(Error::Queued(why)) if !is_kept => {
+        Err(Error::Queued(why)) if !has_state_dir => {
             let reason = why.split_once(": ").map_or(why.as_str(), |(_, reason)| reason);
-            let cause = if has_state_dir { "the state directory cannot be used" } else { "no --state-dir is set" };
-            Err(Error::Network(format!("not delivered, and not stored because {cause}: {reason}")))
+            Err(Error::Network(format!("not delivered, and not stored because no --state-dir is set: {reason}")))
         }
         Err(error @ Error::Queued(_)) => {
             let (code, reason) = (exit::of_error(&error), error.to_string());

@@ -124,8 +124,12 @@ impl Core {
         let dropped = match stored {
             Ok(dropped) => dropped,
             Err(error) => {
+                let dropped = keep_in_memory(&self.crashes, event_id, event)?;
+                if !self.has_worker() {
+                    return Err(error);
+                }
                 self.complain_of_disk(&format!("{error}; the crash report is kept in memory until it is delivered"));
-                keep_in_memory(&self.crashes, event_id, event)?
+                dropped
             }
         };
         if dropped > 0 {

@@ -317,10 +317,7 @@ impl Client {
         let core = Arc::clone(&self.core);
         self.core.without_waiting_for_the_disk(move || {
             core.announce(Announcing::First);
-            if let Some(dir) = &core.config.state_dir {
-                // The administrator must be able to turn us off when the disk is full.
-                dir.root().keep_reserve(layout::SWITCHES_RESERVE);
-            }
+            core.keep_reserve();
             Ok(())
         });
         Ok(())
@@ -395,6 +392,7 @@ impl Client {
         let done = self.core.without_waiting_for_the_disk(move || {
             core.after_switching(&gone_off);
             core.announce(Announcing::Again);
+            core.keep_reserve();
             Ok(())
         });
         self.wake();
@@ -527,16 +525,11 @@ impl Client {
         let line = format!(
             "state_dir {dir} does not answer: the crash report is kept in memory until it does; look at the disk"
         );
-        if lock(&self.core.worker).is_none() {
+        if !self.core.has_worker() {
             return Err(Error::Io(line));
         }
         self.core.log(priority::WARNING, &line);
         Ok(())
-    }
-
-    /// Whether what cannot be delivered outlives this process.
-    pub fn keeps_what_waits(&self) -> bool {
-        self.core.disk().is_some()
     }
 
     /// Delivers what is stored, now.
@@ -735,7 +728,7 @@ impl Core {
 
     /// Does this while the switches are followed: by the schedule's thread where there is one, else by another.
     fn followed<T>(&self, work: impl FnOnce() -> T) -> T {
-        if lock(&self.worker).is_some() {
+        if self.has_worker() {
             return work();
         }
         let (outcome, gone_off) = following(&self.switches, work);
@@ -772,6 +765,18 @@ impl Core {
     /// The state directory, where it can be used.
     fn disk(&self) -> Option<&StateDir> {
         self.config.state_dir.as_ref().filter(|_| lock(&self.disk_problem).is_none())
+    }
+
+    /// The administrator must be able to turn off what is on when the disk is full.
+    fn keep_reserve(&self) {
+        if let Some(dir) = self.disk().filter(|_| self.switches.on() != 0) {
+            dir.root().keep_reserve(layout::SWITCHES_RESERVE);
+        }
+    }
+
+    /// Whether somebody tries again later what could not be delivered.
+    fn has_worker(&self) -> bool {
+        lock(&self.worker).is_some()
     }
 
     /// Says what the disk did not do. Where that is no wonder, it has been said already.

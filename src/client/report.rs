@@ -54,7 +54,19 @@ impl Core {
     ) -> Result<(), Error> {
         let deadline = Instant::now() + timeout;
         let claim = self.store_report(fill)?;
-        self.deliver_report(claim, deadline)
+        let (name, day) = (claim.name().to_owned(), schedule::day(self.now()));
+        let is_kept = self.config.state_dir.is_none() || claim.is_on_disk() || self.has_worker();
+        match self.deliver_report(claim, deadline) {
+            // It would be gone with this process, and nobody tries again before.
+            Err(Error::Queued(why)) if !is_kept => {
+                self.reports.claim(&name)?.map_or(Ok(()), Claim::remove)?;
+                self.change_reports(|memory| memory.forget(&self.cluster_id(), day));
+                let disk = lock(&self.disk_problem).clone();
+                let disk = disk.unwrap_or_else(|| "the state directory takes no report".to_owned());
+                Err(Error::Io(format!("{disk}; the report is not kept, and not delivered: {why}")))
+            }
+            delivered => delivered,
+        }
     }
 
     fn store_report(&self, fill: impl FnOnce(&mut Report<'_>) -> Result<(), Error>) -> Result<Claim<'_>, Error> {

@@ -174,7 +174,8 @@ impl StateDir {
             let left = if geteuid().is_root() { disk.blocks_free() } else { disk.blocks_available() };
             disk.blocks() > 0 && left == 0 || disk.files() > 0 && disk.files_available() == 0
         });
-        is_full.then(|| Error::Io(format!("state_dir {shown} is on a disk that is full: make room there")))
+        let full = io::Error::from(Errno::ENOSPC);
+        is_full.then(|| Error::Io(format!("state_dir {shown}: {full}: make room there")))
     }
 
     /// What its file system lacks, each said once.

@@ -107,13 +107,14 @@ impl Waiter {
         let mut fds = numbers.map(|fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 });
         // It can always be read, proc(5).
         fds[2].events = libc::POLLPRI;
+        let polled = if numbers[2] < 0 { 2 } else { 3 };
         state.is_polling = true;
         drop(state);
         // poll(2) counts whole milliseconds, and waits for ever below 0.
         let timeout =
             if longest == Duration::MAX { -1 } else { i32::try_from(longest.as_millis()).unwrap_or(i32::MAX) };
-        // SAFETY: three entries. An interrupted or failed wait only makes the caller look at what is due once more.
-        unsafe { libc::poll(fds.as_mut_ptr(), 3, timeout) };
+        // SAFETY: as many entries, or one less. An interrupted or failed wait only makes the caller look at what is due once more.
+        unsafe { libc::poll(fds.as_mut_ptr(), polled, timeout) };
         let mut state = self.lock();
         state.is_polling = false;
         if fds[2].revents != 0 {

@@ -62,9 +62,9 @@ fn a_thread_is_cancelled_after_the_call_and_not_in_it() {
 }
 
 #[test]
-fn a_limit_of_files_is_done_without_and_no_signal() {
+fn a_limit_of_files_is_an_error_and_no_signal() {
     let said = Scene::new().says(&["limited"]);
-    let first = "raised 0, pending 0, blocked 0, blocked in callbacks 0, refused 0\n";
+    let first = "raised 0, pending 0, blocked 0, blocked in callbacks 0, refused 1\n";
     assert_eq!(said, format!("{first}the host's own 1\nraised 1\n"));
 }
 

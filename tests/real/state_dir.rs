@@ -388,7 +388,7 @@ fn a_full_disk_is_gone_on_without_and_used_once_there_is_room() {
     let scene = Scene::with_mode(0o700);
     mount(&["-t", "tmpfs", "-o", "size=256k,mode=700", "none"], &scene.state);
     fill(&scene.state);
-    goes_on_without(&scene, "is on a disk that is full", "from the start");
+    goes_on_without(&scene, "No space left on device", "from the start");
     let mut host = scene.host();
     assert_eq!(host.says("start"), "0");
     fs::remove_file(scene.state.join("filling")).unwrap();

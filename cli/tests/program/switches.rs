@@ -108,7 +108,7 @@ fn without_a_state_directory_there_is_nothing_to_change() {
     let file = place.with("file", "");
     assert!(run(&["disable", "all", "--state-dir", &file]).with(8).stderr.contains("not a directory"));
     run(&["disable", "all", "--state-dir", &place.at("absent/too")]).with(0);
-    assert!(std::fs::read(place.path().join("absent/too/switches.json")).is_ok(), "it is made");
+    assert!(fs::read(place.path().join("absent/too/switches.json")).is_ok(), "it is made");
     assert!(run(&["disable", "telemetry"]).with(2).stderr.contains("version-check, daily-report, crash-reports, all"));
 }
 
