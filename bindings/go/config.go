@@ -35,8 +35,9 @@ type Config struct {
 	// IdentityKey is 32 bytes shared by the cluster, from which anonymised ids are made. Default: derived from
 	// ClusterID, which whoever knows that id can do as well.
 	IdentityKey []byte
-	// StateDir is an existing directory of this user, no symlink, not writable by others. Default: none; then nothing
-	// survives a restart.
+	// StateDir is a directory, made where it is missing. Where others may write to it, or it is another user's, the folder
+	// ondat-telemetry-UID in it is used. A symlink in its place is ErrIO; where it cannot be used, New succeeds without it.
+	// Default: none; then nothing survives a restart.
 	StateDir string
 	// Off is the host's own word on what is off. Default: nothing.
 	Off Switches

@@ -28,6 +28,7 @@ use crate::presence::{Presence, Process};
 use crate::report::input;
 use crate::schedule::{self, Pace, Timer};
 use crate::spool::{self, Spool};
+use crate::state::lock::until;
 use crate::state::{StateDir, layout};
 use crate::switches::{Permit, Switch, Switches};
 use crate::sys::clock::{Clock, Moment, SystemClock};
@@ -413,7 +414,7 @@ impl Client {
     /// Asks now.
     pub fn check_version(&self, timeout: Duration) -> Result<VersionInfo, Error> {
         self.core.may_block()?;
-        let outcome = self.core.check_version(timeout);
+        let outcome = until(Instant::now() + timeout, || self.core.check_version(timeout));
         self.wake();
         outcome
     }
@@ -433,7 +434,8 @@ impl Client {
     /// Sends the report of the day.
     pub fn submit_report(&self, json: &[u8], timeout: Duration) -> Result<(), Error> {
         self.core.may_block()?;
-        let outcome = self.core.make_report(|report| input::read_document(json, report), timeout);
+        let make = || self.core.make_report(|report| input::read_document(json, report), timeout);
+        let outcome = until(Instant::now() + timeout, make);
         self.wake();
         outcome
     }
@@ -541,7 +543,7 @@ impl Client {
     /// Delivers what is stored for one switch, now. [`Error::Queued`] when something is left.
     pub fn deliver(&self, switch: Switch, deadline: Instant) -> Result<(), Error> {
         self.core.may_block()?;
-        self.core.deliver(switch, deadline)
+        until(deadline, || self.core.deliver(switch, deadline))
     }
 
     fn wake(&self) {
@@ -571,7 +573,7 @@ impl Core {
     fn deliver_within(self: &Arc<Self>, timeout: Duration) -> Result<(), Error> {
         let deadline = Instant::now() + timeout;
         if self.config.state_dir.is_none() {
-            return self.deliver_stored(deadline);
+            return until(deadline, || self.deliver_stored(deadline));
         }
         let no_answer =
             || Error::Queued("the state directory does not answer: what waits for it is not delivered".to_owned());
@@ -582,7 +584,7 @@ impl Core {
         let core = Arc::clone(self);
         // Its own word on what is left comes just after the deadline.
         let left = deadline.saturating_duration_since(Instant::now()) + ANSWER_GRACE;
-        let delivered = Lane::default().run(left, move || core.deliver_stored(deadline));
+        let delivered = Lane::default().run(left, move || until(deadline, || core.deliver_stored(deadline)));
         delivered.unwrap_or_else(|| Err(no_answer()))
     }
 

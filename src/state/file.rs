@@ -402,7 +402,7 @@ impl Folder {
 
     /// The lock of this name, or none while another process has held it for this long.
     pub fn lock_within(&self, name: &str, patience: Duration) -> Result<Option<Lock>, Error> {
-        let deadline = Instant::now() + patience;
+        let deadline = lock::end_of(patience);
         loop {
             // flock(2) has no timeout, and a signal to cut it short would be the host's.
             match self.lock(name)? {

@@ -1,7 +1,9 @@
 //! Locks of flock(2): nobody waits for one without bound, and a file system that has none is used all the same.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::io;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
@@ -34,6 +36,32 @@ impl Lock {
     pub(super) fn of(lock: Flock<File>) -> Self {
         Self(Some(lock))
     }
+}
+
+thread_local! {
+    /// Until when the call that this thread is in may wait.
+    static DEADLINE: Cell<Option<Instant>> = const { Cell::new(None) };
+}
+
+/// Does this, which waits for no lock beyond the deadline: a call has one for everything, also where another process was stopped
+/// with a lock in its hands.
+pub fn until<T>(deadline: Instant, work: impl FnOnce() -> T) -> T {
+    struct Before(Option<Instant>);
+    impl Drop for Before {
+        fn drop(&mut self) {
+            DEADLINE.set(self.0);
+        }
+    }
+    let before = DEADLINE.get();
+    let _before = Before(before);
+    DEADLINE.set(Some(before.map_or(deadline, |before| before.min(deadline))));
+    work()
+}
+
+/// When a wait that may take this long ends.
+pub(super) fn end_of(patience: Duration) -> Instant {
+    let end = Instant::now() + patience;
+    DEADLINE.get().map_or(end, |deadline| deadline.min(end))
 }
 
 /// Tries to lock it, alone or with others.

@@ -490,6 +490,64 @@ fn no_call_goes_on_for_ever_where_the_disk_refuses() {
     }
 }
 
+/// A disk that fails under a running host: what is on stays on, what is off stays off.
+#[test]
+fn a_disk_that_fails_under_a_running_host_changes_no_switch() {
+    let calls = [libc::SYS_openat, libc::SYS_newfstatat, libc::SYS_getdents64, libc::SYS_renameat];
+    for is_on in [true, false] {
+        for call in calls {
+            for errno in [libc::EIO, libc::ESTALE, libc::EPERM, libc::ENOMEM] {
+                let what = format!("{call} {errno} {is_on}");
+                let scene = Scene::with_mode(0o700);
+                let mut host = scene.host();
+                assert_eq!(host.says("start"), "0", "{what}");
+                if !is_on {
+                    succeed(&mut scene.command(&["disable", "all"]));
+                    host.follows(0, &what);
+                }
+                assert_eq!(host.says(&format!("refuse {call} {errno}")), "0", "{what}");
+                for words in ["exit 3", "flush 1000", "check 100"] {
+                    host.says(words);
+                }
+                assert_eq!(host.status("switches"), if is_on { ALL } else { 0 }, "{what}");
+                host.says("close 100");
+                let _ = host.child.kill();
+                let _ = host.child.wait();
+                if !is_on {
+                    assert_eq!(scene.crashes(), 0, "{what}");
+                }
+            }
+        }
+    }
+}
+
+/// A process that was stopped with a lock in its hands.
+#[test]
+fn a_lock_that_is_never_let_go_of_holds_nobody_beyond_its_deadline() {
+    let scene = Scene::with_mode(0o700);
+    let mut host = scene.host();
+    assert_eq!(host.says("exit 3"), "0");
+    let locks = ["crash-memory.lock", "version.lock", "report-memory.lock"].map(|name| scene.state.join(name));
+    let mut holders: Vec<_> = locks
+        .iter()
+        .map(|lock| {
+            let mut flock = server("flock");
+            flock.arg(lock).args(["sh", "-c", "echo held; read -r line"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+            let mut holder = flock.spawn().unwrap();
+            let mut line = String::new();
+            BufReader::new(holder.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+            holder
+        })
+        .collect();
+    assert_eq!(host.status("flush 20000"), status::OK);
+    scene.arrive(1, "with its memory locked");
+    host.end();
+    for holder in &mut holders {
+        drop(holder.stdin.take());
+        holder.wait().unwrap();
+    }
+}
+
 #[test]
 fn off_stays_off_whatever_becomes_of_the_directory() {
     type Lose = fn(&Scene);

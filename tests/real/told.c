@@ -6,10 +6,14 @@
 #include <ondat_telemetry.h>
 
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 static ondat_telemetry *host;
@@ -33,6 +37,24 @@ static char *document(const char *path, size_t *length)
     return text;
 }
 
+/* From now on a system call is answered with this error, for every thread. */
+static int refuse(unsigned call, unsigned error)
+{
+    struct sock_filter steps[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 0),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {4, steps};
+
+    steps[1].k = call;
+    steps[2].k |= error;
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
+        return -1;
+    return (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &program);
+}
+
 static int leak(void)
 {
     struct rlimit limit = {64, 64};
@@ -43,7 +65,7 @@ static int leak(void)
     return 0;
 }
 
-static int does(const char *word, const char *argument, char *why, size_t size)
+static int does(const char *word, const char *argument, const char *second, char *why, size_t size)
 {
     unsigned number = (unsigned)strtoul(argument, NULL, 10);
     size_t length = 0;
@@ -75,6 +97,8 @@ static int does(const char *word, const char *argument, char *why, size_t size)
     }
     if (strcmp(word, "chroot") == 0)
         return chroot(argument) == 0 && chdir("/") == 0 ? 0 : -1;
+    if (strcmp(word, "refuse") == 0)
+        return refuse(number, (unsigned)strtoul(second, NULL, 10));
     if (strcmp(word, "leak") == 0)
         return leak();
     if (strcmp(word, "segv") == 0)
@@ -84,7 +108,7 @@ static int does(const char *word, const char *argument, char *why, size_t size)
 
 int main(void)
 {
-    char line[4096], word[64], argument[4000], why[512] = "";
+    char line[4096], word[64], argument[4000], second[64], why[512] = "";
     ondat_telemetry_config *config = ondat_telemetry_config_new();
     int status;
 
@@ -98,10 +122,11 @@ int main(void)
     status = ondat_telemetry_init(config, &host, why, sizeof why);
     ondat_telemetry_config_free(config);
     printf("init %d %s\n", status, why);
-    while (status == 0 && fgets(line, sizeof line, stdin) != NULL) {
-        argument[0] = why[0] = '\0';
-        sscanf(line, "%63s %3999s", word, argument);
-        printf("%s %d %s\n", word, does(word, argument, why, sizeof why), why);
+    while (host != NULL && fgets(line, sizeof line, stdin) != NULL) {
+        argument[0] = second[0] = why[0] = '\0';
+        sscanf(line, "%63s %3999s %63s", word, argument, second);
+        status = does(word, argument, second, why, sizeof why);
+        printf("%s %d %s\n", word, status, why);
     }
     return 0;
 }
