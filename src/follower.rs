@@ -24,31 +24,52 @@ struct Following {
 /// Does this while another thread follows the switches. Also returns those that have gone off meanwhile, of which nobody else
 /// knows.
 pub fn following<T>(switches: &Arc<Switches>, work: impl FnOnce() -> T) -> (T, Vec<Switch>) {
-    let shared = Arc::<(Mutex<Following>, Condvar)>::default();
-    let (followed, following) = (Arc::clone(switches), Arc::clone(&shared));
-    // Where there is no second thread, they are looked at before each request.
-    let thread = Thread::start(c"ondat-switches", STACK_BYTES, Box::new(move || follow(&followed, &following))).ok();
-    let over = Over(&shared);
+    let follower = Follower::start(switches);
     let outcome = work();
-    drop(over);
-    let (state, changed) = &*shared;
-    if let Some(thread) = thread {
-        let waited = changed.wait_timeout_while(lock(state), LAST_LOOK, |state| !state.has_ended);
-        if waited.is_ok_and(|(state, _)| state.has_ended) {
-            thread.join();
-        }
-    }
-    let gone_off = std::mem::take(&mut lock(state).gone_off);
-    (outcome, gone_off)
+    (outcome, follower.stop())
 }
 
-/// Ends the other thread, also where this one panics.
-struct Over<'a>(&'a (Mutex<Following>, Condvar));
+/// The other thread, which ends when this is dropped, also where the work panics.
+struct Follower {
+    shared: Arc<(Mutex<Following>, Condvar)>,
+    thread: Option<Thread>,
+}
 
-impl Drop for Over<'_> {
+impl Follower {
+    fn start(switches: &Arc<Switches>) -> Self {
+        let shared = Arc::<(Mutex<Following>, Condvar)>::default();
+        let (followed, following) = (Arc::clone(switches), Arc::clone(&shared));
+        let work = Box::new(move || follow(&followed, &following));
+        // Where there is no second thread, they are looked at before each request.
+        let thread = Thread::start(c"ondat-switches", STACK_BYTES, work).ok();
+        Self { shared, thread }
+    }
+
+    fn stop(mut self) -> Vec<Switch> {
+        self.end();
+        let (state, changed) = &*self.shared;
+        let mut state = lock(state);
+        if let Some(thread) = self.thread.take() {
+            let waited = changed.wait_timeout_while(state, LAST_LOOK, |state| !state.has_ended);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            if state.has_ended {
+                drop(state);
+                thread.join();
+                state = lock(&self.shared.0);
+            }
+        }
+        std::mem::take(&mut state.gone_off)
+    }
+
+    fn end(&self) {
+        lock(&self.shared.0).is_over = true;
+        self.shared.1.notify_all();
+    }
+}
+
+impl Drop for Follower {
     fn drop(&mut self) {
-        lock(&self.0.0).is_over = true;
-        self.0.1.notify_all();
+        self.end();
     }
 }
 

@@ -276,15 +276,18 @@ fn store<T: Serialize>(dir: &StateDir, name: &str, value: &T) -> Result<(), Erro
     dir.root().write(name, &to_bytes(dir, name, value)?)
 }
 
-/// With what a newer version has written into the file and this one does not know.
 fn to_bytes<T: Serialize>(dir: &StateDir, name: &str, value: &T) -> Result<Vec<u8>, Error> {
-    let failed = |error: serde_json::Error| Error::Internal(format!("{name}: {error}"));
-    let mut json = serde_json::to_value(value).map_err(failed)?;
-    let before = dir.root().read(name).ok().flatten();
-    if let Some(before) = before.and_then(|bytes| serde_json::from_slice(&bytes).ok()) {
-        keep_unknown(&mut json, before, Names::Known);
-    }
-    serde_json::to_vec(&json).map_err(failed)
+    let bytes = serde_json::to_vec(value).map_err(|error| Error::Internal(format!("{name}: {error}")))?;
+    Ok(with_unknown(dir, name, &bytes).unwrap_or(bytes))
+}
+
+/// With what a newer version has written into the file and this one does not know; none where there is nothing like that. Of
+/// bytes, as code for each form would be 20 KB of the library.
+fn with_unknown(dir: &StateDir, name: &str, now: &[u8]) -> Option<Vec<u8>> {
+    let before = dir.root().read(name).ok()??;
+    let (before, mut now) = (serde_json::from_slice(&before).ok()?, serde_json::from_slice(now).ok()?);
+    keep_unknown(&mut now, before, Names::Known);
+    serde_json::to_vec(&now).ok()
 }
 
 /// What the names in an object are.

@@ -143,21 +143,24 @@ impl StateDir {
 
     /// Makes it where it is missing. The error says why it cannot be used.
     pub fn make(&self) -> Result<(), Error> {
-        self.handle(Making::Yes)?;
-        self.problem().map_or(Ok(()), Err)
+        let handle = self.handle(Making::Yes)?.ok_or_else(|| self.missing())?;
+        self.problem_of(&handle).map_or(Ok(()), Err)
     }
 
     /// Why it cannot be used at the moment, found out without writing.
     pub fn problem(&self) -> Option<Error> {
-        let handle = match self.handle(Making::No) {
-            Ok(Some(handle)) => handle,
-            Ok(None) => return Some(self.missing()),
-            Err(barred) => return Some(barred.into()),
-        };
+        match self.handle(Making::No) {
+            Ok(Some(handle)) => self.problem_of(&handle),
+            Ok(None) => Some(self.missing()),
+            Err(barred) => Some(barred.into()),
+        }
+    }
+
+    fn problem_of(&self, handle: &OwnedFd) -> Option<Error> {
         let shown = self.path();
         let shown = shown.display();
         let may_write = AccessFlags::W_OK | AccessFlags::X_OK;
-        match faccessat(&handle, ".", may_write, AtFlags::AT_EACCESS) {
+        match faccessat(handle, ".", may_write, AtFlags::AT_EACCESS) {
             Err(Errno::EROFS) => {
                 return Some(Error::Io(format!(
                     "state_dir {shown} is on a read-only file system: mount it for writing or name another directory"
@@ -169,7 +172,7 @@ impl StateDir {
             // Sandboxes refuse the question itself.
             _ => {}
         }
-        let is_full = fstatvfs(&handle).is_ok_and(|disk| {
+        let is_full = fstatvfs(handle).is_ok_and(|disk| {
             // Some is kept for root.
             let left = if geteuid().is_root() { disk.blocks_free() } else { disk.blocks_available() };
             disk.blocks() > 0 && left == 0 || disk.files() > 0 && disk.files_available() == 0
