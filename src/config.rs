@@ -12,8 +12,7 @@ use crate::client::{LogFn, ReportFn, VersionFn};
 use crate::crash::cores::Retention;
 use crate::crash::sentry::Dsn;
 use crate::error::Error;
-use crate::identity::{Identity, Purpose};
-use crate::report::fields::Level as FieldLevel;
+use crate::identity::{Identity, Purpose, raw_id};
 use crate::schedule;
 use crate::seal::{KeySet, MessageKey};
 use crate::spec;
@@ -152,8 +151,8 @@ impl ConfigBuilder {
         match setting {
             Setting::Component => self.component = self.accept(name, component(value)),
             Setting::Version => self.version = self.accept(name, version(value)),
-            Setting::ClusterId => self.cluster_id = self.accept(name, raw_id(value)),
-            Setting::NodeId => self.node_id = self.accept(name, raw_id(value)),
+            Setting::ClusterId => self.cluster_id = self.accept(name, id(value)),
+            Setting::NodeId => self.node_id = self.accept(name, id(value)),
             Setting::StateDir => self.state_dir = self.accept(name, path(value)),
             Setting::VersionZone => self.version_zone = self.accept(name, zone(value)),
             Setting::VersionKey => self.version_keys = self.accept(name, version_keys(value)).unwrap_or_default(),
@@ -259,9 +258,7 @@ impl ConfigBuilder {
         }
         self.load_variables("cluster spec environment", |name| Ok(spec.environment.get(name).cloned()));
         if let Some(distro) = spec.k8s_distro.filter(|distro| !distro.is_empty()) {
-            let field = FieldLevel::Cluster.field("k8s_distribution");
-            let checked = field.map_or(Ok(()), |field| field.check(&distro.as_str().into()));
-            self.k8s_distribution = self.accept("cluster spec k8sDistro", checked.map(|()| distro));
+            self.k8s_distribution = Some(distro);
         }
     }
 
@@ -302,7 +299,7 @@ impl ConfigBuilder {
             }
         }
         if let Some(key) = read(self, "ONDAT_TELEMETRY_IDENTITY_KEY").filter(|value| !value.is_empty()) {
-            let decoded = BASE64.decode(key.as_bytes()).map_err(|_| "not base64".to_owned());
+            let decoded = BASE64.decode(key.trim().as_bytes()).map_err(|_| "not base64".to_owned());
             if let Some(key) = self.accept("identity_key", decoded) {
                 self.set_identity_key(&key);
             }
@@ -496,8 +493,8 @@ fn version(text: &str) -> Result<(String, Version), String> {
     }
 }
 
-fn raw_id(text: &str) -> Result<String, String> {
-    if (1..=256).contains(&text.len()) { Ok(text.to_owned()) } else { Err("expected 1 to 256 bytes".to_owned()) }
+fn id(text: &str) -> Result<String, String> {
+    raw_id(text).map(str::to_owned).map_err(str::to_owned)
 }
 
 fn path(text: &str) -> Result<PathBuf, String> {

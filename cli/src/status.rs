@@ -328,7 +328,7 @@ impl ToldVersion {
             "failures": self.told.failures,
             "latest": answer.map(|(answer, _)| answer.latest.to_string()),
             "verdict": answer.map_or(Verdict::Unknown, |(_, verdict)| *verdict),
-            "advisory": answer.and_then(|(answer, _)| answer.advisory.clone()),
+            "advisory": answer.and_then(|(answer, verdict)| verdict.advisory(answer)),
             "authenticated": answer.is_some_and(|(answer, _)| answer.authenticated),
             "problem": self.answer.as_ref().err(),
         })
@@ -338,7 +338,7 @@ impl ToldVersion {
         writeln!(out, "  version {}", self.name())?;
         match &self.answer {
             Ok((answer, verdict)) => {
-                let advisory = answer.advisory.as_ref().map(|id| format!(", advisory {id}")).unwrap_or_default();
+                let advisory = verdict.advisory(answer).map(|id| format!(", advisory {id}")).unwrap_or_default();
                 let signed = if answer.authenticated { "signature verified" } else { "signature not verified" };
                 writeln!(
                     out,

@@ -24,6 +24,7 @@ use crate::crash::sentry;
 use crate::error::Error;
 use crate::memory::{self, ReportMemory, VersionMemory};
 use crate::presence::{Presence, Process};
+use crate::report::buffer::Buffer;
 use crate::report::input;
 use crate::schedule::{self, Pace, Timer};
 use crate::spool::{self, Spool};
@@ -46,7 +47,7 @@ pub type LogFn = Arc<dyn Fn(i32, &str) + Send + Sync>;
 /// Takes news about versions.
 pub type VersionFn = Arc<dyn Fn(&VersionInfo) + Send + Sync>;
 /// Fills the daily report.
-pub type ReportFn = Arc<dyn Fn(&mut Report<'_>) + Send + Sync>;
+pub type ReportFn = Arc<dyn Fn(&Report<'_>) + Send + Sync>;
 
 /// syslog(3) priorities.
 pub mod priority {
@@ -294,6 +295,7 @@ impl Client {
         if worker.is_some() {
             return Err(Error::InvalidState("already started".to_owned()));
         }
+        self.core.announce_newer_again();
         *worker = Some(Worker::start(Arc::clone(&self.core))?);
         drop(worker);
         let core = Arc::clone(&self.core);
@@ -413,7 +415,7 @@ impl Client {
     /// Sends the report of the day.
     pub fn submit_report(&self, json: &[u8], timeout: Duration) -> Result<(), Error> {
         self.core.may_block()?;
-        let outcome = self.core.make_report(|report| input::read_document(json, report), timeout);
+        let outcome = self.core.make_report(|mut report| input::read_document(json, &mut report), timeout);
         self.wake();
         outcome
     }
@@ -421,9 +423,12 @@ impl Client {
     /// The plaintext of that report, byte for byte what would be sealed.
     pub fn preview_report(&self, json: &[u8]) -> Result<Vec<u8>, Error> {
         self.core.may_call()?;
-        let mut document = self.core.document(Vec::new(), self.core.now());
+        let mut document = self.core.document(Buffer::default(), self.core.now());
         input::read_document(json, &mut document)?;
-        document.finish()
+        let mut text = document.finish()?;
+        // For the NUL that C wants behind it.
+        text.reserve_one().map_err(|_| Error::Internal("there is no memory for the report".to_owned()))?;
+        Ok(text.into_bytes())
     }
 
     /// Installs signal handlers and starts the monitor. `flags` as in the C interface.

@@ -1,6 +1,7 @@
 //! The daily report of a client.
 
 use std::io::{self, BufWriter, Write};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use data_encoding::HEXLOWER;
@@ -46,7 +47,7 @@ impl Core {
     /// Makes, stores and delivers the report of the day.
     pub(super) fn make_report(
         &self,
-        fill: impl FnOnce(&mut Report<'_>) -> Result<(), Error>,
+        fill: impl FnOnce(&Report<'_>) -> Result<(), Error>,
         timeout: Duration,
     ) -> Result<(), Error> {
         let deadline = Instant::now() + timeout;
@@ -54,7 +55,7 @@ impl Core {
         self.deliver_report(claim, deadline)
     }
 
-    fn store_report(&self, fill: impl FnOnce(&mut Report<'_>) -> Result<(), Error>) -> Result<Claim<'_>, Error> {
+    fn store_report(&self, fill: impl FnOnce(&Report<'_>) -> Result<(), Error>) -> Result<Claim<'_>, Error> {
         drop(self.permit(Switch::DailyReport)?);
         if self.config.report_url.is_none() {
             return Err(Error::InvalidConfig("report_url is not set: there is nobody to report to".to_owned()));
@@ -74,9 +75,9 @@ impl Core {
         // One record after the other would be many small writes.
         let audit = audit.map(|audit| BufWriter::with_capacity(AUDIT_BYTES, audit));
         let sealing = Sealing { audit, gzip: GzEncoder::new(sealer, Compression::new(4)) };
-        let mut report = Report { document: self.document(sealing, now), core: self };
-        fill(&mut report)?;
-        let Sealing { audit, gzip } = report.document.finish()?;
+        let report = Report { document: Mutex::new(Some(self.document(sealing, now))), core: self };
+        fill(&report)?;
+        let Sealing { audit, gzip } = report.take()?.finish()?;
         let sealed = gzip
             .finish()
             .and_then(Sealer::finish)
@@ -228,34 +229,54 @@ pub(super) struct ReportsKnown {
 
 /// The report in the making, inside the report callback.
 pub struct Report<'a> {
-    document: Document<Sealing<'a>>,
+    /// Locked: a host may fill it from several threads. None when it is finished.
+    document: Mutex<Option<Document<Sealing<'a>>>>,
     core: &'a Core,
 }
 
-impl Report<'_> {
+impl<'a> Report<'a> {
     /// Whether this is a child of the process that makes the report: both would write into one file.
     pub fn is_forked(&self) -> bool {
         self.core.is_forked()
     }
 
     /// Sets the cluster fields from one JSON object.
-    pub fn set_cluster_json(&mut self, json: &[u8]) -> Result<(), Error> {
-        self.document.set_cluster(input::read_object(json)?)
+    pub fn set_cluster_json(&self, json: &[u8]) -> Result<(), Error> {
+        let fields = input::read_object(json)?;
+        self.change(|document| document.set_cluster(fields))
     }
 
     /// Adds one node or volume from one JSON object.
-    pub fn add_json(&mut self, level: Level, json: &[u8]) -> Result<(), Error> {
-        self.document.add_json(level, json)
+    pub fn add_json(&self, level: Level, json: &[u8]) -> Result<(), Error> {
+        self.change(|document| document.add_json(level, json))
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Document<Sealing<'a>>) -> Result<(), Error>) -> Result<(), Error> {
+        change(self.locked()?.as_mut().ok_or_else(has_returned)?)
+    }
+
+    /// What was filled in. A thread of the host that goes on filling after the callback has returned comes too late.
+    fn take(&self) -> Result<Document<Sealing<'a>>, Error> {
+        self.locked()?.take().ok_or_else(has_returned)
+    }
+
+    fn locked(&self) -> Result<MutexGuard<'_, Option<Document<Sealing<'a>>>>, Error> {
+        // What a panic has left half written must not be taken for a report.
+        self.document.lock().map_err(|_| Error::Internal("a part of the report was lost to a bug".to_owned()))
     }
 }
 
-impl Records for Report<'_> {
+fn has_returned() -> Error {
+    Error::InvalidState("the report callback has returned: its report is finished".to_owned())
+}
+
+impl Records for &Report<'_> {
     fn set_cluster(&mut self, fields: Map<String, Value>) -> Result<(), Error> {
-        self.document.set_cluster(fields)
+        self.change(|document| document.set_cluster(fields))
     }
 
     fn add(&mut self, level: Level, record: Map<String, Value>) -> Result<(), Error> {
-        self.document.add(level, record)
+        self.change(|document| document.add(level, record))
     }
 }
 

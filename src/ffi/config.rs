@@ -299,8 +299,8 @@ pub extern "C" fn ondat_telemetry_config_set_report_callback(
     free_userdata: FreeFn,
 ) {
     register(config, callback, userdata, free_userdata, |config, callback, userdata| {
-        config.set_on_report(Arc::new(move |report: &mut Report<'_>| {
-            let report: *mut Report<'_> = report;
+        config.set_on_report(Arc::new(move |report: &Report<'_>| {
+            let report = std::ptr::from_ref(report).cast_mut();
             // SAFETY: the host's function with the host's userdata; the report lives until it returns.
             unsafe { callback(report.cast(), userdata.get()) };
         }));
