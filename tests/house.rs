@@ -118,8 +118,16 @@ fn nothing_is_printed() {
 
 #[test]
 fn the_readme_lists_the_fields_as_they_are() {
-    use ondat_telemetry::report::fields::FIELDS;
-    let rows: String = FIELDS.iter().map(|field| format!("| `{}` | {} |\n", field.name, field.expectation())).collect();
+    use ondat_telemetry::report::fields::{DISTRIBUTIONS, FIELDS, PUBLIC_LABELS};
+    let fields = FIELDS.iter().map(|field| format!("| `{}` | {} |\n", field.name, field.expectation()));
+    let labels = PUBLIC_LABELS.iter().map(|(name, form)| format!("| `{name}` | {} |\n", form.expectation()));
+    let rows = format!(
+        "{}\n| label that is sent as it is | where its value is one of |\n|---|---|\n{}\nDistributions that are sent by \
+         name: {}.\n",
+        fields.collect::<String>(),
+        labels.collect::<String>(),
+        DISTRIBUTIONS.join(", ")
+    );
     let path = root().join("README.md");
     let readme = std::fs::read_to_string(&path).unwrap();
     let (before, rest) = readme.split_once("| field | type |\n|---|---|\n").unwrap();

@@ -26,6 +26,9 @@ mod report_seal;
 mod report_spool;
 mod report_taint;
 mod running;
+#[path = "../sweep/servers.rs"]
+mod servers;
 mod support;
 mod switches;
 mod version_dns;
+mod what_leaves;
