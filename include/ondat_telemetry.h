@@ -576,7 +576,7 @@ ondat_telemetry_status ondat_telemetry_preview_report(const ondat_telemetry *tel
                                                       size_t errbuf_len);
 
 /**
- * Inside a report callback: the cluster fields, one JSON object, once, before the first 1024 records. A refused
+ * Inside a report callback, on any thread: the cluster fields, one JSON object, once, before the first 1024 records. A refused
  * object changes nothing.
  */
 ondat_telemetry_status ondat_telemetry_report_set_cluster(ondat_telemetry_report *report,
@@ -586,7 +586,7 @@ ondat_telemetry_status ondat_telemetry_report_set_cluster(ondat_telemetry_report
                                                           size_t errbuf_len);
 
 /**
- * Inside a report callback: one node, a JSON object of node_ fields. A refused record changes nothing, and errbuf names
+ * Inside a report callback, on any thread: one node, a JSON object of node_ fields. A refused record changes nothing, and errbuf names
  * it by its number among all nodes given so far, from 0: nodes[3].node_health: expected ...
  */
 ondat_telemetry_status ondat_telemetry_report_add_node(ondat_telemetry_report *report,
@@ -596,7 +596,7 @@ ondat_telemetry_status ondat_telemetry_report_add_node(ondat_telemetry_report *r
                                                        size_t errbuf_len);
 
 /**
- * Inside a report callback: one volume, a JSON object of volume_ fields; as ondat_telemetry_report_add_node.
+ * Inside a report callback, on any thread: one volume, a JSON object of volume_ fields; as ondat_telemetry_report_add_node.
  */
 ondat_telemetry_status ondat_telemetry_report_add_volume(ondat_telemetry_report *report,
                                                          const char *json,

@@ -20,11 +20,11 @@ const DEPTH: usize = 128;
 pub(super) const RECORD_BYTES: usize = 4 << 20;
 /// What a value takes besides its text.
 const VALUE_BYTES: usize = 64;
-/// How much memory reading takes for each byte of a record, and at most: a tree of it, and the longest string once more.
+/// How much memory reading takes for each byte of a record, and at most: a tree of it, and what growing it leaves unused.
 /// Less than this is asked for like anything else.
-const MEMORY_PER_BYTE: usize = 32;
-const MOST_MEMORY: usize = 16 << 20;
-const LITTLE_MEMORY: usize = 1 << 19;
+const MEMORY_PER_BYTE: usize = 64;
+const MOST_MEMORY: usize = 24 << 20;
+const LITTLE_MEMORY: usize = 1 << 20;
 
 /// Where records go: [`super::document::Document`], or nowhere when only checking.
 pub trait Records {

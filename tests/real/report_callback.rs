@@ -19,12 +19,17 @@ struct Filled {
 
 /// Lets a host fill its report with these calls, so often, and returns when the collector has it.
 fn fill(cluster: &Cluster, collector: &Collector, calls: &[String], times: usize) -> Filled {
+    fill_from(1, cluster, collector, calls, times)
+}
+
+/// The same from so many threads at once, from each of them all calls.
+fn fill_from(threads: usize, cluster: &Cluster, collector: &Collector, calls: &[String], times: usize) -> Filled {
     let host = compile("report_callback.c", &cluster.folder);
     let file = cluster.folder.join("calls");
     std::fs::write(&file, calls.iter().map(|call| format!("{call}\n")).collect::<String>()).unwrap();
     let mut command = program(host);
     cluster.who(&mut command);
-    command.arg(&file).arg(times.to_string()).env("ONDAT_TELEMETRY_REPORT_URL", &collector.url);
+    command.arg(&file).args([times.to_string(), threads.to_string()]).env("ONDAT_TELEMETRY_REPORT_URL", &collector.url);
     command.env("ONDAT_TELEMETRY_CA_FILE", &collector.ca_file);
     command.env("ONDAT_TELEMETRY_REPORT_KEYS", std::fs::read_to_string(cluster.public_keys()).unwrap());
     let mut host = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
@@ -44,7 +49,7 @@ fn fill(cluster: &Cluster, collector: &Collector, calls: &[String], times: usize
     let mut last = String::new();
     output.read_to_string(&mut last).unwrap();
     assert!(host.wait().unwrap().success(), "{last}");
-    assert_eq!(told.len(), calls.len() * times);
+    assert_eq!(told.len(), calls.len() * times * threads);
     Filled { told, peak_kib: last.trim_end().parse().unwrap() }
 }
 
@@ -105,6 +110,16 @@ fn no_volumes() -> Vec<(&'static str, String)> {
         (r#"{"volume_id":"half","volume_name":"x"}"#, ".volume_name: not one of the fields of the report".to_owned()),
         (r#"{"node_id":"x"}"#, ".node_id: not one of the fields of the report".to_owned()),
         (r#"{"volume_id":"a","volume_id":"b"}"#, ".volume_id: stands twice in one object".to_owned()),
+        // Numbers beyond every range, and what is not even one.
+        (r#"{"volume_size_bytes":1e999}"#, ".volume_size_bytes: number out of range at line 1".to_owned()),
+        (r#"{"volume_id":"half","volume_metrics":{"a":-1e400}}"#, ".volume_metrics: number out of range".to_owned()),
+        (r#"{"volume_size_bytes":18446744073709551616}"#, expected("volume_size_bytes")),
+        (r#"{"volume_size_bytes":-0}"#, expected("volume_size_bytes")),
+        (r#"{"volume_size_bytes":NaN}"#, ".volume_size_bytes: expected value at line 1".to_owned()),
+        (
+            r#"{"volume_id":"half","volume_labels":{"a":"x","a":"y"}}"#,
+            r#".volume_labels: the key "a" stands"#.to_owned(),
+        ),
         (r#"{"volume_id":"half""#, ": not a JSON object: EOF".to_owned()),
         (r#"{"volume_id":"half"} {}"#, ": not a JSON object: trailing characters".to_owned()),
         (r#"["volume_id"]"#, ": not a JSON object: invalid type: sequence".to_owned()),
@@ -218,6 +233,29 @@ fn the_cluster_fields_are_set_once_and_before_the_first_full_row_group() {
     let report = open(&cluster, &collector);
     assert_eq!(known(&report.head), BY_ITSELF);
     assert_eq!(sizes(Level::Volume, &report.volumes), [GROUP_RECORDS, 1]);
+}
+
+#[test]
+fn several_threads_may_fill_it_at_once() {
+    const THREADS: usize = 8;
+    let cluster = Cluster::new("X25519");
+    let collector = cluster.collector();
+    let calls: Vec<String> = (0..3 * GROUP_RECORDS).map(|number| format!("v{}", volume(number))).collect();
+    let calls: Vec<String> = calls.into_iter().chain([r#"n{"node_id":"node"}"#.to_owned()]).collect();
+    let filled = fill_from(THREADS, &cluster, &collector, &calls, 1);
+    assert!(filled.told.iter().all(|(status, _)| *status == status::OK));
+    let report = open(&cluster, &collector);
+    let volumes = THREADS * 3 * GROUP_RECORDS;
+    assert_eq!(report.end, json!({ "nodes": THREADS, "volumes": volumes }));
+    // Every record is whole, and none is lost or doubled.
+    let identity = Identity::from_cluster_id(CLUSTER_ID);
+    let mut found = vec![0; 3 * GROUP_RECORDS];
+    for (id, size) in column(&report.volumes, "volume_id").iter().zip(column(&report.volumes, "volume_size_bytes")) {
+        let number = usize::try_from(size.as_u64().unwrap()).unwrap();
+        assert_eq!(*id, identity.anonymise_hex(Purpose::Volume, &format!("volume {number}")));
+        found[number] += 1;
+    }
+    assert!(found.iter().all(|times| *times == THREADS));
 }
 
 /// What a process may have more for ten times the volumes: far less than a list of their ids would take.

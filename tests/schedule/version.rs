@@ -1,7 +1,7 @@
 //! When a client asks for the latest version, what it remembers, and what it says about it.
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use data_encoding::{BASE64, BASE64URL_NOPAD};
 use ed25519_dalek::{Signer, SigningKey};
@@ -298,6 +298,45 @@ fn current_decays_when_the_answer_expires() {
     assert_eq!(host.lines(NOTICE), ["version 2.8.1 is running, the latest is 2.8.1: unknown"]);
     assert_eq!(host.news().last().map(|info| info.verdict), Some(Verdict::Unknown));
     assert_eq!(host.start(&machine, &zone, Some(&dir)).latest_version().verdict, Verdict::Unknown);
+}
+
+#[test]
+fn a_restart_tells_a_known_newer_version_once_more() {
+    let dir = StateDir::new();
+    for (about, told) in [
+        ("l=2.9.0", Some("a newer version is available: 2.9.0, running 2.8.1: outdated")),
+        (
+            "l=2.9.0 r=2.8.3 a=ODT-1",
+            Some("a newer version is available: 2.9.0, running 2.8.1: upgrade recommended, advisory ODT-1"),
+        ),
+        (
+            "l=2.9.0 m=2.8.2 a=ODT-1",
+            Some("a newer version is available: 2.9.0, running 2.8.1: upgrade required, advisory ODT-1"),
+        ),
+        // Nobody need act on that.
+        ("l=2.8.1 a=ODT-1", None),
+    ] {
+        let machine = Machine::new();
+        let zone = Zone::new(&machine);
+        zone.publish(about, 30);
+        live(&Host::default().start(&machine, &zone, Some(&dir)), &machine, 2 * DAY);
+
+        let host = Host::default();
+        let client = host.start(&machine, &zone, Some(&dir));
+        assert_eq!(host.lines(NOTICE), Vec::<String>::new(), "not before it starts");
+        client.start().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let mut news = Vec::new();
+        while told.is_some() && news.is_empty() && Instant::now() < deadline {
+            news = host.news();
+            std::thread::yield_now();
+        }
+        client.close(Duration::from_secs(60));
+        news.extend(host.news());
+        assert_eq!(host.lines(NOTICE), told.into_iter().collect::<Vec<_>>(), "{about}");
+        assert_eq!(news.len(), usize::from(told.is_some()), "{about}");
+        std::fs::remove_file(dir.0.join("version.json")).unwrap();
+    }
 }
 
 #[test]
