@@ -86,7 +86,7 @@ type Config struct {
 	// Logger gets the library's log and what goes wrong in callbacks. Default: silence.
 	Logger *slog.Logger
 	// OnVersion is called when the verdict, the latest version or the advisory changes, on a thread of the library's
-	// or within CheckVersion.
+	// or within CheckVersion, and once more after New where a newer version is known.
 	OnVersion func(VersionInfo)
 	// OnReport is called once a day, on a thread of the library's, to fill the daily report. An error is logged; what
 	// was added before it is sent. Default: none; then reports are sent only by SubmitReport.

@@ -47,13 +47,15 @@ pub extern "C" fn ondat_telemetry_config_set_version(config: Option<&mut ConfigB
     set_text(config, Setting::Version, version);
 }
 
-/// Required. 1 to 256 bytes; leaves the process only anonymised.
+/// Required. 1 to 256 bytes without control characters, white space around them not counted; leaves the process only
+/// anonymised.
 #[unsafe(no_mangle)]
 pub extern "C" fn ondat_telemetry_config_set_cluster_id(config: Option<&mut ConfigBuilder>, cluster_id: *const c_char) {
     set_text(config, Setting::ClusterId, cluster_id);
 }
 
-/// Required. 1 to 256 bytes; leaves the process only anonymised.
+/// Required. 1 to 256 bytes without control characters, white space around them not counted; leaves the process only
+/// anonymised.
 #[unsafe(no_mangle)]
 pub extern "C" fn ondat_telemetry_config_set_node_id(config: Option<&mut ConfigBuilder>, node_id: *const c_char) {
     set_text(config, Setting::NodeId, node_id);
@@ -273,7 +275,7 @@ pub extern "C" fn ondat_telemetry_config_set_log_callback(
 }
 
 /// Called when the verdict, the latest version or the advisory changes, on the library's thread or within
-/// ondat_telemetry_check_version. "Current" becomes unknown by itself when its answer expires.
+/// ondat_telemetry_check_version, and once more after ondat_telemetry_start where a newer version is known. "Current" becomes unknown by itself when its answer expires.
 #[unsafe(no_mangle)]
 pub extern "C" fn ondat_telemetry_config_set_version_callback(
     config: Option<&mut ConfigBuilder>,
