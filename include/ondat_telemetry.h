@@ -277,14 +277,18 @@ void ondat_telemetry_config_set_component(ondat_telemetry_config *config, const 
 void ondat_telemetry_config_set_version(ondat_telemetry_config *config, const char *version);
 
 /**
- * Required. 1 to 256 bytes; leaves the process only anonymised.
+ * Required. 1 to 256 bytes without control characters, white space around them not counted; leaves the process only
+ * anonymised.
  */
-void ondat_telemetry_config_set_cluster_id(ondat_telemetry_config *config, const char *cluster_id);
+void ondat_telemetry_config_set_cluster_id(ondat_telemetry_config *config,
+                                           const char *cluster_id);
 
 /**
- * Required. 1 to 256 bytes; leaves the process only anonymised.
+ * Required. 1 to 256 bytes without control characters, white space around them not counted; leaves the process only
+ * anonymised.
  */
-void ondat_telemetry_config_set_node_id(ondat_telemetry_config *config, const char *node_id);
+void ondat_telemetry_config_set_node_id(ondat_telemetry_config *config,
+                                        const char *node_id);
 
 /**
  * The 32 bytes, shared by the cluster, from which anonymised ids are made. Default: derived from the cluster id, which
@@ -295,8 +299,10 @@ void ondat_telemetry_config_set_identity_key(ondat_telemetry_config *config,
                                              size_t len);
 
 /**
- * An existing directory of this user, no symlink, not writable by others. Default: none; then nothing survives a
- * restart, which the log says once.
+ * A directory; made where it is missing, with the folders above it. Where others may write to it, or it is another user's, as
+ * the root of a Kubernetes volume is, the folder ondat-telemetry-UID in it is used. A symlink or a file in its place is IO.
+ * Where it cannot be used, for now or for good, init succeeds all the same: the log says why, nothing is remembered, and
+ * crash reports are sent at crash time. Default: none; then nothing survives a restart, which the log says once.
  */
 void ondat_telemetry_config_set_state_dir(ondat_telemetry_config *config,
                                           const char *path);
@@ -415,7 +421,8 @@ void ondat_telemetry_config_set_log_callback(ondat_telemetry_config *config,
 
 /**
  * Called when the verdict, the latest version or the advisory changes, on the library's thread or within
- * ondat_telemetry_check_version. "Current" becomes unknown by itself when its answer expires.
+ * ondat_telemetry_check_version, and once more after ondat_telemetry_start where a newer version is known. "Current"
+ * becomes unknown by itself when its answer expires.
  */
 void ondat_telemetry_config_set_version_callback(ondat_telemetry_config *config,
                                                  ondat_telemetry_version_fn callback,
@@ -458,10 +465,12 @@ ondat_telemetry_status ondat_telemetry_start(const ondat_telemetry *telemetry,
                                              size_t errbuf_len);
 
 /**
- * Delivers what is stored for at most timeout_ms, then cuts off what is under way, takes the crash handler off and
- * frees everything. What does not end by then, or within 100 ms where timeout_ms is less, is left to end by itself, as
- * where the state directory's disk does not answer. Waited for without a limit are callbacks that are running on other
- * threads. In a callback it returns at once, see CONVENTIONS.
+ * Delivers what is stored, cuts off what is under way, takes the crash handler off and frees everything. It waits for
+ * delivery, also of what another process is delivering, for at most timeout_ms; then for a crash handler that is at work in
+ * another thread and for the crash monitor, 100 ms each at most; for the schedule's thread and the state directory's disk
+ * until timeout_ms is over, or 100 ms where less is left: all in all at most 210 ms longer than timeout_ms. What does not end by
+ * then is left to end by itself. Besides, and without a limit, it waits for callbacks of the host's that are running on other
+ * threads or that it makes itself, such as the log's. In a callback it returns at once, see CONVENTIONS.
  */
 void ondat_telemetry_close(ondat_telemetry *telemetry,
                            uint32_t timeout_ms);
@@ -546,7 +555,8 @@ ondat_telemetry_status ondat_telemetry_report_exit(const ondat_telemetry *teleme
 ondat_telemetry_status ondat_telemetry_thread_init(void);
 
 /**
- * Delivers what is stored, now, for at most timeout_ms. QUEUED when something is left.
+ * Delivers what is stored, now, for at most timeout_ms. QUEUED when something is left, also where another process is
+ * delivering it, or it cannot be read.
  */
 ondat_telemetry_status ondat_telemetry_flush(const ondat_telemetry *telemetry,
                                              uint32_t timeout_ms,
@@ -576,7 +586,7 @@ ondat_telemetry_status ondat_telemetry_preview_report(const ondat_telemetry *tel
                                                       size_t errbuf_len);
 
 /**
- * Inside a report callback: the cluster fields, one JSON object, once, before the first 1024 records. A refused
+ * Inside a report callback, on any thread: the cluster fields, one JSON object, once, before the first 1024 records. A refused
  * object changes nothing.
  */
 ondat_telemetry_status ondat_telemetry_report_set_cluster(ondat_telemetry_report *report,
@@ -586,7 +596,7 @@ ondat_telemetry_status ondat_telemetry_report_set_cluster(ondat_telemetry_report
                                                           size_t errbuf_len);
 
 /**
- * Inside a report callback: one node, a JSON object of node_ fields. A refused record changes nothing, and errbuf names
+ * Inside a report callback, on any thread: one node, a JSON object of node_ fields. A refused record changes nothing, and errbuf names
  * it by its number among all nodes given so far, from 0: nodes[3].node_health: expected ...
  */
 ondat_telemetry_status ondat_telemetry_report_add_node(ondat_telemetry_report *report,
@@ -596,7 +606,7 @@ ondat_telemetry_status ondat_telemetry_report_add_node(ondat_telemetry_report *r
                                                        size_t errbuf_len);
 
 /**
- * Inside a report callback: one volume, a JSON object of volume_ fields; as ondat_telemetry_report_add_node.
+ * Inside a report callback, on any thread: one volume, a JSON object of volume_ fields; as ondat_telemetry_report_add_node.
  */
 ondat_telemetry_status ondat_telemetry_report_add_volume(ondat_telemetry_report *report,
                                                          const char *json,

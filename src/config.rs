@@ -12,16 +12,15 @@ use crate::client::{LogFn, ReportFn, VersionFn};
 use crate::crash::cores::Retention;
 use crate::crash::sentry::Dsn;
 use crate::error::Error;
-use crate::identity::{Identity, Purpose};
-use crate::report::fields::Level as FieldLevel;
+use crate::identity::{Identity, Purpose, raw_id};
 use crate::schedule;
 use crate::seal::{KeySet, MessageKey};
 use crate::spec;
-use crate::state::StateDir;
+use crate::state::{Look, StateDir, layout};
 use crate::switches::{Objection, Switch, objects};
 use crate::sys::privilege;
 use crate::transport::https::{Endpoint, HttpsSettings};
-use crate::transport::tls::read_certificates;
+use crate::transport::roots::CaFile;
 use crate::version::answer::VersionKey;
 use crate::version::query::{check_length, version_label};
 
@@ -34,7 +33,7 @@ pub const LONGEST_SETTING: usize = 4096;
 /// The longest key set or cluster spec, in bytes.
 pub const LONGEST_DOCUMENT: usize = 1 << 20;
 /// The file in the state directory whose key holds where no other one is set: 32 bytes in base64.
-pub const IDENTITY_KEY: &str = "identity.key";
+pub const IDENTITY_KEY: &str = layout::IDENTITY_KEY;
 
 /// What was said so far. Setters keep the first bad value's error for [`build`](Self::build).
 #[derive(Default)]
@@ -61,6 +60,7 @@ pub struct ConfigBuilder {
     cores: Retention,
     k8s_distribution: Option<String>,
     callbacks: Callbacks,
+    notes: Vec<String>,
     first_error: Option<Error>,
 }
 
@@ -69,6 +69,8 @@ pub struct ConfigBuilder {
 pub struct Config {
     /// The component's name.
     pub component: String,
+    /// What was said and is passed over, a sentence each, for the log.
+    pub notes: Vec<String>,
     /// The running version as it was given.
     pub version_text: String,
     /// The running version.
@@ -152,8 +154,8 @@ impl ConfigBuilder {
         match setting {
             Setting::Component => self.component = self.accept(name, component(value)),
             Setting::Version => self.version = self.accept(name, version(value)),
-            Setting::ClusterId => self.cluster_id = self.accept(name, raw_id(value)),
-            Setting::NodeId => self.node_id = self.accept(name, raw_id(value)),
+            Setting::ClusterId => self.cluster_id = self.accept(name, id(value)),
+            Setting::NodeId => self.node_id = self.accept(name, id(value)),
             Setting::StateDir => self.state_dir = self.accept(name, path(value)),
             Setting::VersionZone => self.version_zone = self.accept(name, zone(value)),
             Setting::VersionKey => self.version_keys = self.accept(name, version_keys(value)).unwrap_or_default(),
@@ -164,8 +166,10 @@ impl ConfigBuilder {
             Setting::SentryDsn => self.sentry_dsn = self.accept(name, Dsn::parse(value)),
             Setting::Proxy => self.https.proxy.explicit = self.accept(name, proxy(value)),
             Setting::CaFile => {
-                let file = self.accept(name, ca_file(value));
-                self.https.ca_files.extend(file);
+                if let Some((file, notes)) = self.accept(name, ca_file(value)) {
+                    self.https.ca_files.push(file);
+                    self.notes.extend(notes);
+                }
             }
             Setting::MonitorPath => self.monitor_path = self.accept(name, path(value)),
         }
@@ -259,9 +263,7 @@ impl ConfigBuilder {
         }
         self.load_variables("cluster spec environment", |name| Ok(spec.environment.get(name).cloned()));
         if let Some(distro) = spec.k8s_distro.filter(|distro| !distro.is_empty()) {
-            let field = FieldLevel::Cluster.field("k8s_distribution");
-            let checked = field.map_or(Ok(()), |field| field.check(&distro.as_str().into()));
-            self.k8s_distribution = self.accept("cluster spec k8sDistro", checked.map(|()| distro));
+            self.k8s_distribution = Some(distro);
         }
     }
 
@@ -291,8 +293,15 @@ impl ConfigBuilder {
         proxy.no_proxy = no_proxy.unwrap_or_else(|| std::mem::take(&mut proxy.no_proxy));
         // What cannot be read is set.
         proxy.cgi |= variable("REQUEST_METHOD").map_or(true, |method| method.is_some_and(|method| !method.is_empty()));
-        let file = read(self, "SSL_CERT_FILE").filter(|file| !file.is_empty());
-        self.https.ca_files.extend(file.map(PathBuf::from));
+        if let Some(file) = read(self, "SSL_CERT_FILE").filter(|file| !file.is_empty()) {
+            let file = PathBuf::from(file);
+            // It is for every program of the host: what is wrong with it stops nobody.
+            match CaFile::read(&file) {
+                Ok(read) => self.notes.extend(read.notes),
+                Err(why) => self.notes.push(format!("{origin} SSL_CERT_FILE {} is passed over: {why}", file.display())),
+            }
+            self.https.ca_files.push(file);
+        }
         let dirs = read(self, "SSL_CERT_DIR").unwrap_or_default();
         self.https.ca_dirs.extend(dirs.split(':').filter(|dir| !dir.is_empty()).map(PathBuf::from));
         for setting in Setting::ALL {
@@ -302,7 +311,7 @@ impl ConfigBuilder {
             }
         }
         if let Some(key) = read(self, "ONDAT_TELEMETRY_IDENTITY_KEY").filter(|value| !value.is_empty()) {
-            let decoded = BASE64.decode(key.as_bytes()).map_err(|_| "not base64".to_owned());
+            let decoded = BASE64.decode(key.trim().as_bytes()).map_err(|_| "not base64".to_owned());
             if let Some(key) = self.accept("identity_key", decoded) {
                 self.set_identity_key(&key);
             }
@@ -361,6 +370,7 @@ impl ConfigBuilder {
         let identity = key.map_or_else(|| Identity::from_cluster_id(cluster_id), Identity::from_key);
         Ok(Config {
             component,
+            notes: self.notes.clone(),
             version_text,
             version_label,
             version,
@@ -468,7 +478,16 @@ impl Setting {
 /// The key that `ondat-telemetry reset-identity` has made. One that cannot be read does not bring the old ids back. A new
 /// one is advised only where this one is none: what keeps a file from being opened may pass.
 fn identity_key(dir: &StateDir) -> Result<Option<[u8; 32]>, Error> {
-    let Some(text) = dir.root().read(IDENTITY_KEY)? else { return Ok(None) };
+    let text = match dir.root().look(IDENTITY_KEY) {
+        Look::Bytes(text) => text,
+        Look::NoFile => return Ok(None),
+        Look::Unreadable(why) => return Err(Error::Io(why)),
+        // Where there is one after all, nothing is sent under the ids of before.
+        Look::NoFolder | Look::Denied(_) | Look::Unknown(_) => {
+            dir.await_identity();
+            return Ok(None);
+        }
+    };
     let key = BASE64.decode(text.strip_suffix(b"\n").unwrap_or(&text)).ok().and_then(|key| key.try_into().ok());
     let no_key = || {
         let file = dir.path().join(IDENTITY_KEY);
@@ -496,8 +515,8 @@ fn version(text: &str) -> Result<(String, Version), String> {
     }
 }
 
-fn raw_id(text: &str) -> Result<String, String> {
-    if (1..=256).contains(&text.len()) { Ok(text.to_owned()) } else { Err("expected 1 to 256 bytes".to_owned()) }
+fn id(text: &str) -> Result<String, String> {
+    raw_id(text).map(str::to_owned).map_err(str::to_owned)
 }
 
 fn path(text: &str) -> Result<PathBuf, String> {
@@ -549,10 +568,11 @@ fn proxy(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-fn ca_file(text: &str) -> Result<PathBuf, String> {
+/// The file, and what in it is passed over.
+fn ca_file(text: &str) -> Result<(PathBuf, Vec<String>), String> {
     let path = std::path::absolute(Path::new(text)).map_err(|error| error.to_string())?;
-    read_certificates(&path, &mut Vec::new()).map_err(|why| format!("{}: {why}", path.display()))?;
-    Ok(path)
+    let file = CaFile::read(&path).map_err(|why| format!("{}: {why}", path.display()))?;
+    Ok((path, file.notes))
 }
 
 #[cfg(test)]

@@ -35,6 +35,22 @@ impl Purpose {
     }
 }
 
+/// The longest raw id, in bytes.
+const LONGEST_ID: usize = 256;
+
+/// A raw id as it counts: without the white space around it, of which a Kubernetes Secret that was made with `echo` has
+/// some. A control character inside is a mistake that would pass for another id.
+pub fn raw_id(text: &str) -> Result<&str, &'static str> {
+    let id = text.trim_matches(|c: char| matches!(c, ' ' | '\t' | '\n' | '\x0b' | '\x0c' | '\r'));
+    if !(1..=LONGEST_ID).contains(&id.len()) {
+        return Err("expected 1 to 256 bytes");
+    }
+    if id.contains(char::is_control) {
+        return Err("expected no control character inside, such as a line break");
+    }
+    Ok(id)
+}
+
 /// The identity key of a cluster, and everything derived from it.
 #[derive(Clone)]
 pub struct Identity {

@@ -12,6 +12,7 @@
 //! | [`client`] | owns settings, switches, spools, worker; the calls |
 //! | [`worker`], [`schedule`] | the one thread; when things are due |
 //! | [`switches`] | the gate: who turned what off, and the permit to send |
+//! | [`follower`] | ends what is turned off while it is sent, for who has no schedule |
 //! | [`identity`] | anonymised ids |
 //! | [`version`] | the name that is asked, the signed answer, the verdict |
 //! | [`report`], [`seal`] | the 48 fields, how they are written down and sealed |
@@ -29,6 +30,7 @@ pub mod config;
 pub mod crash;
 pub mod error;
 pub mod ffi;
+pub mod follower;
 pub mod identity;
 pub mod memory;
 pub mod presence;

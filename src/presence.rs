@@ -6,12 +6,12 @@ use std::fs;
 use serde_json::{Value, json};
 
 use crate::error::Error;
-use crate::state::{Folder, StateDir};
+use crate::state::{Folder, StateDir, layout};
 use crate::switches::{self, Objection};
 use crate::sys::clock::boot_id;
 use crate::sys::procfs;
 
-const FOLDER: &str = "processes";
+const FOLDER: &str = layout::PROCESSES;
 /// The most files that are kept: a container that is killed leaves its own behind, and another one cannot look whether it
 /// lives.
 const MOST: usize = 64;

@@ -144,9 +144,13 @@ fn mixed(chance: u64, day: i64) -> u64 {
 
 /// How soon a delivery that failed is tried again.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(default)]
 pub struct Pace {
     /// Failures since the last success.
     pub failures: u32,
+    /// How many of the last ones in a row were of the kind that seldom goes away by itself.
+    #[serde(default)]
+    long_failures: u32,
     pause: Option<Timer>,
     /// The last tries that failed, at most [`TRIES_A_DAY`].
     tries: Vec<Moment>,
@@ -160,6 +164,19 @@ impl Pace {
 
     /// Notes a failure; `at_least` is what the server asked for. Returns the seconds to the next try.
     pub fn failed(&mut self, now: &Moment, at_least: i64, random: u64) -> i64 {
+        self.long_failures = 0;
+        let wait = delivery_retry(self.failures.saturating_add(1), random);
+        self.note(now, wait.max(at_least))
+    }
+
+    /// The same for a failure that seldom goes away by itself: a box on the way, a key that has not come everywhere.
+    pub fn failed_for_long(&mut self, now: &Moment, at_least: i64, random: u64) -> i64 {
+        self.long_failures = self.long_failures.saturating_add(1);
+        let wait = long_retry(self.long_failures, random);
+        self.note(now, wait.max(at_least))
+    }
+
+    fn note(&mut self, now: &Moment, wait: i64) -> i64 {
         self.failures = self.failures.saturating_add(1);
         let age = |try_: &Moment| now.seconds_since(try_).unwrap_or(DAY);
         self.tries.retain(|try_| age(try_) < DAY);
@@ -169,7 +186,7 @@ impl Pace {
         }
         let full = self.tries.first().filter(|_| self.tries.len() == TRIES_A_DAY);
         let for_the_day = full.map_or(0, |oldest| DAY - age(oldest));
-        let wait = delivery_retry(self.failures, random).max(at_least).max(for_the_day);
+        let wait = wait.max(for_the_day);
         self.pause = Some(Timer { since: now.clone(), wait });
         wait
     }
@@ -187,6 +204,12 @@ impl Pace {
 fn delivery_retry(failures: u32, random: u64) -> i64 {
     let most = (60_i64 << failures.min(9)).min(6 * HOUR);
     60 + spread(random, most)
+}
+
+/// How long to wait after this many of them in a row: 1 h doubling to 6 h, up to a quarter more by chance.
+fn long_retry(failures: u32, random: u64) -> i64 {
+    let wait = (HOUR << failures.saturating_sub(1).min(3)).min(6 * HOUR);
+    (wait + spread(random, wait / 4)).min(6 * HOUR)
 }
 
 #[cfg(test)]
@@ -261,6 +284,19 @@ mod tests {
         assert_eq!(version_check_retry(1, 0), HOUR);
         assert_eq!(version_check_retry(99, 0), DAY);
         assert!(delivery_retry(99, u64::MAX) <= 6 * HOUR + 60);
+    }
+
+    #[test]
+    fn what_seldom_goes_away_waits_for_hours() {
+        let (mut pace, now) = (Pace::default(), moment(1_000_000, "a", 50));
+        let waits = [0, 1, 2, 3, 4, 5].map(|_| pace.failed_for_long(&now, 0, 0) / HOUR);
+        assert_eq!(waits, [1, 2, 4, 6, 6, 6]);
+        assert_eq!(pace.failed_for_long(&now, 10 * HOUR, 0), 10 * HOUR, "the server may ask for more");
+        assert!(pace.failed(&now, 0, 0) < HOUR);
+        assert_eq!(pace.failed_for_long(&now, 0, 0), HOUR);
+        assert_eq!(pace.failures, 9);
+        let written = serde_json::to_string(&Pace::default()).unwrap().replace("\"long_failures\":0,", "");
+        assert_eq!(serde_json::from_str::<Pace>(&written).unwrap(), Pace::default(), "as an older version wrote it");
     }
 
     #[test]

@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Seek, Write};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::error::Error;
+use crate::state::lock::{self, Tried};
 use crate::state::{Entry, Folder, NewFile, StateDir, oldest_first};
 use crate::sys::descriptor::OwnedFile;
 use crate::transport::https::Content;
@@ -29,16 +30,24 @@ pub const CRASHES: Limits = Limits { items: 50, bytes: 1 << 20, age: Duration::f
 
 /// How many delivered items are kept for the administrator.
 const SENT: usize = 100;
+/// And how many bytes of them.
+const SENT_BYTES: u64 = 1 << 20;
+/// Nothing of ours is older than the library, 2026-01-01: what seems to be was stored while the clock was wrong, as on a board
+/// without a battery before it has asked for the time.
+const FIRST_RELEASE: i64 = 1_767_225_600;
+/// How far ahead of now a time may be that is right, in seconds.
+const AHEAD: i64 = 86_400;
+/// The most words that wait to be said.
+const NOTES: usize = 16;
 
-/// One kind of undelivered things.
+/// One kind of undelivered things. In the state directory; what that does not take, and everything where there is none, is in
+/// memory.
 pub struct Spool {
-    place: Place,
+    folder: Option<Folder>,
+    memory: Mutex<BTreeMap<String, Kept>>,
     limits: Limits,
-}
-
-enum Place {
-    Disk(Folder),
-    Memory(Mutex<BTreeMap<String, Kept>>),
+    /// What became of items that nobody asked about, for the log.
+    notes: Mutex<Vec<String>>,
 }
 
 #[derive(Clone)]
@@ -51,86 +60,90 @@ struct Kept {
 impl Spool {
     /// A spool in this folder of the state directory, or in memory.
     pub fn new(state_dir: Option<&StateDir>, folder: &'static str, limits: Limits) -> Self {
-        let place = match state_dir {
-            Some(dir) => Place::Disk(dir.folder(folder)),
-            None => Place::Memory(Mutex::new(BTreeMap::new())),
-        };
-        Self { place, limits }
+        let folder = state_dir.map(|dir| dir.folder(folder));
+        Self { folder, memory: Mutex::default(), limits, notes: Mutex::default() }
     }
 
     /// A new item to write into.
     pub fn create(&self) -> Result<Draft<'_>, Error> {
-        let content = match &self.place {
-            Place::Disk(folder) => DraftContent::Disk(folder.create()?),
-            Place::Memory(_) => DraftContent::Memory(Vec::new()),
-        };
+        let content = self.folder.as_ref().map(Folder::create).transpose()?;
+        let content = content.map_or(DraftContent::Memory(Vec::new()), DraftContent::Disk);
         Ok(Draft { spool: self, content, written: 0 })
     }
 
-    /// The names of what is stored, oldest first.
+    /// The same in memory, where the state directory takes nothing.
+    pub fn create_in_memory(&self) -> Draft<'_> {
+        Draft { spool: self, content: DraftContent::Memory(Vec::new()), written: 0 }
+    }
+
+    /// What is stored, oldest first.
     pub fn entries(&self) -> Result<Vec<Entry>, Error> {
-        match &self.place {
-            Place::Disk(folder) => folder.entries(),
-            Place::Memory(items) => {
-                let items = items.lock().unwrap_or_else(PoisonError::into_inner);
-                let entries = items.iter();
-                let entries = entries.map(|(name, kept)| Entry {
-                    name: name.clone(),
-                    bytes: kept.bytes.len() as u64,
-                    modified: kept.modified,
-                });
-                Ok(oldest_first(entries.collect()))
-            }
+        let mut entries = self.in_memory();
+        if let Some(folder) = &self.folder {
+            entries.extend(folder.entries()?);
         }
+        Ok(oldest_first(entries))
+    }
+
+    /// What is in memory, oldest first.
+    pub fn in_memory(&self) -> Vec<Entry> {
+        let items = self.items();
+        let entries = items.iter().map(|(name, kept)| Entry {
+            name: name.clone(),
+            bytes: kept.bytes.len() as u64,
+            modified: kept.modified,
+        });
+        oldest_first(entries.collect())
+    }
+
+    fn items(&self) -> MutexGuard<'_, BTreeMap<String, Kept>> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether something is stored under this name.
     pub fn has(&self, name: &str) -> Result<bool, Error> {
-        match &self.place {
-            Place::Disk(folder) => Ok(folder.entry(name)?.is_some()),
-            Place::Memory(items) => Ok(items.lock().unwrap_or_else(PoisonError::into_inner).contains_key(name)),
-        }
+        let is_on_disk = || self.folder.as_ref().map_or(Ok(None), |folder| folder.entry(name));
+        Ok(self.items().contains_key(name) || is_on_disk()?.is_some())
     }
 
     /// Takes an item for sending. None when it is gone or somebody else, perhaps another process, is sending it; also
     /// when it has become too old or is too large to be one of ours, and has been removed or set aside for that.
     pub fn claim(&self, name: &str) -> Result<Option<Claim<'_>>, Error> {
-        let content = match &self.place {
-            Place::Disk(folder) => {
-                let Some(file) = folder.open_existing(name)? else { return Ok(None) };
-                let failed = |error: io::Error| Error::Io(format!("locking a stored item: {error}"));
-                let file = OwnedFile::new(file.into()).map_err(failed)?;
-                if !file.try_lock().map_err(failed)? {
-                    return Ok(None);
-                }
-                // Delivered and removed between opening and locking: nothing is left to send.
-                if file.meta().map_err(failed)?.st_nlink == 0 || self.refuses(folder, name)? {
-                    return Ok(None);
-                }
-                ClaimContent::Disk(file)
-            }
-            Place::Memory(items) => {
-                let mut items = items.lock().unwrap_or_else(PoisonError::into_inner);
-                match items.get_mut(name) {
-                    Some(kept) if !kept.is_claimed => {
-                        kept.is_claimed = true;
-                        ClaimContent::Memory(kept.bytes.clone())
-                    }
-                    _ => return Ok(None),
-                }
-            }
-        };
-        Ok(Some(Claim { spool: self, name: name.to_owned(), content, is_durable: true }))
+        let claimed = |content| Claim { spool: self, name: name.to_owned(), content, is_durable: true };
+        if let Some(kept) = self.items().get_mut(name) {
+            let is_free = !std::mem::replace(&mut kept.is_claimed, true);
+            return Ok(is_free.then(|| claimed(ClaimContent::Memory(kept.bytes.clone()))));
+        }
+        let Some(folder) = &self.folder else { return Ok(None) };
+        let Some(file) = folder.open_existing(name)? else { return Ok(None) };
+        let failed = |error: io::Error| Error::Io(format!("stored item {name}: {error}"));
+        let file = OwnedFile::new(file.into()).map_err(failed)?;
+        // Where there are no locks two may send it: it has one id.
+        if matches!(lock::lock_owned(&file).map_err(failed)?, Tried::Held) {
+            return Ok(None);
+        }
+        // Delivered and removed between opening and locking: nothing is left to send.
+        if file.meta().map_err(failed)?.st_nlink == 0 || self.refuses(folder, name)? {
+            return Ok(None);
+        }
+        Ok(Some(claimed(ClaimContent::Disk(file))))
     }
 
-    /// Removes everything: the switch has gone off.
-    pub fn purge(&self) -> Result<(), Error> {
-        match &self.place {
-            Place::Disk(folder) => folder.clear(),
-            Place::Memory(items) => {
-                items.lock().unwrap_or_else(PoisonError::into_inner).clear();
-                Ok(())
-            }
+    /// Removes everything: the switch has gone off. How much there was.
+    pub fn purge(&self) -> Result<usize, Error> {
+        let in_memory = std::mem::take(&mut *self.items()).len();
+        Ok(in_memory + self.folder.as_ref().map_or(Ok(0), Folder::clear)?)
+    }
+
+    /// What became of items that nobody asked about; each is said once.
+    pub fn notes(&self) -> Vec<String> {
+        std::mem::take(&mut *self.notes.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn note(&self, what: String) {
+        let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        if notes.len() < NOTES {
+            notes.push(what);
         }
     }
 
@@ -139,31 +152,43 @@ impl Spool {
         let Some(entry) = folder.entry(name)? else { return Ok(true) };
         if entry.bytes > self.limits.bytes {
             folder.set_aside(name)?;
-        } else if entry.modified < self.oldest_allowed() {
+            self.note(format!("the stored {name} is too large to be one of ours and is set aside"));
+        } else if self.is_too_old(&entry) {
             folder.remove(name)?;
+            let days = self.limits.age.as_secs() / 86_400;
+            self.note(format!("the stored {name} could not be delivered for {days} days and is dropped"));
         } else {
             return Ok(false);
         }
         Ok(true)
     }
 
-    fn oldest_allowed(&self) -> i64 {
-        unix_seconds() - i64::try_from(self.limits.age.as_secs()).unwrap_or(i64::MAX)
+    /// By a time that can be right. An item whose time cannot ages from the first look with a right clock on.
+    fn is_too_old(&self, entry: &Entry) -> bool {
+        let now = unix_seconds();
+        if now < FIRST_RELEASE {
+            return false;
+        }
+        if (FIRST_RELEASE..=now.saturating_add(AHEAD)).contains(&entry.modified) {
+            return entry.modified < now - i64::try_from(self.limits.age.as_secs()).unwrap_or(i64::MAX);
+        }
+        if let Some(folder) = &self.folder {
+            // Where that fails it is not younger next time, and not dropped either.
+            let _ = folder.touch(&entry.name);
+        }
+        false
     }
 
     fn remove(&self, name: &str) -> Result<(), Error> {
-        match &self.place {
-            Place::Disk(folder) => folder.remove(name),
-            Place::Memory(items) => {
-                items.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
-                Ok(())
-            }
+        if self.items().remove(name).is_some() {
+            return Ok(());
         }
+        self.folder.as_ref().map_or(Ok(()), |folder| folder.remove(name))
     }
 
     /// Drops the oldest until the limits hold. Returns how many went.
     fn enforce_limits(&self) -> Result<usize, Error> {
-        if let Place::Disk(folder) = &self.place {
+        if let Some(folder) = &self.folder {
             // For what was set aside the same limits hold.
             self.drop_oldest(&folder.entries_set_aside()?)?;
             for foreign in folder.entries()?.iter().filter(|entry| entry.bytes > self.limits.bytes) {
@@ -174,13 +199,13 @@ impl Spool {
     }
 
     fn drop_oldest(&self, entries: &[Entry]) -> Result<usize, Error> {
-        let oldest_allowed = self.oldest_allowed();
         let mut bytes: u64 = entries.iter().map(|entry| entry.bytes).sum();
         let mut left = entries.len();
         let mut dropped = 0;
         for entry in entries {
-            if left <= self.limits.items && bytes <= self.limits.bytes && entry.modified >= oldest_allowed {
-                break;
+            let is_within = left <= self.limits.items && bytes <= self.limits.bytes;
+            if is_within && !self.is_too_old(entry) {
+                continue;
             }
             self.remove(&entry.name)?;
             bytes -= entry.bytes;
@@ -226,14 +251,13 @@ impl<'a> Draft<'a> {
             DraftContent::Disk(file) if is_durable => ClaimContent::Disk(file.publish(name)?),
             DraftContent::Disk(file) => ClaimContent::Disk(file.publish_unsynced(name)?),
             DraftContent::Memory(bytes) => {
-                if let Place::Memory(items) = &spool.place {
-                    let kept = Kept { bytes: bytes.clone(), modified: unix_seconds(), is_claimed: true };
-                    items.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), kept);
-                }
+                let kept = Kept { bytes: bytes.clone(), modified: unix_seconds(), is_claimed: true };
+                spool.items().insert(name.to_owned(), kept);
                 ClaimContent::Memory(bytes)
             }
         };
-        let dropped = spool.enforce_limits()?;
+        // It is stored. Where the folder cannot be listed, whoever comes next finds what is too much.
+        let dropped = spool.enforce_limits().unwrap_or(0);
         Ok((Claim { spool, name: name.to_owned(), content, is_durable }, dropped))
     }
 }
@@ -241,11 +265,15 @@ impl<'a> Draft<'a> {
 impl Write for Draft<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.written + bytes.len() as u64 > self.spool.limits.bytes {
-            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than the spool may become"));
+            let why = format!("larger than {} MiB, the most that is stored and sent", self.spool.limits.bytes >> 20);
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, why));
         }
         let written = match &mut self.content {
             DraftContent::Disk(file) => file.write(bytes)?,
-            DraftContent::Memory(buffer) => buffer.write(bytes)?,
+            DraftContent::Memory(buffer) => {
+                buffer.try_reserve(bytes.len()).map_err(|_| io::ErrorKind::OutOfMemory)?;
+                buffer.write(bytes)?
+            }
         };
         self.written += written as u64;
         Ok(written)
@@ -274,6 +302,11 @@ impl Claim<'_> {
     /// Its name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Whether it outlives this process.
+    pub fn is_on_disk(&self) -> bool {
+        matches!(self.content, ClaimContent::Disk(_))
     }
 
     /// Its size in bytes.
@@ -321,19 +354,17 @@ impl Claim<'_> {
     /// Removes a delivered item. The administrator finds the last of them in this folder; what cannot be kept there is
     /// delivered all the same.
     pub fn remove_to(self, folder: &'static str, bytes: &[u8]) -> Result<(), Error> {
-        if let Place::Disk(spool) = &self.spool.place {
+        if let Some(spool) = &self.spool.folder {
             let kept = spool.beside(folder);
-            let _ = kept.write_unsynced(&self.name, bytes).and_then(|()| kept.keep_last(SENT));
+            let _ = kept.write_unsynced(&self.name, bytes).and_then(|()| kept.keep_last(SENT, SENT_BYTES));
         }
         self.remove()
     }
 
     /// Makes it durable.
     pub fn sync(&mut self) -> Result<(), Error> {
-        if let (false, ClaimContent::Disk(file), Place::Disk(folder)) =
-            (self.is_durable, &self.content, &self.spool.place)
-        {
-            file.sync().map_err(|error| Error::Io(format!("stored item {}: {error}", self.name)))?;
+        if let (false, ClaimContent::Disk(file), Some(folder)) = (self.is_durable, &self.content, &self.spool.folder) {
+            folder.sync_file(file).map_err(|error| Error::Io(format!("stored item {}: {error}", self.name)))?;
             folder.sync()?;
         }
         self.is_durable = true;
@@ -343,9 +374,9 @@ impl Claim<'_> {
     /// Puts a damaged item out of the way, where a person can look at it.
     pub fn set_aside(mut self) -> Result<(), Error> {
         self.is_durable = true;
-        match &self.spool.place {
-            Place::Disk(folder) => folder.set_aside(&self.name),
-            Place::Memory(_) => self.spool.remove(&self.name),
+        match (&self.content, &self.spool.folder) {
+            (ClaimContent::Disk(_), Some(folder)) => folder.set_aside(&self.name),
+            _ => self.spool.remove(&self.name),
         }
     }
 }
@@ -354,8 +385,8 @@ impl Drop for Claim<'_> {
     fn drop(&mut self) {
         // Who has to know calls `sync` before.
         let _ = self.sync();
-        if let Place::Memory(items) = &self.spool.place
-            && let Some(kept) = items.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&self.name)
+        if let ClaimContent::Memory(_) = &self.content
+            && let Some(kept) = self.spool.items().get_mut(&self.name)
         {
             kept.is_claimed = false;
         }
@@ -514,6 +545,51 @@ mod tests {
         assert_eq!(names(&spool), ["c", "b"], "who wanted to send it has removed it");
         assert_eq!(store(&spool, "d", b"sealed"), 1);
         assert_eq!(names(&spool), ["b", "d"]);
+    }
+
+    #[test]
+    fn what_was_stored_while_the_clock_was_wrong_is_sent_and_ages_from_now_on() {
+        let scratch = Scratch::new("clock");
+        let spool = scratch.spool(REPORTS);
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let year = Duration::from_secs(365 * 86_400);
+        // 1970, 2000, and a century ahead.
+        let ahead = SystemTime::now() + year * 100;
+        for (name, time) in [("a", UNIX_EPOCH + Duration::from_secs(600)), ("b", UNIX_EPOCH + year * 30), ("c", ahead)]
+        {
+            store(&spool, name, b"sealed");
+            File::options().write(true).open(scratch.file(name)).unwrap().set_modified(time).unwrap();
+        }
+        assert_eq!(store(&spool, "d", b"sealed"), 0, "none is dropped");
+        for entry in spool.entries().unwrap() {
+            let age = since_1970.as_secs().abs_diff(u64::try_from(entry.modified).unwrap());
+            assert!(age < 600, "{entry:?}");
+            assert!(spool.claim(&entry.name).unwrap().is_some(), "{entry:?}");
+        }
+        scratch.age("a", Duration::from_secs(15 * 86_400));
+        assert!(spool.claim("a").unwrap().is_none());
+        assert_eq!(spool.notes(), ["the stored a could not be delivered for 14 days and is dropped"]);
+        assert!(spool.notes().is_empty());
+    }
+
+    #[test]
+    fn what_the_disk_does_not_take_is_in_memory_and_in_the_same_spool() {
+        let scratch = Scratch::new("beside");
+        let spool = scratch.spool(REPORTS);
+        store(&spool, "disk", b"sealed");
+        let mut draft = spool.create_in_memory();
+        draft.write_all(b"in memory").unwrap();
+        drop(draft.commit("memory").unwrap());
+        assert_eq!(spool.entries().unwrap().len(), 2);
+        assert!(spool.has("memory").unwrap() && !scratch.file("memory").exists());
+        let mut claim = spool.claim("memory").unwrap().unwrap();
+        assert!(spool.claim("memory").unwrap().is_none());
+        assert_eq!(claim.bytes().unwrap(), b"in memory");
+        claim.remove().unwrap();
+        assert_eq!(names(&spool), ["disk"]);
+        drop(spool.create_in_memory().commit("memory").unwrap());
+        spool.purge().unwrap();
+        assert_eq!(spool.entries().unwrap(), []);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::error::Error;
 use crate::report::input::read_object;
-use crate::state::StateDir;
+use crate::state::{Look, StateDir, layout};
 
 /// One of the three things that can leave the machine.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
@@ -63,16 +63,15 @@ pub fn objects(value: &str) -> bool {
 }
 
 /// The name of the administrator's file in the state directory.
-pub const FILE: &str = "switches.json";
+pub const FILE: &str = layout::SWITCHES;
 
 /// How the administrator is named where he has turned a switch off.
 pub const ADMINISTRATOR: &str = "the administrator (switches.json)";
 
-/// What the administrator's file says.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// What the administrator has said.
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Administrator {
-    /// No file: no objection.
-    #[default]
+    /// There never was a file: no objection.
     Silent,
     /// These switches are off.
     Off(Vec<Objection>),
@@ -80,15 +79,42 @@ enum Administrator {
     Unreadable(String),
 }
 
-impl Administrator {
-    fn read(state_dir: Option<&StateDir>) -> Self {
-        let Some(state_dir) = state_dir else { return Self::Silent };
-        let bytes = match state_dir.root().read(FILE) {
-            Ok(Some(bytes)) => bytes,
-            Ok(None) => return Self::Silent,
-            Err(error) => return Self::Unreadable(error.to_string()),
-        };
-        parse(&bytes).map_or_else(Self::Unreadable, Self::Off)
+/// What is known of it. Only a file says something new: that there is none, or no directory any more, is nobody's word, and
+/// what was said before holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Heard {
+    /// The last word; none as long as nothing was found out.
+    word: Option<Administrator>,
+    /// What keeps it from being known, where everything counts as off for that.
+    barrier: Option<String>,
+    /// The word was read just now.
+    is_fresh: bool,
+}
+
+impl Heard {
+    /// After another look.
+    fn after(self, look: Look) -> Self {
+        let heard = |word| Self { word: Some(word), barrier: None, is_fresh: false };
+        match look {
+            Look::Bytes(bytes) => match parse(&bytes) {
+                Ok(off) => Self { is_fresh: true, ..heard(Administrator::Off(off)) },
+                Err(why) => heard(Administrator::Unreadable(why)),
+            },
+            Look::Unreadable(why) => heard(Administrator::Unreadable(why)),
+            Look::NoFile => heard(self.word.unwrap_or(Administrator::Silent)),
+            Look::NoFolder if self == Self::default() => heard(Administrator::Silent),
+            Look::Denied(why) => Self { barrier: Some(why), is_fresh: false, ..self },
+            // Nothing is known yet: off until something is.
+            Look::Unknown(why) if self.word.is_none() => Self { barrier: Some(why), ..self },
+            Look::NoFolder | Look::Unknown(_) => Self { is_fresh: false, ..self },
+        }
+    }
+
+    fn complaint(&self) -> Option<&String> {
+        self.barrier.as_ref().or(match &self.word {
+            Some(Administrator::Unreadable(why)) => Some(why),
+            _ => None,
+        })
     }
 }
 
@@ -135,7 +161,9 @@ pub struct Switches {
     host: AtomicU32,
     objections: Vec<Objection>,
     state_dir: Option<StateDir>,
-    administrator: Mutex<Administrator>,
+    administrator: Mutex<Heard>,
+    /// Held while it is looked at: what was seen earlier does not go over what was seen later.
+    look: Mutex<()>,
     /// What is on, all sources counted: kept so that asking costs one load.
     on: AtomicU32,
     permits: Mutex<Vec<(Switch, Weak<Revocation>)>>,
@@ -145,16 +173,22 @@ impl Switches {
     /// Switches with the host's word (a mask of bits), the objections found so far, and the place of the
     /// administrator's file.
     pub fn new(host: u32, objections: Vec<Objection>, state_dir: Option<StateDir>) -> Self {
-        let switches = Self {
+        let switches = Self::unread(host, objections, state_dir);
+        switches.refresh();
+        switches
+    }
+
+    /// The same before the administrator's file was looked at: everything is off until then.
+    pub fn unread(host: u32, objections: Vec<Objection>, state_dir: Option<StateDir>) -> Self {
+        Self {
             host: AtomicU32::new(host),
             objections,
-            administrator: Mutex::new(Administrator::read(state_dir.as_ref())),
+            administrator: Mutex::default(),
+            look: Mutex::default(),
             state_dir,
             on: AtomicU32::new(0),
             permits: Mutex::new(Vec::new()),
-        };
-        switches.count_sources();
-        switches
+        }
     }
 
     /// What is on, as a mask of bits.
@@ -176,28 +210,48 @@ impl Switches {
     /// Reads the administrator's file anew. Returns the switches that have gone off, and why everything is off where
     /// the file has become unreadable.
     pub fn refresh(&self) -> (Vec<Switch>, Option<String>) {
-        let now = Administrator::read(self.state_dir.as_ref());
+        let turn = self.look.lock().unwrap_or_else(PoisonError::into_inner);
+        let look = self.state_dir.as_ref().map_or(Look::NoFolder, |dir| match dir.root().look(FILE) {
+            Look::Bytes(_) | Look::NoFile if dir.may_have_another_identity() => {
+                Look::Denied(format!("{} was not readable when this process started: restart it", layout::IDENTITY_KEY))
+            }
+            look => look,
+        });
         let mut known = self.administrator.lock().unwrap_or_else(PoisonError::into_inner);
-        let complaint = match &now {
-            Administrator::Unreadable(why) if *known != now => Some(why.clone()),
-            _ => None,
-        };
-        *known = now;
+        let before = known.complaint().cloned();
+        *known = std::mem::take(&mut *known).after(look);
+        let complaint = known.complaint().filter(|why| before.as_ref() != Some(why)).cloned();
         drop(known);
-        (self.count_sources(), complaint)
+        let gone_off = self.count_sources();
+        drop(turn);
+        (gone_off, complaint)
     }
 
     /// Why the administrator's file cannot be read, if it cannot.
     pub fn complaint(&self) -> Option<String> {
-        match &*self.administrator.lock().unwrap_or_else(PoisonError::into_inner) {
-            Administrator::Unreadable(why) => Some(why.clone()),
-            _ => None,
-        }
+        self.administrator.lock().unwrap_or_else(PoisonError::into_inner).complaint().cloned()
+    }
+
+    /// Whether what is stored for this switch is to be removed: somebody says that it is off. That his word is not known, or
+    /// holds from before, removes nothing.
+    pub fn is_said_off(&self, switch: Switch) -> bool {
+        let is_against = |objection: &Objection| objection.switch == switch;
+        let heard = self.administrator.lock().unwrap_or_else(PoisonError::into_inner);
+        let by_administrator = match &heard.word {
+            Some(Administrator::Off(off)) => heard.is_fresh && off.iter().any(is_against),
+            _ => false,
+        };
+        by_administrator || self.own_objections().iter().any(is_against)
     }
 
     /// Leave to send once, or [`Error::Disabled`] naming who turned it off. Looks at the administrator's file first.
     pub fn permit(&self, switch: Switch) -> Result<Permit, Error> {
         self.refresh();
+        self.permit_by_last_word(switch)
+    }
+
+    /// The same without a look: for who must not wait for a disk.
+    pub fn permit_by_last_word(&self, switch: Switch) -> Result<Permit, Error> {
         let revocation = Arc::new(Revocation::default());
         {
             let mut permits = self.permits.lock().unwrap_or_else(PoisonError::into_inner);
@@ -251,8 +305,12 @@ impl Switches {
     fn sources_against(&self, switch: Switch) -> Vec<String> {
         let own = self.own_objections().into_iter().filter(|objection| objection.switch == switch);
         let mut sources: Vec<String> = own.map(|objection| objection.source).collect();
-        match &*self.administrator.lock().unwrap_or_else(PoisonError::into_inner) {
-            Administrator::Off(off) => {
+        let heard = self.administrator.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(why) = &heard.barrier {
+            sources.push(format!("an unreadable {FILE} ({why})"));
+        }
+        match &heard.word {
+            Some(Administrator::Off(off)) => {
                 // The cluster spec may be known twice: from the start, and taken over by the administrator.
                 for Objection { switch: of, source } in off {
                     if *of == switch && !sources.contains(source) {
@@ -260,8 +318,8 @@ impl Switches {
                     }
                 }
             }
-            Administrator::Unreadable(why) => sources.push(format!("an unreadable {FILE} ({why})")),
-            Administrator::Silent => {}
+            Some(Administrator::Unreadable(why)) => sources.push(format!("an unreadable {FILE} ({why})")),
+            Some(Administrator::Silent) | None => {}
         }
         sources
     }
@@ -375,6 +433,67 @@ mod tests {
             r#"{"objections":[{"switch":"telemetry","source":"x"}]}"#,
         ] {
             assert!(parse(text.as_bytes()).unwrap_err().starts_with(FILE), "{text}");
+        }
+    }
+
+    fn after(looks: Vec<Look>) -> Heard {
+        looks.into_iter().fold(Heard::default(), Heard::after)
+    }
+
+    fn file(text: &str) -> Look {
+        Look::Bytes(text.as_bytes().to_vec())
+    }
+
+    fn is_off(heard: &Heard) -> bool {
+        let said = matches!(&heard.word, Some(Administrator::Off(off)) if !off.is_empty());
+        said || heard.complaint().is_some()
+    }
+
+    #[test]
+    fn what_cannot_be_known_keeps_the_last_word() {
+        let unknown = || [Look::NoFile, Look::NoFolder, Look::Unknown("no memory".to_owned())];
+        let (off, on) = (r#"{"daily_report":false}"#, r#"{"daily_report":true}"#);
+        for look in unknown() {
+            assert!(is_off(&after(vec![file(off), look])));
+        }
+        for look in unknown() {
+            let heard = after(vec![file(on), look]);
+            assert!(!is_off(&heard) && !heard.is_fresh);
+        }
+        for look in unknown() {
+            assert!(is_off(&after(vec![file("?"), look])), "a damaged file that is gone turns nothing on");
+        }
+        let all = unknown().into_iter().chain([file(on)]).collect();
+        assert!(!is_off(&after([vec![file(off)], all].concat())), "only a word turns it on");
+    }
+
+    #[test]
+    fn where_nothing_was_ever_known_what_bars_the_way_is_off_until_it_is_gone() {
+        for barrier in [Look::Denied("no".to_owned()), Look::Unknown("EIO".to_owned())] {
+            assert!(is_off(&after(vec![barrier.clone()])));
+            assert!(is_off(&after(vec![barrier.clone(), Look::NoFolder])), "the disk has gone altogether");
+            assert!(!is_off(&after(vec![barrier, Look::NoFile])));
+        }
+        assert!(!is_off(&after(vec![Look::NoFolder])) && !is_off(&after(vec![Look::NoFile])));
+        let (on, denied) = (file(r#"{"daily_report":true}"#), Look::Denied("no".to_owned()));
+        assert!(is_off(&after(vec![on.clone(), denied.clone()])), "a privacy switch fails closed");
+        assert!(!is_off(&after(vec![on, denied, Look::NoFile])));
+    }
+
+    #[test]
+    fn only_a_word_that_was_read_removes_what_is_stored() {
+        let off = r#"{"daily_report":false}"#;
+        let said = |looks| {
+            let switches = Switches::new(Switch::ALL_BITS, Vec::new(), None);
+            *switches.administrator.lock().unwrap() = after(looks);
+            switches.count_sources();
+            assert!(!switches.is_on(Switch::DailyReport));
+            switches.is_said_off(Switch::DailyReport)
+        };
+        assert!(said(vec![file(off)]));
+        for look in [Look::NoFile, Look::NoFolder, Look::Unknown(String::new()), Look::Denied(String::new()), file("?")]
+        {
+            assert!(!said(vec![file(off), look]));
         }
     }
 

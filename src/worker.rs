@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use crate::client::{Core, priority};
 use crate::error::Error;
 use crate::sys::thread::Thread;
-use crate::sys::waiter::Waiter;
+use crate::sys::waiter::{Place, Waiter};
 
 /// The thread's stack in bytes: a TLS handshake's deepest frames with room to spare.
 const STACK_BYTES: usize = 512 * 1024;
@@ -30,8 +30,9 @@ pub struct Worker {
 impl Worker {
     /// Starts the thread, with all signals blocked: the host's handlers never run on it.
     pub fn start(core: Arc<Core>) -> Result<Self, Error> {
-        let watched = core.config().state_dir.as_ref().map(|dir| dir.path().to_owned());
-        let waiter = Arc::new(Waiter::new(watched.as_deref()));
+        let watched = core.config().state_dir.clone();
+        let watched = watched.map(|dir| -> Place { Box::new(move || dir.path()) });
+        let waiter = Arc::new(Waiter::new(watched));
         let waited_on = Arc::clone(&waiter);
         let has_ended = Arc::<(Mutex<bool>, Condvar)>::default();
         let ending = Arc::clone(&has_ended);

@@ -6,6 +6,7 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    clippy::print_stdout,
     reason = "targets are programs of their own elsewhere"
 )]
 
@@ -90,6 +91,8 @@ impl Chance {
     }
 }
 
+#[path = "../fuzz/targets/answer_head.rs"]
+mod answer_head;
 #[path = "../fuzz/targets/cluster_spec.rs"]
 mod cluster_spec;
 #[path = "../fuzz/targets/crash_leftovers.rs"]
@@ -151,6 +154,7 @@ macro_rules! over_their_corpora {
 }
 
 over_their_corpora! {
+    answer_head
     cluster_spec
     crash_leftovers
     crash_record

@@ -55,11 +55,11 @@ fn unsafe_code_stands_in_three_places() {
 }
 
 #[test]
-fn one_file_starts_a_thread() {
+fn few_files_start_a_thread() {
     only(
         &["Thread::start(", "thread::spawn", "thread::Builder", "thread::scope"],
         // The monitor is a process of its own, whose threads do what may hang.
-        &["src/worker.rs", "src/crash/monitor/jobs.rs", "src/crash/monitor/leaving.rs"],
+        &["src/worker.rs", "src/follower.rs", "src/crash/monitor/jobs.rs", "src/crash/monitor/leaving.rs"],
     );
     // How a thread comes to be is a system call like others; when, is not.
     only(&["pthread_create("], &["src/sys/thread.rs"]);
@@ -87,13 +87,15 @@ fn the_network_is_behind_the_transport() {
 }
 
 #[test]
-fn files_are_written_in_two_places() {
-    only(&["renameat(", "mkdirat(", "fsync("], &["src/state.rs", "src/spool.rs", "src/sys/descriptor.rs"]);
+fn files_are_written_in_one_room() {
+    only(&["renameat(", "mkdirat(", "fsync("], &["src/state/", "src/sys/descriptor.rs"]);
     // Core files are the kernel's: they are only found and removed.
-    only(&["openat(", "unlinkat("], &["src/state.rs", "src/spool.rs", "src/crash/cores.rs"]);
+    only(&["unlinkat("], &["src/state/", "src/crash/cores.rs"]);
+    // A signal handler can call nothing but the kernel.
+    only(&["openat("], &["src/state/", "src/crash/cores.rs", "src/crash/host/handler.rs"]);
     for (name, code) in sources() {
         for word in ["File::create", "fs::write", "OpenOptions", "create_dir", "remove_file", "fs::rename"] {
-            assert!(!code.contains(word), "{word} stands in {name}: files are written by src/state.rs");
+            assert!(!code.contains(word), "{word} stands in {name}: files are written by src/state/");
         }
     }
 }
@@ -118,8 +120,16 @@ fn nothing_is_printed() {
 
 #[test]
 fn the_readme_lists_the_fields_as_they_are() {
-    use ondat_telemetry::report::fields::FIELDS;
-    let rows: String = FIELDS.iter().map(|field| format!("| `{}` | {} |\n", field.name, field.expectation())).collect();
+    use ondat_telemetry::report::fields::{DISTRIBUTIONS, FIELDS, PUBLIC_LABELS};
+    let fields = FIELDS.iter().map(|field| format!("| `{}` | {} |\n", field.name, field.expectation()));
+    let labels = PUBLIC_LABELS.iter().map(|(name, form)| format!("| `{name}` | {} |\n", form.expectation()));
+    let rows = format!(
+        "{}\n| label that is sent as it is | where its value is one of |\n|---|---|\n{}\nDistributions that are sent by \
+         name: {}.\n",
+        fields.collect::<String>(),
+        labels.collect::<String>(),
+        DISTRIBUTIONS.join(", ")
+    );
     let path = root().join("README.md");
     let readme = std::fs::read_to_string(&path).unwrap();
     let (before, rest) = readme.split_once("| field | type |\n|---|---|\n").unwrap();
@@ -149,4 +159,16 @@ fn the_crash_scenarios_name_tests_that_are_there() {
         found += 1;
     }
     assert!(found > 100, "{found}");
+}
+
+/// A name that stands in two places is written in one of them and looked for in the other.
+#[test]
+fn the_names_of_the_state_directory_stand_in_one_file() {
+    let names =
+        ["switches.json", "report.json", "version.json", "crash.json", "cores.json", "notice.json", "identity.key"];
+    let names =
+        names.into_iter().chain(["spool/reports", "spool/crashes", "report.lock", "audit.jsonl", "sent/crashes"]);
+    let names: Vec<String> = names.map(|name| format!("\"{name}\"")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    only(&names, &["src/state/layout.rs"]);
 }

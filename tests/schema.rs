@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use ondat_telemetry::report::fields::{ENTRIES, Field, Kind, Level, STRING_BYTES};
+use ondat_telemetry::report::fields::{ENTRIES, Field, Kind, Level, STRING_BYTES, VERSION_BYTES};
 use serde_json::{Map, Value, json};
 
 const SCHEMA: &str = "docs/report.schema.json";
@@ -12,8 +12,8 @@ const SCHEMA: &str = "docs/report.schema.json";
 const COMMENT: &str = "Lengths are of UTF-8 bytes; maxLength counts characters, so a string with others than ASCII may be \
                        refused that is accepted here. An integer is written in digits alone: 1.0, 1e0 and -0, which are \
                        integers here, are refused. So are, unseen from here, a day that its month does not have, a part of \
-                       a version above 18446744073709551615, a number that no 64-bit float can hold, a key that stands \
-                       twice in one object, and half of a surrogate pair. Patterns are ECMA-262's: $ is the very end.";
+                       a version above 18446744073709551615, a number that no 64-bit float can hold, a string of more than \
+                       1048576 bytes, a key that stands twice in one object, and half of a surrogate pair. Patterns are ECMA-262's: $ is the very end.";
 
 /// Letters, digits and hyphens; a number has no leading zero (SemVer 2.0.0, 9).
 const PRE_RELEASE: &str = "(0|[1-9][0-9]*|[0-9]*[A-Za-z-][0-9A-Za-z-]*)";
@@ -46,15 +46,22 @@ fn of(field: &Field) -> Value {
         Kind::Count => count(u64::MAX),
         Kind::CountUpTo(most) => count(most),
         Kind::OneOf(words) => json!({ "type": "string", "enum": words }),
-        Kind::Text(bytes) => text(bytes),
-        Kind::UserAgent => text(STRING_BYTES),
-        Kind::Id(_) => json!({ "type": "string", "minLength": 1, "maxLength": STRING_BYTES }),
+        Kind::Text(form) => json!({ "type": "string", "pattern": format!("^{}$", form.pattern()) }),
+        Kind::UserAgent | Kind::Distribution => json!({ "type": "string" }),
+        Kind::Id(_) => {
+            // White space around it does not count; within it, no control character may stand.
+            let (around, inside) = ("[\\t-\\r ]*", "[^\\u0000-\\u001f\\u007f-\\u009f]");
+            let edge = "[^\\u0000-\\u0020\\u007f-\\u009f]";
+            let pattern = format!("^{around}{edge}({inside}{{0,{}}}{edge})?{around}$", STRING_BYTES - 2);
+            json!({ "type": "string", "pattern": pattern })
+        }
         Kind::Version => {
             let number = "(0|[1-9][0-9]*)";
             let pre = format!("(-{PRE_RELEASE}(\\.{PRE_RELEASE})*)?");
             let build = "(\\+[0-9A-Za-z-]+(\\.[0-9A-Za-z-]+)*)?";
-            let pattern = format!("^v?{number}\\.{number}\\.{number}{pre}{build}$");
-            json!({ "type": "string", "maxLength": STRING_BYTES, "pattern": pattern })
+            let length = format!("(?=v?.{{1,{VERSION_BYTES}}}$)");
+            let pattern = format!("^{length}v?{number}\\.{number}\\.{number}{pre}{build}$");
+            json!({ "type": "string", "pattern": pattern })
         }
         Kind::Timestamp => {
             let date = "(19[7-9][0-9]|[2-9][0-9]{3})-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])";

@@ -35,8 +35,9 @@ type Config struct {
 	// IdentityKey is 32 bytes shared by the cluster, from which anonymised ids are made. Default: derived from
 	// ClusterID, which whoever knows that id can do as well.
 	IdentityKey []byte
-	// StateDir is an existing directory of this user, no symlink, not writable by others. Default: none; then nothing
-	// survives a restart.
+	// StateDir is a directory, made where it is missing. Where others may write to it, or it is another user's, the folder
+	// ondat-telemetry-UID in it is used. A symlink in its place is ErrIO; where it cannot be used, New succeeds without it.
+	// Default: none; then nothing survives a restart.
 	StateDir string
 	// Off is the host's own word on what is off. Default: nothing.
 	Off Switches
@@ -86,7 +87,7 @@ type Config struct {
 	// Logger gets the library's log and what goes wrong in callbacks. Default: silence.
 	Logger *slog.Logger
 	// OnVersion is called when the verdict, the latest version or the advisory changes, on a thread of the library's
-	// or within CheckVersion.
+	// or within CheckVersion, and once more after New where a newer version is known.
 	OnVersion func(VersionInfo)
 	// OnReport is called once a day, on a thread of the library's, to fill the daily report. An error is logged; what
 	// was added before it is sent. Default: none; then reports are sent only by SubmitReport.

@@ -6,7 +6,9 @@ use std::time::Duration;
 use data_encoding::HEXLOWER;
 use nix::unistd::{Uid, User, getuid};
 use ondat_telemetry::error::Error;
-use ondat_telemetry::state::{Folder, StateDir};
+use ondat_telemetry::memory;
+use ondat_telemetry::state::lock::Lock;
+use ondat_telemetry::state::{Folder, Look, StateDir, layout};
 use ondat_telemetry::switches::{self, FILE, Objection, Switch};
 use ondat_telemetry::sys::clock::{Clock, SystemClock};
 use serde_json::{Map, Value, json};
@@ -15,21 +17,19 @@ use sha2::{Digest, Sha256};
 use crate::status::moment;
 
 /// One line for each change.
-pub(crate) const AUDIT_FILE: &str = "audit.jsonl";
-/// Where the audit file goes when it is full; what was there goes.
-const AUDIT_FILE_BEFORE: &str = "audit.jsonl.1";
+const AUDIT_FILE: &str = layout::AUDIT;
 /// A change is about 300 bytes: some 3000 changes.
 const AUDIT_BYTES: u64 = 1 << 20;
-/// Where a copy of an unreadable switches.json goes.
-const DAMAGED_FILE: &str = "switches.json.damaged";
-/// Held from reading to writing.
-const LOCK: &str = "switches.lock";
+/// The most changes that are in force and wait for room in the audit file.
+const MOST_UNAUDITED: usize = 8;
 /// What reading and writing a few kilobytes takes, fsync(2) on a busy disk included.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// The API promises at most 30 characters for the version of the settings.
 const VERSION_DIGITS: usize = 24;
 
 const OBJECTIONS: &str = "objections";
+/// Lines for the audit file, of changes that a full disk did not keep from being made.
+const UNAUDITED: &str = "unaudited";
 const LOG_LEVEL: &str = "log_level";
 const LOG_FORMAT: &str = "log_format";
 const REVISION: &str = "revision";
@@ -123,6 +123,29 @@ impl Word {
         self.map.get(UPDATED_AT).and_then(Value::as_i64)
     }
 
+    /// Whether this switch is off by what is written here.
+    fn is_off(&self, switch: Switch) -> bool {
+        !self.is_on(switch) || self.objections().iter().any(|objection| objection.switch == switch)
+    }
+
+    /// Whether nothing is turned on by it that was off.
+    fn only_turns_off(&self, before: &Self) -> bool {
+        Switch::ALL.into_iter().all(|switch| self.is_off(switch) || !before.is_off(switch))
+    }
+
+    fn unaudited(&self) -> Vec<Value> {
+        self.map.get(UNAUDITED).and_then(Value::as_array).cloned().unwrap_or_default()
+    }
+
+    fn set_unaudited(&mut self, mut lines: Vec<Value>) {
+        lines.drain(..lines.len().saturating_sub(MOST_UNAUDITED));
+        if lines.is_empty() {
+            self.map.remove(UNAUDITED);
+        } else {
+            self.map.insert(UNAUDITED.to_owned(), lines.into());
+        }
+    }
+
     /// From, to, for everything that differs but for the bookkeeping.
     fn changes_from(&self, before: &Self) -> Value {
         let mut changes = Map::new();
@@ -212,37 +235,89 @@ pub(crate) fn unreadable(why: &str) -> String {
 
 /// What the file says now; the text says why it cannot be read.
 pub(crate) fn read(dir: &StateDir) -> Result<Word, String> {
-    let bytes = dir.root().read(FILE).map_err(|error| error.to_string())?;
-    match bytes {
-        None => Word::parse(b""),
-        Some(bytes) if bytes.is_empty() => Err(format!("{FILE} is empty")),
-        Some(bytes) => Word::parse(&bytes),
+    match dir.root().look(FILE) {
+        Look::Bytes(bytes) if bytes.is_empty() => Err(format!("{FILE} is empty")),
+        Look::Bytes(bytes) => Word::parse(&bytes),
+        Look::NoFile | Look::NoFolder => Word::parse(b""),
+        Look::Unreadable(why) | Look::Denied(why) | Look::Unknown(why) => Err(why),
     }
 }
 
-/// Changes it, in the audit file first: what is in force was written down. With `expected`, only what has been read is
-/// changed.
+/// Changes it, in the audit file first: what is in force was written down. Where the disk is full, what turns off goes first
+/// all the same, and the line follows when it can. What was stored for what is off is removed. With `expected`, only what has
+/// been read is changed.
 pub(crate) fn change(
     dir: &StateDir,
     actor: &Actor,
     expected: Option<&str>,
     edit: impl FnOnce(&mut Word),
 ) -> Result<Word, Refused> {
-    let _lock = lock(dir)?;
+    let _lock = lock_if_possible(dir)?;
     let before = read(dir).map_err(Refused::Unreadable)?;
     if expected.is_some_and(|expected| expected != before.version) {
         return Err(Refused::Stale);
     }
     let mut after = before.clone();
+    after.set_unaudited(append_unaudited(dir, before.unaudited()));
     edit(&mut after);
     let changes = after.changes_from(&before);
-    let entry = json!({ "action": "switches", "changes": changes });
     if changes.as_object().is_some_and(|changes| !changes.is_empty()) {
-        audit_locked(dir, actor, &entry)?;
+        let line = line_of(actor, &json!({ "action": "switches", "changes": changes }));
+        if let Err(error) = append_line(dir, &line) {
+            if !after.only_turns_off(&before) {
+                return Err(Refused::Failed(error));
+            }
+            after.set_unaudited([after.unaudited(), vec![line]].concat());
+        }
     }
-    let bytes = after.renewed(now());
-    write_audited(dir, actor, FILE, &bytes)?;
-    Word::parse(&bytes).map_err(|why| Refused::Failed(Error::Internal(why)))
+    let is_all_off = Switch::ALL.into_iter().all(|switch| after.is_off(switch));
+    let mut bytes = after.renewed(now());
+    if let Err(error) = dir.root().write_on_full_disk(FILE, layout::SWITCHES_RESERVE, &bytes) {
+        // A file without a byte takes no room, and turns everything off.
+        if !is_all_off || dir.root().write(FILE, b"").is_err() {
+            // The disk that takes no file may take no line either; the error itself says it all.
+            let entry = json!({ "action": "failed", "file": FILE, "why": error.to_string() });
+            let _ = append_line(dir, &line_of(actor, &entry));
+            return Err(Refused::Failed(error));
+        }
+    }
+    let parse = |bytes: &[u8]| Word::parse(bytes).map_err(|why| Refused::Failed(Error::Internal(why)));
+    let mut word = parse(&bytes)?;
+    purge(dir, &word)?;
+    // What was removed has made room.
+    let left = append_unaudited(dir, word.unaudited());
+    if left.len() < word.unaudited().len() {
+        word.set_unaudited(left);
+        let settled = word.renewed(now());
+        if dir.root().write(FILE, &settled).is_ok() {
+            bytes = settled;
+        }
+    }
+    dir.root().keep_reserve(layout::SWITCHES_RESERVE);
+    parse(&bytes)
+}
+
+/// Writes down what was changed on a full disk, and keeps room for the next time. What cannot be done yet is done later.
+pub(crate) fn settle(dir: &StateDir) {
+    let Ok(_lock) = lock(dir) else { return };
+    if let Ok(mut word) = read(dir) {
+        let left = append_unaudited(dir, word.unaudited());
+        if left.len() < word.unaudited().len() {
+            word.set_unaudited(left);
+            let _ = dir.root().write(FILE, &word.renewed(now()));
+        }
+    }
+    dir.root().keep_reserve(layout::SWITCHES_RESERVE);
+}
+
+/// Removes what is stored for what is off, whether or not a daemon runs that would.
+fn purge(dir: &StateDir, word: &Word) -> Result<(), Error> {
+    for switch in Switch::ALL.into_iter().filter(|switch| word.is_off(*switch)) {
+        memory::purge(dir, switch).map_err(|error| {
+            Error::Io(format!("{} is off, but what was stored for it is not removed: {error}", switch.name()))
+        })?;
+    }
+    Ok(())
 }
 
 /// Puts an unreadable file aside. Everything stays off, by the administrator's own word now. False where it can be read.
@@ -253,7 +328,7 @@ pub(crate) fn repair(dir: &StateDir, actor: &Actor) -> Result<bool, Error> {
     // Copied, not renamed: without the file, everything would be on for a moment. What cannot be read at all, such as a
     // symlink, is only replaced.
     if let Ok(Some(bytes)) = dir.root().read(FILE) {
-        dir.root().write(DAMAGED_FILE, &bytes)?;
+        dir.root().write(layout::SWITCHES_DAMAGED, &bytes)?;
     }
     let mut word = Word::parse(b"").map_err(Error::Internal)?;
     for switch in Switch::ALL {
@@ -287,25 +362,49 @@ fn write_audited(dir: &StateDir, actor: &Actor, name: &str, bytes: &[u8]) -> Res
     written
 }
 
-fn lock(dir: &StateDir) -> Result<impl Drop + use<>, Error> {
-    let lock = dir.root().lock_within(LOCK, PATIENCE)?;
-    lock.ok_or_else(|| Error::InvalidState(format!("another process holds {LOCK}: try again")))
+fn lock(dir: &StateDir) -> Result<Lock, Error> {
+    let lock = dir.root().lock_within(layout::SWITCHES_LOCK, PATIENCE)?;
+    lock.ok_or_else(|| Error::InvalidState(format!("another process holds {}: try again", layout::SWITCHES_LOCK)))
+}
+
+/// On a full disk there may be no room for it. Turning off must not depend on that.
+fn lock_if_possible(dir: &StateDir) -> Result<Option<Lock>, Error> {
+    match lock(dir) {
+        Err(Error::Io(_)) => Ok(None),
+        locked => locked.map(Some),
+    }
 }
 
 fn audit_locked(dir: &StateDir, actor: &Actor, entry: &Value) -> Result<(), Error> {
+    append_line(dir, &line_of(actor, entry))
+}
+
+fn line_of(actor: &Actor, entry: &Value) -> Value {
     let Actor { via, user, address } = actor;
     let mut line = json!({ "at": moment(now()), "via": via, "user": user, "address": address });
     if let (Some(line), Some(entry)) = (line.as_object_mut(), entry.as_object()) {
         line.extend(entry.clone());
     }
+    line
+}
+
+fn append_line(dir: &StateDir, line: &Value) -> Result<(), Error> {
     append(&dir.root(), &format!("{line}\n"))
         .map_err(|error| Error::Io(format!("nothing was changed, as {AUDIT_FILE} cannot be written: {error}")))
+}
+
+/// Writes down what was changed on a full disk. What still is not.
+fn append_unaudited(dir: &StateDir, mut lines: Vec<Value>) -> Vec<Value> {
+    while lines.first().is_some_and(|line| append_line(dir, line).is_ok()) {
+        lines.remove(0);
+    }
+    lines
 }
 
 /// Adds a line, durably. One that a power cut has cut short stays alone on its line.
 fn append(root: &Folder, line: &str) -> Result<(), Error> {
     if root.entry(AUDIT_FILE)?.is_some_and(|entry| entry.bytes + line.len() as u64 > AUDIT_BYTES) {
-        root.rename(AUDIT_FILE, AUDIT_FILE_BEFORE)?;
+        root.rename(AUDIT_FILE, layout::AUDIT_BEFORE)?;
     }
     let Some(mut file) = root.open_existing(AUDIT_FILE)? else {
         return root.write(AUDIT_FILE, line.as_bytes());
@@ -317,8 +416,12 @@ fn append(root: &Folder, line: &str) -> Result<(), Error> {
             file.read_exact(&mut last)?;
         }
         let line = if last == *b"\n" { line.to_owned() } else { format!("\n{line}") };
-        file.write_all(line.as_bytes())?;
-        file.sync_data()
+        if let Err(error) = file.write_all(line.as_bytes()).and_then(|()| file.sync_data()) {
+            // Half a line is none; it is written again when there is room.
+            let _ = file.set_len(length);
+            return Err(error);
+        }
+        Ok(())
     });
     written.map_err(|error| Error::Io(error.to_string()))
 }

@@ -6,8 +6,7 @@ use clap::Subcommand;
 use ondat_telemetry::client::Client;
 use ondat_telemetry::error::Error;
 use ondat_telemetry::memory;
-use ondat_telemetry::spool::{self, Spool};
-use ondat_telemetry::state::{Folder, StateDir};
+use ondat_telemetry::state::{Folder, StateDir, layout};
 use ondat_telemetry::switches::Switch;
 use serde_json::{Value, json};
 
@@ -37,8 +36,8 @@ pub(crate) enum Action {
     },
 }
 
-const FOLDER: &str = "spool/crashes";
-const SENT: &str = "sent/crashes";
+const FOLDER: &str = layout::CRASHES;
+const SENT: &str = layout::SENT_CRASHES;
 
 /// Lists, shows, sends or removes.
 pub(crate) fn run(action: &Action, settings: Settings, json: bool) -> Result<Output, Error> {
@@ -53,8 +52,7 @@ pub(crate) fn run(action: &Action, settings: Settings, json: bool) -> Result<Out
             Ok(Output::text("removed\n".to_owned()))
         }
         Action::Purge { id: None, .. } => {
-            Spool::new(Some(&dir), FOLDER, spool::CRASHES).purge()?;
-            memory::forget_crash_limits(&dir)?;
+            memory::purge(&dir, Switch::CrashReports)?;
             Ok(Output::text("removed\n".to_owned()))
         }
     }

@@ -9,7 +9,7 @@ use clap::Subcommand;
 use ondat_telemetry::client::Client;
 use ondat_telemetry::error::Error;
 use ondat_telemetry::memory::{ReportMemory, Try};
-use ondat_telemetry::state::{Entry, StateDir};
+use ondat_telemetry::state::{Entry, StateDir, layout};
 use ondat_telemetry::switches::Switches;
 use serde_json::{Value, json};
 
@@ -83,7 +83,7 @@ fn submit(file: &Path, settings: Settings, json: bool) -> Result<Output, Error> 
 
 fn history(settings: &Settings, json: bool) -> Result<Output, Error> {
     let dir = settings.state_dir("what was tried is remembered in the state directory")?;
-    let memory: ReportMemory = status::remembered(Some(dir), "report.json")?.map_err(Error::Io)?;
+    let memory: ReportMemory = status::remembered(Some(dir), layout::REPORT).map_err(Error::Io)?;
     if json {
         return Ok(Output::json(&json!({ "tries": memory.tries.iter().map(try_json).collect::<Vec<_>>() })));
     }
@@ -117,11 +117,11 @@ fn try_json(try_: &Try) -> Value {
 }
 
 /// The folder of the copies of what was sent.
-const SENT: &str = "sent";
+const SENT: &str = layout::SENT;
 
 /// For the API: what was made, tried and kept.
 pub(crate) fn json(dir: &StateDir) -> Result<Value, Error> {
-    let memory: ReportMemory = status::remembered(Some(dir), "report.json")?.map_err(Error::Io)?;
+    let memory: ReportMemory = status::remembered(Some(dir), layout::REPORT).map_err(Error::Io)?;
     let made = memory.made.iter().flat_map(|(cluster_id, made)| made.iter().map(move |made| (cluster_id, made)));
     let made = made.map(|(cluster_id, made)| {
         json!({ "cluster_id": cluster_id, "day": status::date(made.day), "delivered_at": made.delivered_at })

@@ -18,7 +18,7 @@ use crate::sources::Sources;
 /// Stand in for what was not said, so that `status` can do without; never shown and never sent.
 const NO_VERSION: &str = "0.0.0+not-configured";
 const CLI: &str = "cli";
-const NO_ID: &str = "\u{1}not configured";
+const NO_ID: &str = "not configured: 0d8e6b7a4c395f0c1d2be8a7c6f40931";
 /// How the library names the cluster spec where it turns something off.
 pub(crate) const CLUSTER_SPEC: &str = "cluster spec ";
 

@@ -20,7 +20,9 @@ pub(crate) struct Sources {
 impl Sources {
     /// What this command knows itself, and what the processes on the state directory say.
     pub(crate) fn read(switches: Switches, dir: Option<&StateDir>) -> Result<Self, Error> {
-        Ok(Self { switches, processes: dir.map_or(Ok(Vec::new()), presence::processes)? })
+        // Those that cannot be seen are not told of; whoever asks is told of the disk otherwise.
+        let processes = dir.and_then(|dir| presence::processes(dir).ok()).unwrap_or_default();
+        Ok(Self { switches, processes })
     }
 
     /// The running processes.

@@ -14,7 +14,7 @@ use ondat_telemetry::error::Error;
 use ondat_telemetry::memory::{self, MadeReport, ReportMemory, Told, VersionMemory};
 use ondat_telemetry::presence::{Life, Process};
 use ondat_telemetry::schedule;
-use ondat_telemetry::state::{Entry, StateDir};
+use ondat_telemetry::state::{Entry, StateDir, layout};
 use ondat_telemetry::switches::Switch;
 use ondat_telemetry::sys::clock::{Clock, Moment, SystemClock};
 use ondat_telemetry::version::answer::{Answer, Judge};
@@ -30,8 +30,8 @@ use crate::settings::Settings;
 use crate::sources::{Sources, named};
 
 /// The folders of what waits to be sent.
-const REPORTS: &str = "spool/reports";
-const SPOOLS: [&str; 2] = [REPORTS, "spool/crashes"];
+const REPORTS: &str = layout::REPORTS;
+const SPOOLS: [&str; 2] = [REPORTS, layout::CRASHES];
 const NOT_CONFIGURED: &str = "not configured";
 /// The last second that RFC 3339 can write: a damaged memory may hold any number.
 const END_OF_TIME: i64 = 253_402_300_799;
@@ -55,6 +55,8 @@ pub(crate) fn json(settings: &Settings) -> Result<Value, Error> {
 /// What there is to say.
 struct Status<'a> {
     config: &'a Config,
+    /// Why the state directory cannot be used, or something in it.
+    disk_problem: Option<String>,
     now: Moment,
     sources: Sources,
     /// The administrator's own word; none without a state directory.
@@ -89,8 +91,9 @@ impl<'a> Status<'a> {
     fn read(settings: &'a Settings, now: Moment) -> Result<Self, Error> {
         let config = &settings.config;
         let dir = config.state_dir.as_ref();
-        let told: Remembered<VersionMemory> = remembered(dir, "version.json")?;
-        let reports: Remembered<ReportMemory> = remembered(dir, "report.json")?;
+        let mut disk_problem = dir.and_then(StateDir::problem).map(|why| why.to_string());
+        let told: Remembered<VersionMemory> = remembered(dir, layout::VERSION);
+        let reports: Remembered<ReportMemory> = remembered(dir, layout::REPORT);
         let running = settings.has_version.then_some(&config.version);
         let told = told.map(|memory| {
             let told = memory.told.into_iter().map(|told| {
@@ -109,12 +112,15 @@ impl<'a> Status<'a> {
         });
         let mut spools = Vec::new();
         for name in SPOOLS {
-            spools.push((name, dir.map_or(Ok(Vec::new()), |dir| dir.folder(name).entries())?));
+            let waiting = dir.map_or(Ok(Vec::new()), |dir| dir.folder(name).entries());
+            spools.push((name, known(waiting, &mut disk_problem)));
         }
         let is_waiting = spools.iter().any(|(name, waiting)| *name == REPORTS && !waiting.is_empty());
         let next_try = is_waiting.then_some(not_before.max(now.unix));
+        let runs = known(dir.map_or(Ok(Vec::new()), marker::runs), &mut disk_problem);
         Ok(Self {
             config,
+            disk_problem,
             now,
             sources: settings.sources()?,
             administrator: dir.map(administration::read),
@@ -124,7 +130,7 @@ impl<'a> Status<'a> {
             reports,
             next_try,
             spools,
-            runs: dir.map_or(Ok(Vec::new()), marker::runs)?,
+            runs,
             last_ending: dir.map(memory::crash_limits).and_then(|limits| limits.last().cloned()),
             cores: dir.and_then(memory::cores).map(|cores| cores.present().cloned().collect()).unwrap_or_default(),
         })
@@ -156,6 +162,7 @@ impl<'a> Status<'a> {
         });
         json!({
             "state_dir": dir.map(|dir| dir.path().display().to_string()),
+            "state_dir_problem": self.disk_problem,
             "switches": self.sources.explain(),
             "processes": self.sources.processes_json(),
             "administrator": self.administrator.as_ref().map(administrator_json),
@@ -199,6 +206,9 @@ impl<'a> Status<'a> {
                 "state directory  {NOT_CONFIGURED} (--state-dir): what is remembered, stored or switched off there is \
                  not known"
             )?,
+        }
+        if let Some(why) = &self.disk_problem {
+            writeln!(out, "                 cannot be used: {why}")?;
         }
         let id =
             |id: &Option<String>, option: &str| id.clone().unwrap_or_else(|| format!("{NOT_CONFIGURED} ({option})"));
@@ -328,7 +338,7 @@ impl ToldVersion {
             "failures": self.told.failures,
             "latest": answer.map(|(answer, _)| answer.latest.to_string()),
             "verdict": answer.map_or(Verdict::Unknown, |(_, verdict)| *verdict),
-            "advisory": answer.and_then(|(answer, _)| answer.advisory.clone()),
+            "advisory": answer.and_then(|(answer, verdict)| verdict.advisory(answer)),
             "authenticated": answer.is_some_and(|(answer, _)| answer.authenticated),
             "problem": self.answer.as_ref().err(),
         })
@@ -338,7 +348,7 @@ impl ToldVersion {
         writeln!(out, "  version {}", self.name())?;
         match &self.answer {
             Ok((answer, verdict)) => {
-                let advisory = answer.advisory.as_ref().map(|id| format!(", advisory {id}")).unwrap_or_default();
+                let advisory = verdict.advisory(answer).map(|id| format!(", advisory {id}")).unwrap_or_default();
                 let signed = if answer.authenticated { "signature verified" } else { "signature not verified" };
                 writeln!(
                     out,
@@ -366,12 +376,18 @@ impl ToldVersion {
 }
 
 /// A state file. A damaged one stays where it is: moving it aside is for those who will write it anew.
-pub(crate) fn remembered<T: DeserializeOwned + Default>(
-    dir: Option<&StateDir>,
-    name: &str,
-) -> Result<Remembered<T>, Error> {
-    let Some(bytes) = dir.map_or(Ok(None), |dir| dir.root().read(name))? else { return Ok(Ok(T::default())) };
-    Ok(serde_json::from_slice(&bytes).map_err(|error| format!("{name} is damaged and counts as empty: {error}")))
+pub(crate) fn remembered<T: DeserializeOwned + Default>(dir: Option<&StateDir>, name: &str) -> Remembered<T> {
+    let bytes = dir.map_or(Ok(None), |dir| dir.root().read(name)).map_err(|error| error.to_string())?;
+    let Some(bytes) = bytes else { return Ok(T::default()) };
+    serde_json::from_slice(&bytes).map_err(|error| format!("{name} is damaged and counts as empty: {error}"))
+}
+
+/// What is known of a list; nothing, and why, where it cannot be read.
+fn known<T>(list: Result<Vec<T>, Error>, problem: &mut Option<String>) -> Vec<T> {
+    list.unwrap_or_else(|error| {
+        problem.get_or_insert(error.to_string());
+        Vec::new()
+    })
 }
 
 /// The remembered answer by the keys of today, as the library judges it when it starts.

@@ -8,7 +8,7 @@ use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use argon2::{Algorithm, Argon2, Params, Version};
 use clap::Args;
 use ondat_telemetry::error::Error;
-use ondat_telemetry::state::StateDir;
+use ondat_telemetry::state::{StateDir, layout};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -17,7 +17,7 @@ use crate::administration::{self, Actor};
 use crate::settings::Options;
 
 /// Where they are kept.
-pub(crate) const FILE: &str = "users.json";
+pub(crate) const FILE: &str = layout::USERS;
 /// The user where none is named.
 pub(crate) const DEFAULT_USER: &str = "admin";
 /// NIST SP 800-63B-4, 3.1.1.2: a password that stands alone has at least 15 characters where that can be asked; 8 is the

@@ -14,13 +14,11 @@ use hpke::{Deserializable, OpModeR, Serializable};
 use crate::fault::Fault;
 use crate::keys::{PrivateKey, Secret};
 use crate::plaintext::{self, Report};
-use crate::sealed::{HEADER_BYTES, Header, Kem, MOST_BYTES};
+use crate::sealed::{CHUNK_BYTES, HEADER_BYTES, Header, Kem, MOST_BYTES, TAG_BYTES};
 use crate::store::{Shelf, Store};
 use crate::table;
 
 const INFO: &[u8] = b"ondat-telemetry report v1\0";
-const TAG_BYTES: usize = 16;
-const CHUNK_BYTES: usize = 65_536;
 /// The most a report may unpack to.
 const PLAINTEXT_BYTES: u64 = 1 << 30;
 

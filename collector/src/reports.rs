@@ -14,7 +14,7 @@ use serde_json::json;
 
 use crate::body::{self, BodyFault};
 use crate::keys::KeyIds;
-use crate::sealed::{self, HEADER_BYTES, Header, MOST_BYTES};
+use crate::sealed::{self, Frame, Header, MOST_BYTES};
 use crate::store::{Incoming, Kept, Shelf, Store};
 
 /// On every answer: a sender believes a refusal only with it, because proxies answer 4xx as well.
@@ -39,12 +39,12 @@ pub(crate) fn routes(intake: Arc<ReportIntake>) -> Router {
         .method_not_allowed_fallback(|| async {
             refusal((StatusCode::METHOD_NOT_ALLOWED, "a report is sent with PUT".to_owned()))
         })
-        .layer(axum::middleware::map_response(mark))
         .with_state(intake);
     Router::new().nest("/v1", v1)
 }
 
-async fn mark(mut response: Response) -> Response {
+/// Puts the marker on an answer, whatever it is about.
+pub(crate) async fn mark(mut response: Response) -> Response {
     response.headers_mut().insert(MARKER, HeaderValue::from_static("1"));
     response
 }
@@ -81,21 +81,23 @@ fn check_request(id: &str, request: &Request) -> Result<(), Refusal> {
 
 async fn receive(intake: Arc<ReportIntake>, id: String, request: Request) -> Result<Kept, Refusal> {
     let mut incoming = intake.store.begin().map_err(cannot_store)?;
-    let mut header = Vec::with_capacity(HEADER_BYTES);
+    let mut frame = Ok(Frame::new());
     body::receive(request, MOST_BYTES, |piece| {
-        let missing = HEADER_BYTES - header.len();
-        header.extend_from_slice(&piece[..missing.min(piece.len())]);
-        incoming.write_all(piece)
+        frame = std::mem::replace(&mut frame, Err(String::new())).and_then(|mut frame| {
+            frame.push(piece)?;
+            Ok(frame)
+        });
+        // The rest of what is none is read and goes nowhere.
+        if frame.is_ok() { incoming.write_all(piece) } else { Ok(()) }
     })
     .await
     .map_err(body_refusal)?;
-    check_header(&header, &id, intake.key_ids.as_ref())?;
+    check_header(frame.and_then(Frame::finish), &id, intake.key_ids.as_ref())?;
     keep(intake, incoming, id).await.map_err(cannot_store)
 }
 
-fn check_header(header: &[u8], id: &str, key_ids: Option<&KeyIds>) -> Result<(), Refusal> {
-    let header =
-        Header::parse(header).map_err(|why| (StatusCode::BAD_REQUEST, format!("this is no sealed report: {why}")))?;
+fn check_header(header: Result<Header, String>, id: &str, key_ids: Option<&KeyIds>) -> Result<(), Refusal> {
+    let header = header.map_err(|why| (StatusCode::BAD_REQUEST, format!("this is no whole sealed report: {why}")))?;
     if header.report_id != id {
         return Err((StatusCode::BAD_REQUEST, format!("the report's id is {}, not the path's", header.report_id)));
     }

@@ -106,7 +106,8 @@ async fn receive(options: ServeOptions) -> Result<(), Fault> {
     let ready = ready(&listeners, &options, &public_key, identity.ca_file)?;
 
     let routes = reports::routes(Arc::new(ReportIntake { store: Arc::clone(&store), key_ids }))
-        .merge(sentry::routes(Arc::new(CrashIntake { store: Arc::clone(&store), public_key })));
+        .merge(sentry::routes(Arc::new(CrashIntake { store: Arc::clone(&store), public_key })))
+        .layer(axum::middleware::map_response(reports::mark));
     let mut dns = Server::new(ZoneServer::new(zone, store));
     dns.register_socket(listeners.dns_udp);
     dns.register_listener(listeners.dns_tcp, DNS_TCP_TIME, DNS_TCP_ANSWERS);

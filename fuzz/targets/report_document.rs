@@ -53,7 +53,7 @@ fuzz_target!(|json: &[u8]| {
         // Of a user agent, product and version.
         let agents = columns.get("volume_provision_source_user_agent").and_then(Value::as_array);
         for agent in agents.into_iter().flatten().filter_map(Value::as_str) {
-            let is_plain = agent.chars().all(|c| c.is_ascii_alphanumeric() || "._+-/".contains(c));
+            let is_plain = agent.chars().all(|c| c.is_ascii_alphanumeric() || "._+~-/".contains(c));
             assert!(is_plain && agent.matches('/').count() <= 1, "{agent:?}");
         }
     }

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::{Core, lock, priority};
 use crate::crash::cores::Cores;
-use crate::crash::delivery::{file_of, store_event};
+use crate::crash::delivery::{file_of, keep_in_memory, store_event};
 use crate::crash::event::{Crash, Subject, event};
 use crate::crash::exit::Witness;
 use crate::crash::limit::{CrashLimits, LastEnding};
@@ -93,7 +93,7 @@ impl Core {
     }
 
     fn crash_limits(&self) -> CrashLimits {
-        match &self.config.state_dir {
+        match self.disk() {
             Some(dir) => memory::crash_limits(dir),
             None => lock(&self.crash_limits).clone(),
         }
@@ -107,18 +107,31 @@ impl Core {
 
     /// Changes what is remembered of crash reports, by all processes on the state directory.
     pub(super) fn change_crash_limits<T>(&self, change: impl FnOnce(&mut CrashLimits) -> T) -> T {
-        let Some(dir) = &self.config.state_dir else { return change(&mut lock(&self.crash_limits)) };
+        let Some(dir) = self.disk() else { return change(&mut lock(&self.crash_limits)) };
         let (outcome, complaint) = memory::change_crash_limits(dir, change);
         if let Some(complaint) = complaint {
-            self.log(priority::WARNING, &complaint);
+            self.complain_of_disk(&complaint);
         }
         outcome
     }
 
     fn store_crash_event(&self, event: &Value) -> Result<(), Error> {
         let event_id = event["event_id"].as_str().unwrap_or_default();
-        let (mut claim, dropped) = store_event(&self.crashes, event_id, event)?;
-        claim.sync()?;
+        let stored = store_event(&self.crashes, event_id, event).and_then(|(mut claim, dropped)| {
+            claim.sync()?;
+            Ok(dropped)
+        });
+        let dropped = match stored {
+            Ok(dropped) => dropped,
+            Err(error) => {
+                let dropped = keep_in_memory(&self.crashes, event_id, event)?;
+                if !self.has_worker() {
+                    return Err(error);
+                }
+                self.complain_of_disk(&format!("{error}; the crash report is kept in memory until it is delivered"));
+                dropped
+            }
+        };
         if dropped > 0 {
             self.log(
                 priority::WARNING,

@@ -6,11 +6,11 @@ use super::{Core, lock, priority};
 use crate::crash::delivery::{Sent, send_event};
 use crate::error::Error;
 use crate::memory::Try;
-use crate::report::delivery;
+use crate::report::delivery::{self, Answerer};
 use crate::schedule::{self, Pace};
 use crate::seal;
 use crate::spool::{Claim, Spool};
-use crate::switches::Switch;
+use crate::switches::{Permit, Switch};
 use crate::transport::https::{Content, Request};
 
 /// What can wait for delivery.
@@ -22,11 +22,27 @@ pub(super) enum Queue {
 
 /// The shortest pause between two tries of one queue, in seconds.
 const SHORTEST_PAUSE: i64 = 60;
-/// The pause after an answer that is not the collector's, in seconds: boxes on the way seldom go away by themselves.
-const MIDDLEBOX_PAUSE: i64 = 6 * 3_600;
-
 /// The pause before what somebody else had claimed is looked at again, in seconds.
 const CLAIMED_PAUSE: i64 = 1;
+
+/// How a report that was not taken waits, and for how long at least.
+#[derive(Clone, Copy)]
+enum Wait {
+    Short(Duration),
+    Long(Duration),
+}
+
+/// How often a file that another process is delivering is looked at.
+const CLAIMED_LOOK: Duration = Duration::from_millis(20);
+
+/// What is left of a queue that was tried.
+#[derive(Default)]
+struct Left {
+    /// What somebody else is delivering.
+    claimed: Vec<String>,
+    /// Why one of them could not be tried.
+    unusable: Option<Error>,
+}
 
 /// The worker is delivering, while this lives.
 struct Delivering<'a>(&'a Core);
@@ -73,27 +89,35 @@ impl Core {
         }
     }
 
-    /// Delivers a queue, and waits for what the worker is delivering of it meanwhile.
+    /// Delivers a queue. What somebody else is delivering meanwhile, the worker or another process, is waited for.
     fn deliver_all(&self, queue: Queue, deadline: Instant) -> Result<(), Error> {
-        let claimed = self.deliver_queue(queue, deadline)?;
-        if claimed.is_empty() {
-            return Ok(());
-        }
-        let (is_delivering, changed) = &self.delivering;
-        let left = deadline.saturating_duration_since(Instant::now());
-        drop(changed.wait_timeout_while(lock(is_delivering), left, |is_delivering| *is_delivering));
-        // What another process is delivering is that one's business.
-        let is_left = |name: &String| self.spool(queue).claim(name).is_ok_and(|claim| claim.is_some());
-        match claimed.iter().find(|name| is_left(name)) {
-            Some(name) => Err(Error::Queued(format!("{name} could not be delivered; it is stored"))),
-            None => Ok(()),
+        loop {
+            let left = self.deliver_queue(queue, deadline)?;
+            if let Some(error) = left.unusable {
+                return Err(Error::Queued(format!("something is still stored: {error}")));
+            }
+            let Some(name) = left.claimed.first() else { return Ok(()) };
+            let time = deadline.saturating_duration_since(Instant::now());
+            if time.is_zero() {
+                return Err(Error::Queued(format!("{name} is being delivered by somebody else; it is stored")));
+            }
+            let (is_delivering, changed) = &self.delivering;
+            let before = lock(is_delivering);
+            // A process of its own says nothing when it is done.
+            let pause = if *before { time } else { time.min(CLAIMED_LOOK) };
+            let has_begun = *before;
+            drop(changed.wait_timeout_while(before, pause, |is_delivering| *is_delivering == has_begun));
         }
     }
 
-    /// The names of what somebody else is delivering.
-    fn deliver_queue(&self, queue: Queue, deadline: Instant) -> Result<Vec<String>, Error> {
-        let mut claimed = Vec::new();
-        for name in self.waiting(queue)? {
+    /// Tries everything in a queue once. What could not be tried.
+    fn deliver_queue(&self, queue: Queue, deadline: Instant) -> Result<Left, Error> {
+        let (names, unusable) = self.waiting(queue);
+        if let Some(error) = &unusable {
+            self.log(priority::DEBUG, &error.to_string());
+        }
+        let mut left = Left { unusable, ..Left::default() };
+        for name in names {
             if matches!(queue, Queue::Crashes) {
                 let wait = self.crashes_paused_until() - self.now();
                 if wait > 0 {
@@ -103,25 +127,31 @@ impl Core {
             let claim = match self.spool(queue).claim(&name) {
                 Ok(Some(claim)) => claim,
                 Ok(None) => {
-                    claimed.push(name);
+                    left.claimed.push(name);
                     continue;
                 }
                 // One that cannot be opened does not hold up the others.
                 Err(error) => {
                     self.log(priority::DEBUG, &error.to_string());
+                    left.unusable = Some(error);
                     continue;
                 }
             };
-            match queue {
-                Queue::Crashes => self.deliver_crash(claim, deadline)?,
-                Queue::Reports => match self.deliver_report(claim, deadline) {
-                    // Dropped and logged; the next one may fare better.
-                    Ok(()) | Err(Error::Refused(_)) => {}
-                    Err(error) => return Err(error),
-                },
+            let delivered = match queue {
+                Queue::Crashes => self.deliver_crash(claim, deadline),
+                Queue::Reports => self.deliver_report(claim, deadline),
+            };
+            match delivered {
+                // Dropped and logged; the next one may fare better.
+                Ok(()) | Err(Error::Refused(_)) => {}
+                // As above: one that cannot be read, or not be removed.
+                Err(error @ Error::Io(_)) => left.unusable = Some(error),
+                Err(error) => return Err(error),
             }
         }
-        Ok(claimed)
+        left.claimed.retain(|name| !self.spool(queue).has(name).is_ok_and(|is_there| !is_there));
+        self.say_what_disk_lacks();
+        Ok(left)
     }
 
     fn spool(&self, queue: Queue) -> &Spool {
@@ -131,16 +161,20 @@ impl Core {
         }
     }
 
-    /// The names of what waits, oldest first; nothing while there is nobody to take it, or leave to send it.
-    fn waiting(&self, queue: Queue) -> Result<Vec<String>, Error> {
+    /// The names of what waits, oldest first; nothing while there is nobody to take it, or leave to send it. Where the disk
+    /// cannot be read, what waits in memory, and why.
+    fn waiting(&self, queue: Queue) -> (Vec<String>, Option<Error>) {
         let (has_receiver, switch) = match queue {
             Queue::Crashes => (self.config.sentry_dsn.is_some(), Switch::CrashReports),
             Queue::Reports => (self.config.report_url.is_some(), Switch::DailyReport),
         };
         if !has_receiver || !self.switches.is_on(switch) {
-            return Ok(Vec::new());
+            return (Vec::new(), None);
         }
-        Ok(self.spool(queue).entries()?.into_iter().map(|entry| entry.name).collect())
+        let spool = self.spool(queue);
+        let (entries, unusable) =
+            spool.entries().map_or_else(|error| (spool.in_memory(), Some(error)), |entries| (entries, None));
+        (entries.into_iter().map(|entry| entry.name).collect(), unusable)
     }
 
     /// When something stored is to be tried; none when nothing is stored.
@@ -149,7 +183,7 @@ impl Core {
             .then(|| self.crash_release_due())
             .flatten();
         let queues = [Queue::Crashes, Queue::Reports].into_iter();
-        let waiting = queues.filter(|queue| self.waiting(*queue).is_ok_and(|names| !names.is_empty()));
+        let waiting = queues.filter(|queue| !self.waiting(*queue).0.is_empty());
         waiting.map(|queue| self.not_before(queue)).chain(held).min()
     }
 
@@ -163,7 +197,7 @@ impl Core {
                 continue;
             }
             let claimed = match self.deliver_queue(queue, deadline) {
-                Ok(claimed) => claimed,
+                Ok(left) => left.claimed,
                 // Turned off meanwhile: what is stored once it is on again need not wait for what is gone.
                 Err(Error::Disabled(_)) => continue,
                 Err(error) => {
@@ -171,7 +205,7 @@ impl Core {
                     Vec::new()
                 }
             };
-            let waiting = self.waiting(queue).unwrap_or_default();
+            let (waiting, _) = self.waiting(queue);
             // Also where no server was asked: nothing is retried without a pause. What somebody else has, he may give back,
             // or is only storing.
             if !waiting.is_empty() {
@@ -181,6 +215,15 @@ impl Core {
                 self.change_pace(queue, |pace| pace.hold(&now, pause));
             }
         }
+    }
+
+    /// Leave to send something that is stored, and that is removed where it has been turned off.
+    fn permit_stored(&self, switch: Switch) -> Result<Permit, Error> {
+        self.permit(switch).inspect_err(|error| {
+            if matches!(error, Error::Disabled(_)) {
+                self.purge_what_is_off();
+            }
+        })
     }
 
     /// When this queue may be tried again.
@@ -219,13 +262,14 @@ impl Core {
             self.change_reports(|memory| memory.forget(&self.cluster_id(), day));
             return claim.set_aside();
         }
-        let permit = self.permit(Switch::DailyReport)?;
+        let permit = self.permit_stored(Switch::DailyReport)?;
         let bytes = claim.size()?;
         let request = Request {
             method: "PUT",
             url: &url.join(&format!("v1/reports/{id}")),
             headers: &[("Content-Type", "application/vnd.ondat.telemetry-report")],
             content: claim.content()?,
+            wants: &delivery::WANTED,
             timeout: self.time_left(deadline).map_err(|error| Error::Queued(error.to_string()))?,
         };
         let proxy = self.config.https.proxy_of(url).map(|proxy| proxy.map(|proxy| proxy.address()));
@@ -238,13 +282,13 @@ impl Core {
             proxy: proxy.unwrap_or_default(),
             result: String::new(),
         };
-        let answer = match self.surroundings.https.send(permit, &request) {
+        let answer = match self.followed(|| self.surroundings.https.send(permit, &request)) {
             Ok(answer) => answer,
             Err(error @ Error::Disabled(_)) => {
                 self.purge_what_is_off();
                 return Err(error);
             }
-            Err(error) => return Err(self.queue_report(try_, 0, &error.to_string())),
+            Err(error) => return Err(self.queue_report(try_, Wait::Short(Duration::ZERO), &error.to_string())),
         };
         match delivery::outcome(&answer, self.now()) {
             delivery::Outcome::Delivered => {
@@ -273,27 +317,37 @@ impl Core {
                 self.log(priority::WARNING, &error.to_string());
                 Err(error)
             }
-            delivery::Outcome::Later(wait) => Err(self.queue_report(
-                try_,
-                i64::try_from(wait.as_secs()).unwrap_or(0),
-                &format!("{url} answered HTTP {}", answer.status),
-            )),
-            delivery::Outcome::Middlebox => {
-                let why = format!("HTTP {} that is not from the collector, for {url}", answer.status);
-                Err(self.queue_report(try_, MIDDLEBOX_PAUSE, &why))
+            delivery::Outcome::Later(at_least) => {
+                let why = format!("{url} answered HTTP {}", answer.status);
+                Err(self.queue_report(try_, Wait::Short(at_least), &why))
+            }
+            delivery::Outcome::MuchLater { by, at_least } => {
+                let status = answer.status;
+                let why = match by {
+                    Answerer::WithoutTheKey => {
+                        format!("{url} does not know the key that the report is sealed for (HTTP {status})")
+                    }
+                    Answerer::Collector => format!("{url} answered HTTP {status}"),
+                    Answerer::Middlebox => format!("HTTP {status} that is not from the collector, for {url}"),
+                };
+                Err(self.queue_report(try_, Wait::Long(at_least), &why))
             }
         }
     }
 
-    fn queue_report(&self, mut try_: Try, at_least: i64, why: &str) -> Error {
+    fn queue_report(&self, mut try_: Try, wait: Wait, why: &str) -> Error {
         try_.result = format!("stored: {why}");
         let (now, random) = (self.moment(), (self.surroundings.random)());
-        let mut wait = 0;
+        let seconds = |at_least: Duration| i64::try_from(at_least.as_secs()).unwrap_or(i64::MAX);
+        let mut left = 0;
         self.change_reports(|memory| {
-            wait = memory.pace.failed(&now, at_least, random);
+            left = match wait {
+                Wait::Short(at_least) => memory.pace.failed(&now, seconds(at_least), random),
+                Wait::Long(at_least) => memory.pace.failed_for_long(&now, seconds(at_least), random),
+            };
             memory.note_try(try_);
         });
-        Error::Queued(format!("the report is stored and tried again in {wait} s: {why}"))
+        Error::Queued(format!("the report is stored and tried again in {left} s: {why}"))
     }
 
     /// Notes a failure of this queue. Returns how many seconds it waits now.
@@ -314,10 +368,11 @@ impl Core {
     }
 
     fn deliver_crash(&self, claim: Claim<'_>, deadline: Instant) -> Result<(), Error> {
-        let permit = self.permit(Switch::CrashReports)?;
+        let permit = self.permit_stored(Switch::CrashReports)?;
         let timeout = self.time_left(deadline)?;
         let now = UNIX_EPOCH + Duration::from_secs(u64::try_from(self.now()).unwrap_or(0));
-        let sent = send_event(&*self.surroundings.https, permit, self.dsn()?, claim, now, timeout);
+        let dsn = self.dsn()?;
+        let sent = self.followed(|| send_event(&*self.surroundings.https, permit, dsn, claim, now, timeout));
         if let Ok((_, Some(pause))) = &sent {
             let (now, seconds) = (self.moment(), i64::try_from(pause.as_secs()).unwrap_or(i64::MAX));
             self.change_crash_limits(|limits| limits.pause(&now, seconds));

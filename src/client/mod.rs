@@ -22,11 +22,15 @@ use crate::crash::limit::CrashLimits;
 use crate::crash::marker::Marker;
 use crate::crash::sentry;
 use crate::error::Error;
+use crate::follower::following;
 use crate::memory::{self, ReportMemory, VersionMemory};
 use crate::presence::{Presence, Process};
+use crate::report::buffer::Buffer;
 use crate::report::input;
 use crate::schedule::{self, Pace, Timer};
 use crate::spool::{self, Spool};
+use crate::state::lock::until;
+use crate::state::{StateDir, layout};
 use crate::switches::{Permit, Switch, Switches};
 use crate::sys::clock::{Clock, Moment, SystemClock};
 use crate::sys::fork::Birthplace;
@@ -46,7 +50,7 @@ pub type LogFn = Arc<dyn Fn(i32, &str) + Send + Sync>;
 /// Takes news about versions.
 pub type VersionFn = Arc<dyn Fn(&VersionInfo) + Send + Sync>;
 /// Fills the daily report.
-pub type ReportFn = Arc<dyn Fn(&mut Report<'_>) + Send + Sync>;
+pub type ReportFn = Arc<dyn Fn(&Report<'_>) + Send + Sync>;
 
 /// syslog(3) priorities.
 pub mod priority {
@@ -178,7 +182,7 @@ pub struct Client {
 /// What the worker's thread and the host's threads share.
 pub struct Core {
     config: Config,
-    switches: Switches,
+    switches: Arc<Switches>,
     surroundings: Surroundings,
     reports: Spool,
     crashes: Spool,
@@ -200,6 +204,8 @@ pub struct Core {
     callbacks: Mutex<Option<Arc<Callbacks>>>,
     is_closing: AtomicBool,
     is_notice_given: AtomicBool,
+    /// Why the state directory cannot be used, as was last said.
+    disk_problem: Mutex<Option<String>>,
     worker: Mutex<Option<Worker>>,
     /// For what has to do with the disk in calls that must not wait for it.
     lane: Lane,
@@ -220,18 +226,31 @@ impl Client {
     pub fn with_surroundings(mut config: Config, surroundings: Surroundings) -> Result<Self, Error> {
         let state_dir = config.state_dir.clone();
         let state_dir = state_dir.as_ref();
-        let switches = Switches::new(config.host_switches, config.objections.clone(), config.state_dir.clone());
-        let mut complaints: Vec<String> =
-            switches.complaint().into_iter().map(|why| format!("{why}: everything counts as off")).collect();
+        // Without it everything works but memory: a daemon does not stay down for the sake of its telemetry.
+        let disk_problem = state_dir.and_then(|dir| dir.make().err()).map(|why| why.to_string());
+        let switches =
+            Arc::new(Switches::new(config.host_switches, config.objections.clone(), config.state_dir.clone()));
+        let mut complaints: Vec<String> = disk_problem.as_deref().map(without_disk).into_iter().collect();
+        complaints.extend(switches.complaint().map(|why| format!("{why}: everything counts as off")));
+        complaints.extend(std::mem::take(&mut config.notes));
         let mut version_memory = VersionMemory::default();
         let mut report_memory = ReportMemory::default();
         if let Some(dir) = state_dir {
-            let damaged;
-            (version_memory, damaged) = VersionMemory::load(dir)?;
-            complaints.extend(damaged);
-            let damaged;
-            (report_memory, damaged) = ReportMemory::load(dir)?;
-            complaints.extend(damaged);
+            let mut remember = |damaged: Result<Option<String>, Error>| match damaged {
+                Ok(damaged) => complaints.extend(damaged),
+                Err(error) if disk_problem.is_none() => {
+                    complaints.push(format!("what is remembered is not known: {error}"))
+                }
+                Err(_) => {}
+            };
+            remember(VersionMemory::load(dir).map(|(memory, damaged)| {
+                version_memory = memory;
+                damaged
+            }));
+            remember(ReportMemory::load(dir).map(|(memory, damaged)| {
+                report_memory = memory;
+                damaged
+            }));
         }
         let started = surroundings.clock.now();
         let chance = (surroundings.random)();
@@ -240,8 +259,8 @@ impl Client {
         let (known, disbelieved) = version::Known::recall(&config, &version_memory, at_start);
         complaints.extend(disbelieved);
         let core = Core {
-            reports: Spool::new(state_dir, "spool/reports", spool::REPORTS),
-            crashes: Spool::new(state_dir, "spool/crashes", spool::CRASHES),
+            reports: Spool::new(state_dir, layout::REPORTS, spool::REPORTS),
+            crashes: Spool::new(state_dir, layout::CRASHES, spool::CRASHES),
             switches,
             surroundings,
             version: Mutex::new(known),
@@ -256,6 +275,7 @@ impl Client {
             callbacks: Mutex::new(Some(Arc::new(std::mem::take(&mut config.callbacks)))),
             is_closing: AtomicBool::new(false),
             is_notice_given: AtomicBool::new(false),
+            disk_problem: Mutex::new(disk_problem),
             worker: Mutex::default(),
             lane: Lane::default(),
             birthplace: Birthplace::new(),
@@ -269,6 +289,7 @@ impl Client {
         for complaint in complaints {
             core.log(priority::WARNING, &complaint);
         }
+        core.say_what_disk_lacks();
         core.purge_what_is_off();
         core.hold_announced();
         Ok(Self { core: Arc::new(core) })
@@ -294,11 +315,13 @@ impl Client {
         if worker.is_some() {
             return Err(Error::InvalidState("already started".to_owned()));
         }
+        self.core.announce_newer_again();
         *worker = Some(Worker::start(Arc::clone(&self.core))?);
         drop(worker);
         let core = Arc::clone(&self.core);
         self.core.without_waiting_for_the_disk(move || {
             core.announce(Announcing::First);
+            core.keep_reserve();
             Ok(())
         });
         Ok(())
@@ -373,6 +396,7 @@ impl Client {
         let done = self.core.without_waiting_for_the_disk(move || {
             core.after_switching(&gone_off);
             core.announce(Announcing::Again);
+            core.keep_reserve();
             Ok(())
         });
         self.wake();
@@ -393,7 +417,7 @@ impl Client {
     /// Asks now.
     pub fn check_version(&self, timeout: Duration) -> Result<VersionInfo, Error> {
         self.core.may_block()?;
-        let outcome = self.core.check_version(timeout);
+        let outcome = until(Instant::now() + timeout, || self.core.check_version(timeout));
         self.wake();
         outcome
     }
@@ -413,7 +437,8 @@ impl Client {
     /// Sends the report of the day.
     pub fn submit_report(&self, json: &[u8], timeout: Duration) -> Result<(), Error> {
         self.core.may_block()?;
-        let outcome = self.core.make_report(|report| input::read_document(json, report), timeout);
+        let make = || self.core.make_report(|mut report| input::read_document(json, &mut report), timeout);
+        let outcome = until(Instant::now() + timeout, make);
         self.wake();
         outcome
     }
@@ -421,9 +446,12 @@ impl Client {
     /// The plaintext of that report, byte for byte what would be sealed.
     pub fn preview_report(&self, json: &[u8]) -> Result<Vec<u8>, Error> {
         self.core.may_call()?;
-        let mut document = self.core.document(Vec::new(), self.core.now());
+        let mut document = self.core.document(Buffer::default(), self.core.now());
         input::read_document(json, &mut document)?;
-        document.finish()
+        let mut text = document.finish()?;
+        // For the NUL that C wants behind it.
+        text.reserve_one().map_err(|_| Error::Internal("there is no memory for the report".to_owned()))?;
+        Ok(text.into_bytes())
     }
 
     /// Installs signal handlers and starts the monitor. `flags` as in the C interface.
@@ -433,7 +461,7 @@ impl Client {
         let dsn = self.core.dsn()?.to_string();
         // Old markers that cannot be read are no reason to leave this run unwatched.
         if let Err(error) = self.core.report_leftovers() {
-            self.core.log(priority::WARNING, &format!("earlier runs are not looked at: {error}"));
+            self.core.complain_of_disk(&format!("earlier runs are not looked at: {error}"));
         }
         let mut watch = lock(&self.core.watch);
         if watch.is_some() {
@@ -444,6 +472,10 @@ impl Client {
         drop(watch);
         if let Some(error) = installed.complaint {
             let line = format!("{error}: a crash is lost where the crash monitor is killed too");
+            self.core.log(priority::WARNING, &line);
+        }
+        if let Some(error) = installed.why_no_stack {
+            let line = format!("{error}: of a stack that is used up, crash reports do not tell the cause");
             self.core.log(priority::WARNING, &line);
         }
         library::give_back(Whose::Library);
@@ -501,11 +533,11 @@ impl Client {
         if let Some(stored) = stored {
             return stored;
         }
-        let dir = self.core.config.state_dir.as_ref().map(|dir| dir.path().display().to_string()).unwrap_or_default();
+        let dir = self.core.config.state_dir.as_ref().map(|dir| dir.given().display().to_string()).unwrap_or_default();
         let line = format!(
             "state_dir {dir} does not answer: the crash report is kept in memory until it does; look at the disk"
         );
-        if lock(&self.core.worker).is_none() {
+        if !self.core.has_worker() {
             return Err(Error::Io(line));
         }
         self.core.log(priority::WARNING, &line);
@@ -521,7 +553,7 @@ impl Client {
     /// Delivers what is stored for one switch, now. [`Error::Queued`] when something is left.
     pub fn deliver(&self, switch: Switch, deadline: Instant) -> Result<(), Error> {
         self.core.may_block()?;
-        self.core.deliver(switch, deadline)
+        until(deadline, || self.core.deliver(switch, deadline))
     }
 
     fn wake(&self) {
@@ -551,7 +583,7 @@ impl Core {
     fn deliver_within(self: &Arc<Self>, timeout: Duration) -> Result<(), Error> {
         let deadline = Instant::now() + timeout;
         if self.config.state_dir.is_none() {
-            return self.deliver_stored(deadline);
+            return until(deadline, || self.deliver_stored(deadline));
         }
         let no_answer =
             || Error::Queued("the state directory does not answer: what waits for it is not delivered".to_owned());
@@ -562,7 +594,7 @@ impl Core {
         let core = Arc::clone(self);
         // Its own word on what is left comes just after the deadline.
         let left = deadline.saturating_duration_since(Instant::now()) + ANSWER_GRACE;
-        let delivered = Lane::default().run(left, move || core.deliver_stored(deadline));
+        let delivered = Lane::default().run(left, move || until(deadline, || core.deliver_stored(deadline)));
         delivered.unwrap_or_else(|| Err(no_answer()))
     }
 
@@ -706,8 +738,68 @@ impl Core {
         })
     }
 
+    /// Does this while the switches are followed: by the schedule's thread where there is one, else by another.
+    fn followed<T>(&self, work: impl FnOnce() -> T) -> T {
+        if self.has_worker() {
+            return work();
+        }
+        let (outcome, gone_off) = following(&self.switches, work);
+        if !gone_off.is_empty() {
+            self.after_switching(&gone_off);
+        }
+        outcome
+    }
+
+    /// Says what has changed about the state directory: whether it can be used, and what its file system lacks.
+    fn say_what_disk_lacks(&self) {
+        let Some(dir) = &self.config.state_dir else { return };
+        for lack in dir.lacks() {
+            self.log(priority::WARNING, &lack);
+        }
+        for note in self.reports.notes().into_iter().chain(self.crashes.notes()) {
+            self.log(priority::WARNING, &note);
+        }
+    }
+
+    /// The same, and whether it can be used at all.
+    fn look_at_disk(&self) {
+        let Some(dir) = &self.config.state_dir else { return };
+        let problem = dir.problem().map(|why| why.to_string());
+        let before = std::mem::replace(&mut *lock(&self.disk_problem), problem.clone());
+        match (before, problem) {
+            (None, Some(why)) => self.log(priority::WARNING, &without_disk(&why)),
+            (Some(_), None) => self.log(priority::NOTICE, "the state directory can be used from now on"),
+            _ => {}
+        }
+        self.say_what_disk_lacks();
+    }
+
+    /// The state directory, where it can be used.
+    fn disk(&self) -> Option<&StateDir> {
+        self.config.state_dir.as_ref().filter(|_| lock(&self.disk_problem).is_none())
+    }
+
+    /// The administrator must be able to turn off what is on when the disk is full.
+    fn keep_reserve(&self) {
+        if let Some(dir) = self.disk().filter(|_| self.switches.on() != 0) {
+            dir.root().keep_reserve(layout::SWITCHES_RESERVE);
+        }
+    }
+
+    /// Whether somebody tries again later what could not be delivered.
+    fn has_worker(&self) -> bool {
+        lock(&self.worker).is_some()
+    }
+
+    /// Says what the disk did not do. Where that is no wonder, it has been said already.
+    fn complain_of_disk(&self, line: &str) {
+        let is_known = lock(&self.disk_problem).is_some();
+        self.log(if is_known { priority::DEBUG } else { priority::WARNING }, line);
+    }
+
     /// Follows the administrator's file.
     pub fn refresh_switches(&self) {
+        self.look_at_disk();
         let (gone_off, complaint) = self.switches.refresh();
         if let Some(why) = complaint {
             self.log(priority::WARNING, &format!("{why}: everything counts as off"));
@@ -717,7 +809,7 @@ impl Core {
 
     fn after_switching(&self, gone_off: &[Switch]) {
         for switch in gone_off {
-            self.log(priority::NOTICE, &format!("{} is off; what was stored for it is removed", switch.name()));
+            self.log(priority::NOTICE, &format!("{} is off", switch.name()));
         }
         self.purge_what_is_off();
         if let Some(watch) = lock(&self.watch).as_ref() {
@@ -726,17 +818,33 @@ impl Core {
     }
 
     fn purge_what_is_off(&self) {
-        for (switch, spool) in [(Switch::DailyReport, &self.reports), (Switch::CrashReports, &self.crashes)] {
-            if !self.switches.is_on(switch)
-                && let Err(error) = spool.purge()
-            {
-                self.log(priority::WARNING, &format!("{} is off, but {error}", switch.name()));
+        for switch in [Switch::DailyReport, Switch::CrashReports] {
+            if !self.switches.is_said_off(switch) {
+                continue;
+            }
+            match self.purge(switch) {
+                Ok(0) => {}
+                Ok(_) => {
+                    self.log(priority::NOTICE, &format!("{} is off: what was stored for it is removed", switch.name()))
+                }
+                Err(error) => self.complain_of_disk(&format!("{} is off, but {error}", switch.name())),
             }
         }
-        if !self.switches.is_on(Switch::CrashReports)
-            && let Err(error) = self.forget_held_crashes()
-        {
-            self.log(priority::WARNING, &format!("{} is off, but {error}", Switch::CrashReports.name()));
+    }
+
+    /// Removes what is stored for this switch, and says how much that was.
+    fn purge(&self, switch: Switch) -> Result<usize, Error> {
+        match switch {
+            Switch::VersionCheck => Ok(0),
+            Switch::DailyReport => {
+                let copies = self.sent_folder().map_or(Ok(0), |folder| folder.clear());
+                Ok(self.reports.purge()? + copies?)
+            }
+            Switch::CrashReports => {
+                let forgotten = self.forget_held_crashes();
+                let removed = self.crashes.purge()?;
+                forgotten.map(|()| removed)
+            }
         }
     }
 }
@@ -748,6 +856,11 @@ impl Drop for Core {
             self.let_go(None);
         }
     }
+}
+
+/// What is said of a state directory that cannot be used.
+fn without_disk(why: &str) -> String {
+    format!("{why}; until that changes nothing is remembered, and reports are sent at once or not at all")
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

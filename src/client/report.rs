@@ -1,12 +1,13 @@
 //! The daily report of a client.
 
 use std::io::{self, BufWriter, Write};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use data_encoding::HEXLOWER;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::{Core, in_callback, lock, priority};
 use crate::error::Error;
@@ -17,13 +18,16 @@ use crate::report::input::{self, Records};
 use crate::schedule::{self, Pace};
 use crate::seal::Sealer;
 use crate::spool::{self, Claim, Draft};
-use crate::state::{Folder, NewFile};
+use crate::state::lock::Lock;
+use crate::state::{Folder, NewFile, layout};
 use crate::switches::Switch;
 use crate::sys::clock::Moment;
 use crate::transport::https::rfc3339;
 
 /// How much of the administrator's copy of a report is written at once, in bytes.
 const AUDIT_BYTES: usize = 64 * 1024;
+/// The most bytes of these copies together.
+const COPIES_BYTES: u64 = 64 << 20;
 
 impl Core {
     /// An empty report of the UTC day of `now`.
@@ -46,16 +50,29 @@ impl Core {
     /// Makes, stores and delivers the report of the day.
     pub(super) fn make_report(
         &self,
-        fill: impl FnOnce(&mut Report<'_>) -> Result<(), Error>,
+        fill: impl FnOnce(&Report<'_>) -> Result<(), Error>,
         timeout: Duration,
     ) -> Result<(), Error> {
         let deadline = Instant::now() + timeout;
         let claim = self.store_report(fill)?;
-        self.deliver_report(claim, deadline)
+        let (name, day) = (claim.name().to_owned(), schedule::day(self.now()));
+        let is_kept = self.config.state_dir.is_none() || claim.is_on_disk() || self.has_worker();
+        match self.deliver_report(claim, deadline) {
+            // It would be gone with this process, and nobody tries again before.
+            Err(Error::Queued(why)) if !is_kept => {
+                self.reports.claim(&name)?.map_or(Ok(()), Claim::remove)?;
+                self.change_reports(|memory| memory.forget(&self.cluster_id(), day));
+                let disk = lock(&self.disk_problem).clone();
+                let disk = disk.unwrap_or_else(|| "the state directory takes no report".to_owned());
+                Err(Error::Io(format!("{disk}; the report is not kept, and not delivered: {why}")))
+            }
+            delivered => delivered,
+        }
     }
 
-    fn store_report(&self, fill: impl FnOnce(&mut Report<'_>) -> Result<(), Error>) -> Result<Claim<'_>, Error> {
+    fn store_report(&self, fill: impl FnOnce(&Report<'_>) -> Result<(), Error>) -> Result<Claim<'_>, Error> {
         drop(self.permit(Switch::DailyReport)?);
+        self.look_at_disk();
         if self.config.report_url.is_none() {
             return Err(Error::InvalidConfig("report_url is not set: there is nobody to report to".to_owned()));
         }
@@ -69,30 +86,24 @@ impl Core {
             keys.ok_or_else(|| Error::InvalidConfig("report_keys: no key is valid now; nothing was sent".to_owned()))?;
         let id = self.config.identity.report_id(&date(now));
         let day_number = u16::try_from(day).unwrap_or(0);
-        let sealer = Sealer::new(self.reports.create()?, key, id, day_number);
-        let audit = self.sent_folder().map(|folder| folder.create()).transpose()?;
-        // One record after the other would be many small writes.
-        let audit = audit.map(|audit| BufWriter::with_capacity(AUDIT_BYTES, audit));
-        let sealing = Sealing { audit, gzip: GzEncoder::new(sealer, Compression::new(4)) };
-        let mut report = Report { document: self.document(sealing, now), core: self };
-        fill(&mut report)?;
-        let Sealing { audit, gzip } = report.document.finish()?;
+        let sealer = Sealer::new(self.new_report(), key, id, day_number);
+        let sealing = Sealing { audit: self.new_copy(), gzip: GzEncoder::new(sealer, Compression::new(4)) };
+        let report = Report { document: Mutex::new(Some(self.document(sealing, now))), core: self };
+        fill(&report)?;
+        let Sealing { audit, gzip } = report.take()?.finish()?;
         let sealed = gzip
             .finish()
             .and_then(Sealer::finish)
             .map_err(|error| Error::Io(format!("storing the report: {error}")))?;
         let name = format!("{}-{}", date(now), HEXLOWER.encode(&id));
         // First the copy: whenever this process dies, what leaves the machine is in the administrator's hands.
-        let copy = format!("{name}.jsonl");
-        let kept = audit.map_or(Ok(()), |audit| {
-            let audit = audit.into_inner().map_err(|error| Error::Io(format!("writing it: {}", error.error())))?;
-            audit.publish(&copy).and_then(|_| self.keep_last_sent())
-        });
+        let copy = audit.map_or(Ok(None), |audit| audit.publish(&name, &HEXLOWER.encode(&id)));
+        let kept = copy.as_ref().map_err(Error::clone).and_then(|_| self.keep_last_sent());
         let committed = sealed.commit(&format!("{name}.otr"));
         if committed.is_err()
-            && let Some(folder) = self.sent_folder()
+            && let (Ok(Some(copy)), Some(folder)) = (&copy, self.sent_folder())
         {
-            folder.remove(&copy)?;
+            folder.remove(copy)?;
         }
         let (claim, dropped) = committed?;
         if dropped > 0 {
@@ -102,18 +113,38 @@ impl Core {
         self.change_reports(|memory| memory.note_made(&self.cluster_id(), made));
         // The report itself is stored: it goes its way.
         if let Err(error) = kept {
-            self.log(priority::WARNING, &format!("the administrator's copy of the report is not kept: {error}"));
+            self.complain_of_disk(&format!("the administrator's copy of the report is not kept: {error}"));
         }
         Ok(claim)
     }
 
+    /// Where the sealed bytes go: into memory where the state directory takes nothing.
+    fn new_report(&self) -> Draft<'_> {
+        let on_disk = self.disk().map(|_| self.reports.create());
+        match on_disk {
+            Some(Ok(draft)) => return draft,
+            Some(Err(error)) => self.complain_of_disk(&format!("{error}; the report is kept in memory")),
+            None => {}
+        }
+        self.reports.create_in_memory()
+    }
+
+    fn new_copy(&self) -> Option<AuditCopy> {
+        let folder = self.sent_folder().filter(|_| self.disk().is_some())?;
+        let file = folder.create();
+        // One record after the other would be many small writes.
+        let file = file.map(|file| BufWriter::with_capacity(AUDIT_BYTES, file));
+        Some(AuditCopy { file: file.map(Some), folder, bytes: 0 })
+    }
+
     /// Held while a report is made: several processes on one state directory make one.
-    fn report_lock(&self) -> Result<Option<impl Drop + use<>>, Error> {
+    fn report_lock(&self) -> Result<Option<Lock>, Error> {
         let Some(dir) = &self.config.state_dir else { return Ok(None) };
-        let lock = dir.root().lock("report.lock")?;
-        let lock =
-            lock.ok_or_else(|| Error::InvalidState("another process is making the report of the day".to_owned()))?;
-        Ok(Some(lock))
+        match dir.root().lock(layout::REPORT_LOCK) {
+            Ok(None) => Err(Error::InvalidState("another process is making the report of the day".to_owned())),
+            // A disk that takes no lock takes no report either. Two of one day are one, by their id.
+            locked => Ok(locked.unwrap_or_default()),
+        }
     }
 
     fn refuse_second_report(&self, now: &Moment) -> Result<(), Error> {
@@ -156,7 +187,7 @@ impl Core {
         drop(known);
         let failed = stored.err().map(|error| format!("what became of reports is not remembered: {error}"));
         for complaint in damaged.into_iter().chain(failed) {
-            self.log(priority::WARNING, &complaint);
+            self.complain_of_disk(&complaint);
         }
     }
 
@@ -174,13 +205,13 @@ impl Core {
         HEXLOWER.encode(&self.config.cluster)
     }
 
-    fn sent_folder(&self) -> Option<Folder> {
-        self.config.state_dir.as_ref().map(|dir| dir.folder("sent"))
+    pub(super) fn sent_folder(&self) -> Option<Folder> {
+        self.config.state_dir.as_ref().map(|dir| dir.folder(layout::SENT))
     }
 
     /// The administrator finds the last 7 plaintexts.
     fn keep_last_sent(&self) -> Result<(), Error> {
-        self.sent_folder().map_or(Ok(()), |folder| folder.keep_last(spool::REPORTS.items))
+        self.sent_folder().map_or(Ok(()), |folder| folder.keep_last(spool::REPORTS.items, COPIES_BYTES))
     }
 
     /// Lets the host fill the report of the day and stores it. Its delivery has a pace of its own: a collector that is
@@ -228,47 +259,67 @@ pub(super) struct ReportsKnown {
 
 /// The report in the making, inside the report callback.
 pub struct Report<'a> {
-    document: Document<Sealing<'a>>,
+    /// Locked: a host may fill it from several threads. None when it is finished.
+    document: Mutex<Option<Document<Sealing<'a>>>>,
     core: &'a Core,
 }
 
-impl Report<'_> {
+impl<'a> Report<'a> {
     /// Whether this is a child of the process that makes the report: both would write into one file.
     pub fn is_forked(&self) -> bool {
         self.core.is_forked()
     }
 
     /// Sets the cluster fields from one JSON object.
-    pub fn set_cluster_json(&mut self, json: &[u8]) -> Result<(), Error> {
-        self.document.set_cluster(input::read_object(json)?)
+    pub fn set_cluster_json(&self, json: &[u8]) -> Result<(), Error> {
+        let fields = input::read_object(json)?;
+        self.change(|document| document.set_cluster(fields))
     }
 
     /// Adds one node or volume from one JSON object.
-    pub fn add_json(&mut self, level: Level, json: &[u8]) -> Result<(), Error> {
-        self.document.add_json(level, json)
+    pub fn add_json(&self, level: Level, json: &[u8]) -> Result<(), Error> {
+        self.change(|document| document.add_json(level, json))
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Document<Sealing<'a>>) -> Result<(), Error>) -> Result<(), Error> {
+        change(self.locked()?.as_mut().ok_or_else(has_returned)?)
+    }
+
+    /// What was filled in. A thread of the host that goes on filling after the callback has returned comes too late.
+    fn take(&self) -> Result<Document<Sealing<'a>>, Error> {
+        self.locked()?.take().ok_or_else(has_returned)
+    }
+
+    fn locked(&self) -> Result<MutexGuard<'_, Option<Document<Sealing<'a>>>>, Error> {
+        // What a panic has left half written must not be taken for a report.
+        self.document.lock().map_err(|_| Error::Internal("a part of the report was lost to a bug".to_owned()))
     }
 }
 
-impl Records for Report<'_> {
+fn has_returned() -> Error {
+    Error::InvalidState("the report callback has returned: its report is finished".to_owned())
+}
+
+impl Records for &Report<'_> {
     fn set_cluster(&mut self, fields: Map<String, Value>) -> Result<(), Error> {
-        self.document.set_cluster(fields)
+        self.change(|document| document.set_cluster(fields))
     }
 
     fn add(&mut self, level: Level, record: Map<String, Value>) -> Result<(), Error> {
-        self.document.add(level, record)
+        self.change(|document| document.add(level, record))
     }
 }
 
 /// Where a report's plaintext goes: into the administrator's copy and, compressed and sealed, into the spool.
 struct Sealing<'a> {
-    audit: Option<BufWriter<NewFile>>,
+    audit: Option<AuditCopy>,
     gzip: GzEncoder<Sealer<Draft<'a>>>,
 }
 
 impl Write for Sealing<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if let Some(audit) = &mut self.audit {
-            audit.write_all(bytes)?;
+            audit.add(bytes);
         }
         self.gzip.write_all(bytes)?;
         Ok(bytes.len())
@@ -276,6 +327,39 @@ impl Write for Sealing<'_> {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+/// The administrator's copy of a report in the making. Where it cannot be written, the report goes its way without.
+struct AuditCopy {
+    folder: Folder,
+    /// None where it has become too large to be kept.
+    file: Result<Option<BufWriter<NewFile>>, Error>,
+    bytes: u64,
+}
+
+impl AuditCopy {
+    fn add(&mut self, bytes: &[u8]) {
+        self.bytes = self.bytes.saturating_add(bytes.len() as u64);
+        let Ok(Some(file)) = &mut self.file else { return };
+        if self.bytes > COPIES_BYTES {
+            self.file = Ok(None);
+        } else if let Err(error) = file.write_all(bytes) {
+            self.file = Err(Error::Io(format!("writing it: {error}")));
+        }
+    }
+
+    /// Under which name it is found. Of one that is too large only id and size are.
+    fn publish(self, name: &str, id: &str) -> Result<Option<String>, Error> {
+        let Some(file) = self.file? else {
+            let (name, note) = (format!("{name}.json"), json!({ "report_id": id, "bytes": self.bytes }));
+            self.folder.write(&name, format!("{note}\n").as_bytes())?;
+            return Ok(Some(name));
+        };
+        let name = format!("{name}.jsonl");
+        let file = file.into_inner().map_err(|error| Error::Io(format!("writing it: {}", error.error())))?;
+        file.publish(&name)?;
+        Ok(Some(name))
     }
 }
 

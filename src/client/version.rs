@@ -75,11 +75,12 @@ impl Known {
     fn info(&self, config: &Config, now: i64) -> VersionInfo {
         let running = config.version_text.clone();
         let Some(answer) = &self.answer else { return VersionInfo { running, ..VersionInfo::default() } };
+        let verdict = Verdict::at(now, &config.version, answer);
         VersionInfo {
             running,
             latest: Some(answer.latest.to_string()),
-            advisory: answer.advisory.clone(),
-            verdict: Verdict::at(now, &config.version, answer),
+            advisory: verdict.advisory(answer).map(str::to_owned),
+            verdict,
             authenticated: answer.authenticated,
             checked_at: self.told.checked_at,
         }
@@ -173,7 +174,7 @@ impl Core {
                 query.sealed_name(zone, key).map_err(|error| Error::Internal(format!("version query: {error}")))?
             }
         };
-        let texts = self.surroundings.dns.txt(permit, &name, timeout)?;
+        let texts = self.followed(|| self.surroundings.dns.txt(permit, &name, timeout))?;
         let judge = Judge {
             zone,
             version_label: &self.config.version_label,
@@ -220,7 +221,7 @@ impl Core {
         }
         if let Err(error) = stored {
             let line = format!("the version check is not remembered, a restart will ask again: {error}");
-            self.log(priority::WARNING, &line);
+            self.complain_of_disk(&line);
         }
         outcome
     }
@@ -280,6 +281,14 @@ impl Core {
     pub(super) fn hold_announced(&self) {
         let mut known = lock(&self.version);
         known.announced = Some(known.info(&self.config, self.now()));
+    }
+
+    /// Has what is known announced once more where that is a newer version: a restart is when somebody may act on it.
+    pub(super) fn announce_newer_again(&self) {
+        if self.switches.is_on(Switch::VersionCheck) {
+            let mut known = lock(&self.version);
+            known.announced.take_if(|announced| announced.verdict.is_newer_known());
+        }
     }
 
     /// When the version check is due; none while nobody can be asked.

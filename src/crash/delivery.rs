@@ -9,11 +9,12 @@ use serde_json::Value;
 use super::sentry::{self, Dsn};
 use crate::error::Error;
 use crate::spool::{Claim, Spool};
+use crate::state::layout;
 use crate::switches::Permit;
 use crate::transport::https::{Content, Https, Request, rfc3339};
 
 /// Where the administrator finds the last crash reports that were delivered.
-pub const SENT: &str = "sent/crashes";
+pub const SENT: &str = layout::SENT_CRASHES;
 
 /// What became of a crash report.
 pub enum Sent {
@@ -49,6 +50,14 @@ pub fn store_event<'a>(spool: &'a Spool, event_id: &str, event: &Value) -> Resul
     draft.commit_unsynced(&file_of(event_id))
 }
 
+/// Keeps a crash event in memory: the disk does not take it. How many older ones had to go.
+pub fn keep_in_memory(spool: &Spool, event_id: &str, event: &Value) -> Result<usize, Error> {
+    let mut draft = spool.create_in_memory();
+    let written = draft.write_all(event.to_string().as_bytes());
+    written.map_err(|error| Error::Io(format!("storing a crash report: {error}")))?;
+    Ok(draft.commit(&file_of(event_id))?.1)
+}
+
 /// The name under which an event is stored.
 pub fn file_of(event_id: &str) -> String {
     format!("{event_id}.json")
@@ -75,6 +84,7 @@ pub fn send_event(
         url: &url,
         headers: &[("Content-Type", "application/x-sentry-envelope"), ("X-Sentry-Auth", &dsn.auth())],
         content: Content::Bytes(&envelope),
+        wants: &sentry::WANTED,
         timeout,
     };
     let answer = match https.send(permit, &request) {

@@ -20,13 +20,13 @@ const KINDS: usize = 32;
 
 /// `crash.json`: what was sent of late, and what is held back.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(default)]
 pub struct CrashLimits {
     /// By fingerprint.
     kinds: BTreeMap<String, Kind>,
     /// What the server asked to wait.
     pause: Option<Timer>,
     /// How the last process ended whose end was seen, for `status`.
-    #[serde(default)]
     last: Option<LastEnding>,
 }
 
@@ -53,6 +53,7 @@ impl LastEnding {
 
 /// One kind of crash: those of one fingerprint.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(default)]
 struct Kind {
     /// When reports were let through, the oldest first.
     sent: Vec<Moment>,

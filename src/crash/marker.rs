@@ -2,9 +2,9 @@
 //! that no monitor has dealt with: by the words of the process that are in it, or by the count of what the kernel has
 //! killed for the memory limit. Where neither is there, it is no evidence of a crash.
 
+use std::fs::File;
 use std::os::fd::RawFd;
 
-use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use serde_json::{Value, json};
 
@@ -13,14 +13,13 @@ use super::exit::{CoreDump, Ending, Witness};
 use super::record::{Kind, RECORD_BYTES, Record};
 use crate::error::Error;
 use crate::presence;
-use crate::state::{Folder, FolderLock, StateDir};
+use crate::state::lock::{self, Tried};
+use crate::state::{Folder, StateDir, layout};
 use crate::sys::descriptor::{Identity, OwnedFile};
 use crate::sys::memory_limit::MemoryLimit;
 use crate::sys::procfs::{self, Stat};
 
-const FOLDER: &str = "run";
-/// What the name of a run's locked folder has after that of its marker.
-const LOCK: &str = ".lock";
+const FOLDER: &str = layout::RUN;
 
 /// First line of a marker.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,8 +36,6 @@ pub struct Head {
     pub version: String,
     /// Who deals with its end.
     pub watched: Watched,
-    /// Whether the file system has locks, by which others tell that the run goes on.
-    is_lockable: bool,
 }
 
 /// Who deals with the end of a run.
@@ -86,7 +83,6 @@ impl Head {
             component: component.to_owned(),
             version: version.to_owned(),
             watched,
-            is_lockable: true,
         }
     }
 
@@ -99,7 +95,6 @@ impl Head {
             "component": self.component,
             "version": self.version,
             "watched": self.watched.to_json(),
-            "lockable": self.is_lockable,
         })
     }
 
@@ -115,7 +110,6 @@ impl Head {
             component: text("component")?,
             version: text("version")?,
             watched: Watched::from_json(&json["watched"])?,
-            is_lockable: json["lockable"].as_bool().unwrap_or(true),
         })
     }
 
@@ -131,7 +125,7 @@ impl Head {
     /// Whether the run goes on. A lock alone does not tell: children that a host has forked hold it after its end, and a
     /// process that has become another program has let go of it.
     fn is_running(&self, is_locked: bool) -> bool {
-        if self.is_lockable { is_locked && self.lives().unwrap_or(true) } else { self.lives() == Some(true) }
+        is_locked && self.lives().unwrap_or(true)
     }
 
     /// Whether the kernel has killed all of the cgroup for its memory limit since, of which nobody was left to tell.
@@ -148,7 +142,7 @@ pub struct Marker {
     name: String,
     /// Locked. Not the file itself, with which a process cannot end while its disk hangs: see [`Folder::make_locked_folder`].
     lock: OwnedFile,
-    head: Head,
+    head: Box<Head>,
 }
 
 /// What a run left behind.
@@ -196,8 +190,8 @@ impl Marker {
     /// Marks this run.
     pub fn create(dir: &StateDir, name: String, head: Head) -> Result<Self, Error> {
         let folder = dir.folder(FOLDER);
-        let (lock, is_lockable) = folder.make_locked_folder(&lock_of(&name))?;
-        let marker = Self { folder, name, lock, head: Head { is_lockable, ..head } };
+        let lock = folder.make_locked_folder(&lock_of(&name))?;
+        let marker = Self { folder, name, lock, head: Box::new(head) };
         if let Err(error) = marker.write() {
             let _ = marker.folder.remove_folder(&lock_of(&marker.name));
             return Err(error);
@@ -237,7 +231,7 @@ impl Marker {
 }
 
 fn lock_of(name: &str) -> String {
-    format!("{name}{LOCK}")
+    format!("{name}{}", layout::RUN_LOCK)
 }
 
 fn forget(folder: &Folder, name: &str) -> Result<(), Error> {
@@ -246,17 +240,18 @@ fn forget(folder: &Folder, name: &str) -> Result<(), Error> {
 }
 
 /// Asks for the lock of a run. Markers of 0.1 are locked themselves.
-fn lock(folder: &Folder, name: &str) -> Result<FolderLock, Error> {
-    match folder.lock_folder(&lock_of(name))? {
-        FolderLock::Absent => {}
-        lock => return Ok(lock),
+fn lock(folder: &Folder, name: &str) -> Result<Option<Tried<Flock<File>>>, Error> {
+    if let Some(tried) = folder.lock_folder(&lock_of(name))? {
+        return Ok(Some(tried));
     }
-    let Some(file) = folder.open_existing(name)? else { return Ok(FolderLock::Absent) };
-    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-        Ok(lock) => Ok(FolderLock::Taken(lock)),
-        Err((_, Errno::EWOULDBLOCK)) => Ok(FolderLock::Held),
-        Err(_) => Ok(FolderLock::Absent),
-    }
+    let Some(file) = folder.open_existing(name)? else { return Ok(None) };
+    let tried = lock::lock(file, FlockArg::LockExclusiveNonblock);
+    tried.map(Some).map_err(|error| Error::Io(format!("run marker {name}: {error}")))
+}
+
+/// Where there are no locks, the process alone tells.
+fn is_held(tried: &Option<Tried<Flock<File>>>) -> bool {
+    matches!(tried, Some(Tried::Held | Tried::Unsupported))
 }
 
 /// A name for the marker of a process, with the event id of its report. Not the pid alone: a program that starts itself anew
@@ -298,7 +293,7 @@ pub fn runs(dir: &StateDir) -> Result<Vec<Run>, Error> {
     let mut runs = Vec::new();
     for entry in folder.entries()? {
         let Some(head) = folder.read(&entry.name)?.and_then(|bytes| parse_head(&bytes)) else { continue };
-        let is_running = head.is_running(matches!(lock(&folder, &entry.name)?, FolderLock::Held));
+        let is_running = head.is_running(is_held(&lock(&folder, &entry.name)?));
         runs.push(Run { name: entry.name, head, is_running });
     }
     Ok(runs)
@@ -319,7 +314,7 @@ pub fn take_leftovers(dir: &StateDir, mut take: impl FnMut(Leftover) -> Result<(
         // Held until it is removed: two starting processes do not report it twice. Where children of a dead host hold it,
         // both may, with one event id.
         let lock = lock(&folder, &entry.name)?;
-        let is_locked = matches!(lock, FolderLock::Held);
+        let is_locked = is_held(&lock);
         let bytes = folder.read(&entry.name)?.unwrap_or_default();
         match parse(&entry.name, &bytes) {
             Some(leftover) if leftover.head.is_running(is_locked) => continue,
@@ -340,8 +335,8 @@ pub fn take_leftovers(dir: &StateDir, mut take: impl FnMut(Leftover) -> Result<(
     }
     // Of those who died before they had a marker, or were killed while it was removed.
     for name in folder.folders()? {
-        if name.strip_suffix(LOCK).is_some_and(|run| matches!(folder.entry(run), Ok(None)))
-            && let FolderLock::Taken(_lock) = folder.lock_folder(&name)?
+        if name.strip_suffix(layout::RUN_LOCK).is_some_and(|run| matches!(folder.entry(run), Ok(None)))
+            && let Some(Tried::Locked(_lock)) = folder.lock_folder(&name)?
         {
             folder.remove_folder(&name)?;
         }

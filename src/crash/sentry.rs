@@ -98,14 +98,20 @@ pub fn outcome(answer: &Response, now: i64) -> Outcome {
     }
 }
 
+const RATE_LIMITS: &str = "X-Sentry-Rate-Limits";
+const ERROR: &str = "X-Sentry-Error";
+/// What an answer is judged by, besides its body.
+pub const WANTED: [&str; 3] = [RATE_LIMITS, ERROR, "Retry-After"];
+
 /// For how long a server that answers so wants no more events: `X-Sentry-Rate-Limits`, which may come with any status, a
 /// list of `seconds:categories:scope:…` where no category means all; on 429 without it `Retry-After`, else a minute
 /// (Sentry's SDK documentation, "Rate Limiting"). What cannot be read is passed over.
 pub fn rate_limit(answer: &Response, now: i64) -> Option<Duration> {
-    let Some(limits) = answer.header("X-Sentry-Rate-Limits") else {
+    if answer.header(RATE_LIMITS).is_none() {
         return (answer.status == 429).then(|| retry_after(answer, now).unwrap_or(DEFAULT_RATE_LIMIT));
-    };
-    let seconds = limits.split(',').filter_map(|limit| {
+    }
+    let limits = answer.headers_of(RATE_LIMITS).flat_map(|limits| limits.split(','));
+    let seconds = limits.filter_map(|limit| {
         let mut parts = limit.trim().split(':');
         let seconds =
             parts.next()?.trim().parse::<f64>().ok().filter(|seconds| seconds.is_finite() && *seconds > 0.0)?;
@@ -117,7 +123,7 @@ pub fn rate_limit(answer: &Response, now: i64) -> Option<Duration> {
 }
 
 fn has_sentry_body(answer: &Response) -> bool {
-    answer.header("X-Sentry-Error").is_some()
+    answer.header(ERROR).is_some()
         || serde_json::from_slice::<Value>(&answer.body)
             .is_ok_and(|body| ["detail", "error", "causes"].iter().any(|key| body.get(key).is_some()))
 }
@@ -221,8 +227,9 @@ mod tests {
             ("1.5", 60),
             ("nan", 60),
             ("inf", 60),
-            ("99999999999999999999", 60),
-            ("Sunday, 06-Nov-94 08:51:37 GMT", 60),
+            ("99999999999999999999", 86_400),
+            ("Sunday, 06-Nov-94 08:51:37 GMT", 120),
+            ("Sun Nov  6 08:51:37 1994", 120),
         ] {
             assert_eq!(limit(429, value), Some(seconds), "{value:?}");
             assert_eq!(limit(200, value), None, "{value:?}");

@@ -65,10 +65,12 @@ pub extern "C" fn ondat_telemetry_start(telemetry: *const Core, errbuf: *mut c_c
     guard_client(telemetry, errbuf, errbuf_len, |client| client.start())
 }
 
-/// Delivers what is stored for at most timeout_ms, then cuts off what is under way, takes the crash handler off and
-/// frees everything. What does not end by then, or within 100 ms where timeout_ms is less, is left to end by itself, as
-/// where the state directory's disk does not answer. Waited for without a limit are callbacks that are running on other
-/// threads. In a callback it returns at once, see CONVENTIONS.
+/// Delivers what is stored, cuts off what is under way, takes the crash handler off and frees everything. It waits for
+/// delivery, also of what another process is delivering, for at most timeout_ms; then for a crash handler that is at work in
+/// another thread and for the crash monitor, 100 ms each at most; for the schedule's thread and the state directory's disk
+/// until timeout_ms is over, or 100 ms where less is left: all in all at most 210 ms longer than timeout_ms. What does not end by
+/// then is left to end by itself. Besides, and without a limit, it waits for callbacks of the host's that are running on other
+/// threads or that it makes itself, such as the log's. In a callback it returns at once, see CONVENTIONS.
 #[unsafe(no_mangle)]
 pub extern "C" fn ondat_telemetry_close(telemetry: *mut Core, timeout_ms: u32) {
     // SAFETY: CONVENTIONS: NULL or made by ondat_telemetry_init.
@@ -220,7 +222,8 @@ pub extern "C" fn ondat_telemetry_thread_init() -> Status {
     guard(std::ptr::null_mut(), 0, altstack::ensure)
 }
 
-/// Delivers what is stored, now, for at most timeout_ms. QUEUED when something is left.
+/// Delivers what is stored, now, for at most timeout_ms. QUEUED when something is left, also where another process is
+/// delivering it, or it cannot be read.
 #[unsafe(no_mangle)]
 pub extern "C" fn ondat_telemetry_flush(
     telemetry: *const Core,

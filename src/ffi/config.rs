@@ -47,13 +47,15 @@ pub extern "C" fn ondat_telemetry_config_set_version(config: Option<&mut ConfigB
     set_text(config, Setting::Version, version);
 }
 
-/// Required. 1 to 256 bytes; leaves the process only anonymised.
+/// Required. 1 to 256 bytes without control characters, white space around them not counted; leaves the process only
+/// anonymised.
 #[unsafe(no_mangle)]
 pub extern "C" fn ondat_telemetry_config_set_cluster_id(config: Option<&mut ConfigBuilder>, cluster_id: *const c_char) {
     set_text(config, Setting::ClusterId, cluster_id);
 }
 
-/// Required. 1 to 256 bytes; leaves the process only anonymised.
+/// Required. 1 to 256 bytes without control characters, white space around them not counted; leaves the process only
+/// anonymised.
 #[unsafe(no_mangle)]
 pub extern "C" fn ondat_telemetry_config_set_node_id(config: Option<&mut ConfigBuilder>, node_id: *const c_char) {
     set_text(config, Setting::NodeId, node_id);
@@ -77,8 +79,10 @@ pub extern "C" fn ondat_telemetry_config_set_identity_key(
     });
 }
 
-/// An existing directory of this user, no symlink, not writable by others. Default: none; then nothing survives a
-/// restart, which the log says once.
+/// A directory; made where it is missing, with the folders above it. Where others may write to it, or it is another user's, as
+/// the root of a Kubernetes volume is, the folder ondat-telemetry-UID in it is used. A symlink or a file in its place is IO.
+/// Where it cannot be used, for now or for good, init succeeds all the same: the log says why, nothing is remembered, and
+/// crash reports are sent at crash time. Default: none; then nothing survives a restart, which the log says once.
 #[unsafe(no_mangle)]
 pub extern "C" fn ondat_telemetry_config_set_state_dir(config: Option<&mut ConfigBuilder>, path: *const c_char) {
     set_text(config, Setting::StateDir, path);
@@ -273,7 +277,8 @@ pub extern "C" fn ondat_telemetry_config_set_log_callback(
 }
 
 /// Called when the verdict, the latest version or the advisory changes, on the library's thread or within
-/// ondat_telemetry_check_version. "Current" becomes unknown by itself when its answer expires.
+/// ondat_telemetry_check_version, and once more after ondat_telemetry_start where a newer version is known. "Current"
+/// becomes unknown by itself when its answer expires.
 #[unsafe(no_mangle)]
 pub extern "C" fn ondat_telemetry_config_set_version_callback(
     config: Option<&mut ConfigBuilder>,
@@ -299,8 +304,8 @@ pub extern "C" fn ondat_telemetry_config_set_report_callback(
     free_userdata: FreeFn,
 ) {
     register(config, callback, userdata, free_userdata, |config, callback, userdata| {
-        config.set_on_report(Arc::new(move |report: &mut Report<'_>| {
-            let report: *mut Report<'_> = report;
+        config.set_on_report(Arc::new(move |report: &Report<'_>| {
+            let report = std::ptr::from_ref(report).cast_mut();
             // SAFETY: the host's function with the host's userdata; the report lives until it returns.
             unsafe { callback(report.cast(), userdata.get()) };
         }));

@@ -68,12 +68,15 @@ fn guard_client(
 
 /// The same for the report in a report callback.
 fn guard_report(
-    report: Option<&mut Report<'_>>,
+    report: *const Report<'_>,
     errbuf: *mut c_char,
     errbuf_len: usize,
-    call: impl FnOnce(&mut Report<'_>) -> Result<(), Error>,
+    call: impl FnOnce(&Report<'_>) -> Result<(), Error>,
 ) -> Status {
-    if report.as_ref().is_some_and(|report| report.is_forked()) {
+    // Shared: several threads of the host may fill it.
+    // SAFETY: CONVENTIONS: NULL or what a report callback was given, which has not returned yet.
+    let report = unsafe { report.as_ref() };
+    if report.is_some_and(Report::is_forked) {
         return refuse_forked(errbuf, errbuf_len);
     }
     guard(errbuf, errbuf_len, || call(not_null("report", report)?))

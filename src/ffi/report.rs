@@ -66,11 +66,11 @@ pub extern "C" fn ondat_telemetry_preview_report(
     })
 }
 
-/// Inside a report callback: the cluster fields, one JSON object, once, before the first 1024 records. A refused
+/// Inside a report callback, on any thread: the cluster fields, one JSON object, once, before the first 1024 records. A refused
 /// object changes nothing.
 #[unsafe(no_mangle)]
 pub extern "C" fn ondat_telemetry_report_set_cluster(
-    report: Option<&mut Report>,
+    report: *mut Report,
     json: *const c_char,
     json_len: usize,
     errbuf: *mut c_char,
@@ -83,11 +83,11 @@ pub extern "C" fn ondat_telemetry_report_set_cluster(
     })
 }
 
-/// Inside a report callback: one node, a JSON object of node_ fields. A refused record changes nothing, and errbuf names
+/// Inside a report callback, on any thread: one node, a JSON object of node_ fields. A refused record changes nothing, and errbuf names
 /// it by its number among all nodes given so far, from 0: nodes[3].node_health: expected ...
 #[unsafe(no_mangle)]
 pub extern "C" fn ondat_telemetry_report_add_node(
-    report: Option<&mut Report>,
+    report: *mut Report,
     json: *const c_char,
     json_len: usize,
     errbuf: *mut c_char,
@@ -96,10 +96,10 @@ pub extern "C" fn ondat_telemetry_report_add_node(
     add(report, Level::Node, json, json_len, errbuf, errbuf_len)
 }
 
-/// Inside a report callback: one volume, a JSON object of volume_ fields; as ondat_telemetry_report_add_node.
+/// Inside a report callback, on any thread: one volume, a JSON object of volume_ fields; as ondat_telemetry_report_add_node.
 #[unsafe(no_mangle)]
 pub extern "C" fn ondat_telemetry_report_add_volume(
-    report: Option<&mut Report>,
+    report: *mut Report,
     json: *const c_char,
     json_len: usize,
     errbuf: *mut c_char,
@@ -109,7 +109,7 @@ pub extern "C" fn ondat_telemetry_report_add_volume(
 }
 
 fn add(
-    report: Option<&mut Report>,
+    report: *mut Report,
     level: Level,
     json: *const c_char,
     json_len: usize,

@@ -1,15 +1,16 @@
 //! A report written down: JSON lines, nodes and volumes in row groups, each column by column. Preview, audit copy
 //! and sealed plaintext are the same bytes because they come from here.
 
-use std::io::Write;
+use std::io::{self, ErrorKind, Write};
 
 use data_encoding::HEXLOWER;
 use serde::Deserializer as _;
 use serde_json::{Map, Value};
 
+use super::buffer::Buffer;
 use super::fields::Level;
 use super::input::check_size;
-use super::row::{Column, Row};
+use super::row::{Column, Refusal, Row};
 use crate::error::Error;
 use crate::identity::{Anonymiser, Identity};
 
@@ -97,8 +98,12 @@ impl<W: Write> Document<W> {
 
     /// Adds one node or volume from one JSON object. A refused record changes nothing.
     pub fn add_json(&mut self, level: Level, json: &[u8]) -> Result<(), Error> {
+        let checked = check_size(json);
+        if let Err(error @ Error::Internal(_)) = checked {
+            return Err(error);
+        }
         self.read(level, |row| {
-            check_size(json).map_err(serde::de::Error::custom)?;
+            checked.map_err(serde::de::Error::custom)?;
             // Checked at one go instead of string by string.
             let json = std::str::from_utf8(json).map_err(serde::de::Error::custom)?;
             let mut reader = serde_json::Deserializer::from_str(json);
@@ -129,11 +134,12 @@ impl<W: Write> Document<W> {
     fn write_lines(&mut self, level: Level) -> Result<(), Error> {
         if !self.is_head_written {
             self.is_head_written = true;
-            let fields = self.cluster.clone().unwrap_or_default();
-            self.out.write(&head(&self.envelope, fields, &self.defaults, &mut self.anonymiser)?)?;
+            let head = head(&self.envelope, self.cluster.as_ref(), &self.defaults, &mut self.anonymiser)?;
+            self.out.take_room(head.len())?;
+            self.out.write(&head)?;
         }
         let group = if level == Level::Node { &mut self.nodes } else { &mut self.volumes };
-        self.out.write(&group.take_line())
+        group.write_line(&mut self.out)
     }
 
     /// Writes what is left and the closing line, and gives the output back.
@@ -141,6 +147,7 @@ impl<W: Write> Document<W> {
         self.write(Level::Node)?;
         self.write(Level::Volume)?;
         let end = format!("{{\"end\":{{\"nodes\":{},\"volumes\":{}}}}}\n", self.nodes.written, self.volumes.written);
+        self.out.take_room(end.len())?;
         self.out.write(end.as_bytes())?;
         Ok(self.out.out)
     }
@@ -149,26 +156,31 @@ impl<W: Write> Document<W> {
 /// The first line: the envelope and the cluster fields.
 fn head(
     envelope: &Envelope,
-    mut fields: Map<String, Value>,
+    fields: Option<&Map<String, Value>>,
     defaults: &Map<String, Value>,
     anonymiser: &mut Anonymiser,
-) -> Result<Vec<u8>, Error> {
-    let mut line = format!(
-        "{{\"schema\":\"ondat-report/1\",\"report_id\":\"{}\",\"day\":\"{}\"",
-        HEXLOWER.encode(&envelope.id),
-        envelope.day
-    )
-    .into_bytes();
+) -> Result<Buffer, Error> {
+    let mut line = Buffer::default();
+    let (id, day) = (HEXLOWER.encode(&envelope.id), &envelope.day);
+    write!(line, "{{\"schema\":\"ondat-report/1\",\"report_id\":\"{id}\",\"day\":\"{day}\"")
+        .map_err(|error| failed(&error))?;
     for field in Level::Cluster.fields() {
-        let given = fields.remove(field.name).filter(|value| !value.is_null());
-        let value = given.or_else(|| defaults.get(field.name).cloned()).unwrap_or(Value::Null);
-        line.extend_from_slice(format!(",\"{}\":", field.name).as_bytes());
-        field
-            .publish(&value, anonymiser, &mut line)
-            .map_err(|error| Error::Internal(format!("writing the report: {error}")))?;
+        let given = fields.and_then(|fields| fields.get(field.name)).filter(|value| !value.is_null());
+        let value = given.or_else(|| defaults.get(field.name)).unwrap_or(&Value::Null);
+        write!(line, ",\"{}\":", field.name).map_err(|error| failed(&error))?;
+        field.publish(value, anonymiser, &mut line).map_err(|error| failed(&error.into()))?;
     }
-    line.extend_from_slice(b"}\n");
+    line.write_all(b"}\n").map_err(|error| failed(&error))?;
     Ok(line)
+}
+
+/// A report that cannot be written on.
+fn failed(error: &io::Error) -> Error {
+    if error.kind() == ErrorKind::OutOfMemory { no_memory() } else { Error::Io(format!("writing the report: {error}")) }
+}
+
+fn no_memory() -> Error {
+    Error::Internal("there is no memory for the report".to_owned())
 }
 
 /// One row group in the making, column by column.
@@ -195,20 +207,28 @@ impl Group {
         let index = self.given;
         self.given += 1;
         self.columns.iter_mut().for_each(Column::begin);
-        let mut row = Row { columns: &mut self.columns, anonymiser, refused: None };
-        if let Err(error) = record(&mut row) {
-            let why = row.refused.map_or_else(|| format!(": not a JSON object: {error}"), |why| format!(".{why}"));
+        let mut row = Row::new(&mut self.columns, anonymiser);
+        let taken =
+            record(&mut row).map_err(|error| row.why(&error)).and_then(|()| self.complete(anonymiser, own_node));
+        if let Err(refusal) = taken {
             self.columns.iter_mut().for_each(Column::take_back);
-            return Err(Error::InvalidReport(format!("{}[{index}]{why}", self.name)));
+            return Err(match refusal {
+                Refusal::Value(why) => Error::InvalidReport(format!("{}[{index}]{why}", self.name)),
+                Refusal::Memory => no_memory(),
+            });
         }
+        self.records += 1;
+        Ok(())
+    }
+
+    /// Says what the record has not said.
+    fn complete(&mut self, anonymiser: &mut Anonymiser, own_node: &OwnNode) -> Result<(), Refusal> {
         if let Some(count) = own_node.crash_files.filter(|_| self.is_of(&own_node.id))
             && let Some(column) = self.columns.iter_mut().find(|column| column.field.name == "node_crash_files_on_disk")
         {
-            column.fill(count, anonymiser).map_err(Error::Internal)?;
+            column.fill(count, anonymiser)?;
         }
-        self.columns.iter_mut().for_each(Column::end);
-        self.records += 1;
-        Ok(())
+        self.columns.iter_mut().try_for_each(Column::end).map_err(|_| Refusal::Memory)
     }
 
     /// Whether the record in the making is that of this node.
@@ -217,23 +237,31 @@ impl Group {
         ids.any(|column| column.is_value(format!("\"{}\"", HEXLOWER.encode(node)).as_bytes()))
     }
 
-    /// The line of its records, which it has no more then; empty where there are none.
-    fn take_line(&mut self) -> Vec<u8> {
+    /// Writes the line of its records, which it has no more then; nothing where there are none.
+    fn write_line<W: Write>(&mut self, out: &mut Bounded<W>) -> Result<(), Error> {
         if self.records == 0 {
-            return Vec::new();
+            return Ok(());
         }
-        let mut line = format!("{{\"{}\":{{", self.name).into_bytes();
-        for (at, column) in self.columns.iter_mut().enumerate() {
+        let begin = format!("{{\"{}\":{{", self.name);
+        let names = self.columns.iter().enumerate().map(|(at, column)| {
             let comma = if at == 0 { "" } else { "," };
-            line.extend_from_slice(format!("{comma}\"{}\":[", column.field.name).as_bytes());
-            line.extend_from_slice(column.values());
-            line.push(b']');
+            format!("{comma}\"{}\":[", column.field.name)
+        });
+        let names: Vec<String> = names.collect();
+        let end = b"}}\n";
+        let columns = self.columns.iter().zip(&names).map(|(column, name)| name.len() + column.values().len() + 1);
+        out.take_room(begin.len() + columns.sum::<usize>() + end.len())?;
+        out.write(begin.as_bytes())?;
+        for (column, name) in self.columns.iter_mut().zip(&names) {
+            out.write(name.as_bytes())?;
+            out.write(column.values())?;
+            out.write(b"]")?;
             column.clear();
         }
-        line.extend_from_slice(b"}}\n");
+        out.write(end)?;
         self.written += self.records;
         self.records = 0;
-        line
+        Ok(())
     }
 }
 
@@ -256,11 +284,16 @@ struct Bounded<W> {
 }
 
 impl<W: Write> Bounded<W> {
-    fn write(&mut self, line: &[u8]) -> Result<(), Error> {
-        let room = self.room.checked_sub(line.len() as u64);
+    /// Takes the room of a line: one that is too long is not begun.
+    fn take_room(&mut self, bytes: usize) -> Result<(), Error> {
+        let room = self.room.checked_sub(bytes as u64);
         self.room =
             room.ok_or_else(|| Error::InvalidReport(format!("the report would be longer than {REPORT_BYTES} bytes")))?;
-        self.out.write_all(line).map_err(|error| Error::Io(format!("writing the report: {error}")))
+        Ok(())
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        self.out.write_all(bytes).map_err(|error| failed(&error))
     }
 }
 

@@ -7,7 +7,8 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-use super::fields::Level;
+use super::buffer::is_room_for;
+use super::fields::{Field, Level};
 use crate::error::Error;
 
 /// The longest string that is looked at, in bytes as written. Far above what any field may hold, so that nearly all
@@ -19,6 +20,11 @@ const DEPTH: usize = 128;
 pub(super) const RECORD_BYTES: usize = 4 << 20;
 /// What a value takes besides its text.
 const VALUE_BYTES: usize = 64;
+/// How much memory reading takes for each byte of a record, and at most: a tree of it, and what growing it leaves unused.
+/// Less than this is asked for like anything else.
+const MEMORY_PER_BYTE: usize = 64;
+const MOST_MEMORY: usize = 24 << 20;
+const LITTLE_MEMORY: usize = 1 << 20;
 
 /// Where records go: [`super::document::Document`], or nowhere when only checking.
 pub trait Records {
@@ -42,11 +48,12 @@ impl<W: std::io::Write> Records for super::document::Document<W> {
 pub fn read_object(json: &[u8]) -> Result<Map<String, Value>, Error> {
     check_form(json)?;
     let mut reader = serde_json::Deserializer::from_slice(json);
-    let strict = Strict { left: &mut { RECORD_BYTES } };
+    let mut place = None;
+    let strict = Strict { left: &mut { RECORD_BYTES }, place: Some(&mut place) };
     let object = match strict.deserialize(&mut reader) {
         Ok(Value::Object(object)) => object,
         Ok(_) => return Err(Error::InvalidReport("expected a JSON object".to_owned())),
-        Err(error) => return Err(not_json(&error)),
+        Err(error) => return Err(in_field(Level::Cluster, &place.unwrap_or_default(), &error)),
     };
     reader.end().map_err(|error| not_json(&error))?;
     Ok(object)
@@ -62,6 +69,22 @@ pub fn read_document<R: Records>(json: &[u8], records: &mut R) -> Result<(), Err
     walk(json, &mut Walk::Lists(records))
 }
 
+/// What is wrong with the JSON of a field.
+fn in_field(level: Level, name: &str, error: &impl fmt::Display) -> Error {
+    if name.is_empty() {
+        return not_json(error);
+    }
+    let name: String = name.chars().take(64).collect();
+    Error::InvalidReport(format!("{name}: {}", wrong_json(level.field(&name), error)))
+}
+
+/// What the parser has against a value. Of numbers that it cannot hold it does not know what was expected.
+pub(super) fn wrong_json(field: Option<&Field>, error: &impl fmt::Display) -> String {
+    let why = error.to_string();
+    let field = field.filter(|_| why.starts_with("number out of range"));
+    field.map_or_else(|| why.clone(), |field| format!("{why}; expected {}", field.expectation()))
+}
+
 /// [`check_form`] of one record: none that is no longer than a string may be can hold one that is, and the parser bounds
 /// the nesting itself.
 pub(super) fn check_size(json: &[u8]) -> Result<(), Error> {
@@ -69,8 +92,13 @@ pub(super) fn check_size(json: &[u8]) -> Result<(), Error> {
 }
 
 /// Refuses what the parser would copy before anybody could look at it: endless strings, endless nesting. What is not
-/// JSON for another reason is left to the parser.
+/// JSON for another reason is left to the parser. Also refused is what there is no memory for: the parser would end the
+/// process.
 fn check_form(json: &[u8]) -> Result<(), Error> {
+    let memory = json.len().saturating_mul(MEMORY_PER_BYTE).min(MOST_MEMORY);
+    if memory > LITTLE_MEMORY && !is_room_for(memory) {
+        return Err(Error::Internal(format!("{memory} bytes of memory are not to be had for reading the report")));
+    }
     let mut depth = 0_usize;
     let mut bytes = json.iter().enumerate();
     while let Some((at, byte)) = bytes.next() {
@@ -108,7 +136,7 @@ fn refused(json: &[u8], at: usize, why: &str) -> Error {
     Error::InvalidReport(format!("{why} at line {line} column {column}"))
 }
 
-fn not_json(error: &serde_json::Error) -> Error {
+fn not_json(error: &impl fmt::Display) -> Error {
     Error::InvalidReport(format!("not a JSON document: {error}"))
 }
 
@@ -159,7 +187,9 @@ impl<'de, R: Records> Visitor<'de> for Top<'_, '_, R> {
                 }
                 (Walk::Cluster(fields), None) => {
                     spend(&mut left, key.len())?;
-                    let value = map.next_value_seed(Strict { left: &mut left })?;
+                    let value = map.next_value_seed(Strict { left: &mut left, place: None }).inspect_err(|error| {
+                        *self.failure = Some(in_field(Level::Cluster, &key, error));
+                    })?;
                     if fields.insert(key.clone(), value).is_some() {
                         return Err(duplicate(&key));
                     }
@@ -196,7 +226,17 @@ impl<'de, R: Records> Visitor<'de> for List<'_, R> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
         let mut index = 0_usize;
-        while let Some(value) = list.next_element_seed(Strict { left: &mut { RECORD_BYTES } })? {
+        loop {
+            let mut place = None;
+            let next = list.next_element_seed(Strict { left: &mut { RECORD_BYTES }, place: Some(&mut place) });
+            let value = match next {
+                Ok(Some(value)) => value,
+                Ok(None) => return Ok(()),
+                Err(error) => {
+                    *self.failure = place.map(|name| self.level.in_record(index, &name, &error));
+                    return Err(error);
+                }
+            };
             let Value::Object(record) = value else {
                 return Err(A::Error::custom(format!("record {index} of the list is not an object")));
             };
@@ -206,7 +246,16 @@ impl<'de, R: Records> Visitor<'de> for List<'_, R> {
             }
             index += 1;
         }
-        Ok(())
+    }
+}
+
+impl Level {
+    /// What is wrong with the JSON of a record, in this field unless that is empty.
+    fn in_record(self, index: usize, name: &str, error: &impl fmt::Display) -> Error {
+        let list = if self == Self::Node { "nodes" } else { "volumes" };
+        let name: String = name.chars().take(64).collect();
+        let point = if name.is_empty() { "" } else { "." };
+        Error::InvalidReport(format!("{list}[{index}]{point}{name}: {}", wrong_json(self.field(&name), error)))
     }
 }
 
@@ -223,11 +272,13 @@ fn spend<E: serde::de::Error>(left: &mut usize, bytes: usize) -> Result<(), E> {
 /// A JSON value without duplicate keys, out of a record that has this much room left.
 pub(super) struct Strict<'a> {
     pub(super) left: &'a mut usize,
+    /// Where it is noted that it has begun, and which member of it is being read.
+    pub(super) place: Option<&'a mut Option<String>>,
 }
 
 impl Strict<'_> {
     fn next(&mut self) -> Strict<'_> {
-        Strict { left: self.left }
+        Strict { left: self.left, place: None }
     }
 
     fn text<E: serde::de::Error>(self, text: &str) -> Result<Value, E> {
@@ -244,7 +295,10 @@ impl Strict<'_> {
 impl<'de> DeserializeSeed<'de> for Strict<'_> {
     type Value = Value;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(mut self, deserializer: D) -> Result<Value, D::Error> {
+        if let Some(place) = &mut self.place {
+            **place = Some(String::new());
+        }
         deserializer.deserialize_any(self)
     }
 }
@@ -295,7 +349,13 @@ impl<'de> Visitor<'de> for Strict<'_> {
         let mut object = Map::new();
         while let Some(key) = map.next_key::<String>()? {
             spend(self.left, key.len())?;
+            if let Some(Some(name)) = self.place.as_deref_mut() {
+                name.clone_from(&key);
+            }
             let value = map.next_value_seed(self.next())?;
+            if let Some(Some(name)) = self.place.as_deref_mut() {
+                name.clear();
+            }
             if object.insert(key.clone(), value).is_some() {
                 return Err(duplicate(&key));
             }

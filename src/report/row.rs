@@ -2,26 +2,28 @@
 //! in between.
 
 use std::fmt;
+use std::io::{self, Write};
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
+use super::buffer::Buffer;
 use super::fields::{Field, Given, Level};
-use super::input::{RECORD_BYTES, Strict};
+use super::input::{RECORD_BYTES, Strict, wrong_json};
 use crate::identity::Anonymiser;
 
 /// The values of one field in the records of a row group, in the form in which they leave the process.
 pub(super) struct Column {
     pub(super) field: &'static Field,
     /// As JSON, separated by commas.
-    values: Vec<u8>,
+    values: Buffer,
     /// Where the value of the record in the making begins.
     begin: usize,
 }
 
 impl Column {
     pub(super) fn all_of(level: Level) -> Vec<Self> {
-        level.fields().map(|field| Self { field, values: Vec::new(), begin: 0 }).collect()
+        level.fields().map(|field| Self { field, values: Buffer::default(), begin: 0 }).collect()
     }
 
     /// The values of the group, which are forgotten with the next one.
@@ -44,15 +46,16 @@ impl Column {
     }
 
     /// The record ends. Where it said nothing, the value is unknown.
-    pub(super) fn end(&mut self) {
-        if !self.is_given() {
-            self.separate();
-            self.values.extend_from_slice(b"null");
+    pub(super) fn end(&mut self) -> io::Result<()> {
+        if self.is_given() {
+            return Ok(());
         }
+        self.separate()?;
+        self.values.write_all(b"null")
     }
 
     /// Says what the record has not said.
-    pub(super) fn fill(&mut self, count: u64, anonymiser: &mut Anonymiser) -> Result<(), String> {
+    pub(super) fn fill(&mut self, count: u64, anonymiser: &mut Anonymiser) -> Result<(), Refusal> {
         if self.is_given() { Ok(()) } else { self.push(Given::Count(count), anonymiser) }
     }
 
@@ -66,30 +69,52 @@ impl Column {
         self.values.len() > self.begin
     }
 
-    fn separate(&mut self) {
-        if self.begin > 0 {
-            self.values.push(b',');
-        }
+    fn separate(&mut self) -> io::Result<()> {
+        if self.begin > 0 { self.values.write_all(b",") } else { Ok(()) }
     }
 
-    fn push(&mut self, value: Given<'_>, anonymiser: &mut Anonymiser) -> Result<(), String> {
-        self.field.check(value)?;
-        self.separate();
-        self.field.publish(value, anonymiser, &mut self.values).map_err(|error| error.to_string())
+    fn push(&mut self, value: Given<'_>, anonymiser: &mut Anonymiser) -> Result<(), Refusal> {
+        self.field.check(value).map_err(Refusal::Value)?;
+        self.separate().map_err(|_| Refusal::Memory)?;
+        self.field.publish(value, anonymiser, &mut self.values).map_err(|_| Refusal::Memory)
     }
+}
+
+/// Why a record is not taken.
+pub(super) enum Refusal {
+    /// This is wrong with it.
+    Value(String),
+    /// There is no memory for it.
+    Memory,
 }
 
 /// Takes the fields of one record.
 pub(super) struct Row<'a> {
     pub(super) columns: &'a mut [Column],
     pub(super) anonymiser: &'a mut Anonymiser,
+    /// The column of the value that is being read.
+    pub(super) at: Option<usize>,
     /// Which field the record was refused for, and why; serde carries only text of its own.
-    pub(super) refused: Option<String>,
+    pub(super) refused: Option<Refusal>,
 }
 
-impl Row<'_> {
+impl<'a> Row<'a> {
+    pub(super) fn new(columns: &'a mut [Column], anonymiser: &'a mut Anonymiser) -> Self {
+        Self { columns, anonymiser, at: None, refused: None }
+    }
+
+    /// What is wrong, the field first where it is known: to stand behind the record's name.
+    pub(super) fn why(self, error: &serde_json::Error) -> Refusal {
+        let field = self.at.and_then(|at| self.columns.get(at)).map(|column| column.field);
+        match (self.refused, field) {
+            (Some(refused), _) => refused,
+            (None, Some(field)) => Refusal::Value(format!(".{}: {}", field.name, wrong_json(Some(field), error))),
+            (None, None) => Refusal::Value(format!(": not a JSON object: {error}")),
+        }
+    }
+
     fn refuse<E: serde::de::Error>(&mut self, field: &str, why: &str) -> E {
-        self.refused = Some(format!("{field}: {why}"));
+        self.refused = Some(Refusal::Value(format!(".{field}: {why}")));
         E::custom("refused")
     }
 }
@@ -106,7 +131,9 @@ impl<'de> Visitor<'de> for &mut Row<'_> {
         let mut next = 0;
         while let Some(at) = map.next_key_seed(Name { row: self, next })? {
             next = at + 1;
+            self.at = Some(at);
             map.next_value_seed(Cell { row: self, at })?;
+            self.at = None;
         }
         Ok(())
     }
@@ -158,7 +185,13 @@ impl Cell<'_, '_> {
     fn put<E: serde::de::Error>(self, value: Given<'_>) -> Result<(), E> {
         let column = &mut self.row.columns[self.at];
         let name = column.field.name;
-        column.push(value, self.row.anonymiser).map_err(|expected| self.row.refuse(name, &expected))
+        column.push(value, self.row.anonymiser).map_err(|refusal| match refusal {
+            Refusal::Value(expected) => self.row.refuse(name, &expected),
+            Refusal::Memory => {
+                self.row.refused = Some(Refusal::Memory);
+                E::custom("refused")
+            }
+        })
     }
 }
 
@@ -206,7 +239,7 @@ impl<'de> Visitor<'de> for Cell<'_, '_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<(), A::Error> {
-        match (Strict { left: &mut { RECORD_BYTES } }).visit_map(map)? {
+        match (Strict { left: &mut { RECORD_BYTES }, place: None }).visit_map(map)? {
             value @ Value::Object(_) => self.put(Given::from(&value)),
             _ => Err(A::Error::custom("not an object")),
         }
@@ -230,7 +263,7 @@ mod tests {
     const VOLUMES: [&str; 4] = [
         r#"{"volume_size_bytes":18446744073709551615,"volume_id":"v-1","volume_fs_type":"xfs","volume_replicas":null}"#,
         "{}",
-        r#"{"volume_labels":{"team":"a\u0041\n","storageos.com/replicas":"\"2\"","app":""},"volume_id":"größer"}"#,
+        r#"{"volume_labels":{"team":"a\u0041\n","storageos.com/replicas":"2","app":""},"volume_id":"größer"}"#,
         r#"{"volume_metrics":{"b":2,"a":0.5},"volume_provision_source_user_agent":"cli/2.4 (host)"}"#,
     ];
 
@@ -269,7 +302,7 @@ mod tests {
         let id = |raw| identity.anonymise_hex(Purpose::Volume, raw);
         assert_eq!(volumes["volume_id"], json!([id("v-1"), null, id("größer"), null]));
         assert_eq!(volumes["volume_size_bytes"], json!([u64::MAX, null, null, null]));
-        assert_eq!(volumes["volume_labels"][2]["storageos.com/replicas"], "\"2\"");
+        assert_eq!(volumes["volume_labels"][2]["storageos.com/replicas"], "2");
         assert_eq!(volumes["volume_metrics"], json!([null, null, null, { "a": 0.5, "b": 2 }]));
         assert_eq!(volumes["volume_provision_source_user_agent"][3], "cli/2.4");
         for field in Level::Volume.fields() {
@@ -285,7 +318,7 @@ mod tests {
             (r#"{"volume_id":"half","volume_replicas":6}"#, "volumes[1].volume_replicas: expected an integer"),
             (r#"{"volume_id":"half","volume_name":1}"#, "volumes[2].volume_name: not one of the fields"),
             (r#"{"volume_id":"half","volume_id":"half"}"#, "volumes[3].volume_id: stands twice"),
-            (r#"{"volume_id":"half","volume_labels":{"a":"x","a":"x"}}"#, "volumes[4]: not a JSON object: the key"),
+            (r#"{"volume_id":"half","volume_labels":{"a":"x","a":"x"}}"#, "volumes[4].volume_labels: the key"),
             (r#"{"volume_id":"half""#, "volumes[5]: not a JSON object: EOF"),
             (r#"{"volume_id":"half"},"#, "volumes[6]: not a JSON object: trailing"),
             (
@@ -303,15 +336,16 @@ mod tests {
         expected.add_json(Level::Volume, VOLUMES[1].as_bytes()).unwrap();
         assert_eq!(String::from_utf8_lossy(&report), String::from_utf8_lossy(&expected.finish().unwrap()));
     }
+
     /// A disk that is full for a while.
     struct Full<'a>(&'a std::cell::Cell<bool>);
 
-    impl std::io::Write for Full<'_> {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            if self.0.get() { Err(std::io::ErrorKind::StorageFull.into()) } else { Ok(bytes.len()) }
+    impl Write for Full<'_> {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            if self.0.get() { Err(io::ErrorKind::StorageFull.into()) } else { Ok(bytes.len()) }
         }
 
-        fn flush(&mut self) -> std::io::Result<()> {
+        fn flush(&mut self) -> io::Result<()> {
             Ok(())
         }
     }

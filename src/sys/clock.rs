@@ -102,6 +102,8 @@ fn added_by_namespace() -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
 
     fn moment(unix: i64, boot: &str, seconds: i64) -> Moment {
@@ -122,7 +124,7 @@ mod tests {
         // Needs a privilege; where it is missing there is nothing to be seen.
         let program = std::env::current_exe().unwrap();
         if std::env::var_os("ONDAT_TELEMETRY_TEST_UPTIME").is_some() {
-            println!("uptime {}", SystemClock::new().now().boot.unwrap().seconds);
+            writeln!(std::io::stdout(), "uptime {}", SystemClock::new().now().boot.unwrap().seconds).unwrap();
             return;
         }
         let inside = std::process::Command::new("unshare")

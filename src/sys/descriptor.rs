@@ -12,6 +12,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
 
 /// The lowest number that a descriptor of ours may have, after standard input, output and error.
 const FIRST: RawFd = 3;
@@ -168,6 +170,33 @@ pub fn read(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Has the kernel acknowledge what comes on a TCP connection at once, until it thinks otherwise (tcp(7), `TCP_QUICKACK`).
+pub fn acknowledge_at_once(socket: BorrowedFd<'_>) {
+    let on: libc::c_int = 1;
+    let length = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: a number that the kernel reads. Where it is refused nothing is lost but some milliseconds.
+    unsafe {
+        libc::setsockopt(socket.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_QUICKACK, (&raw const on).cast(), length);
+    }
+}
+
+/// A regular file to read. Whatever else bears the name (a FIFO that nobody writes to, a device) is not waited for.
+pub fn open_regular(path: impl AsRef<Path>) -> io::Result<OwnedFile> {
+    let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    let file = OwnedFile::new(make(|| nix::fcntl::open(path.as_ref(), flags, Mode::empty()))?)?;
+    if file.meta()?.st_mode & libc::S_IFMT != libc::S_IFREG {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
+    }
+    Ok(file)
+}
+
+/// The bytes of a regular file, of a longer one so many and one more.
+pub fn read_at_most(path: impl AsRef<Path>, most: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open_regular(path)?.take(most as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
 /// The text of a file; what is no UTF-8 in it is replaced.
 pub fn read_text(path: impl AsRef<Path>) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&read(path)?).into_owned())
@@ -303,7 +332,7 @@ impl OwnedFile {
 
     /// Every write goes to its end from now on, whoever else writes there.
     pub fn append_only(&self) -> io::Result<()> {
-        let flags = nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_APPEND);
+        let flags = nix::fcntl::FcntlArg::F_SETFL(OFlag::O_APPEND);
         Ok(nix::fcntl::fcntl(self.0.borrow()?, flags).map(drop)?)
     }
 

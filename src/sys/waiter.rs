@@ -11,6 +11,8 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
 
 use super::descriptor::{self, Owned};
 
@@ -18,6 +20,7 @@ use super::descriptor::{self, Owned};
 const LOOK: Duration = Duration::from_secs(1);
 /// What happens to files that are replaced whole, and to the folder itself.
 const CHANGES: u32 = libc::IN_MOVED_TO
+    | libc::IN_ATTRIB
     | libc::IN_CLOSE_WRITE
     | libc::IN_DELETE
     | libc::IN_DELETE_SELF
@@ -27,10 +30,17 @@ const CHANGES: u32 = libc::IN_MOVED_TO
 /// What says that this is not the folder any more that bears its name.
 const FOLDER_IS_GONE: u32 = libc::IN_DELETE_SELF | libc::IN_MOVE_SELF | libc::IN_IGNORED | libc::IN_UNMOUNT;
 
-/// Two descriptors: a timer, which is also how other threads wake the waiting one, and a watched folder. Either may be
-/// missing, for as long as the kernel does not give it or the host takes it away: then there is a look each second.
+/// What happens to the folders above it.
+const CHANGES_ABOVE: u32 = libc::IN_MOVE_SELF | libc::IN_ONLYDIR;
+
+/// Says where the watched folder is, which may change.
+pub type Place = Box<dyn Fn() -> PathBuf + Send + Sync>;
+
+/// Two descriptors: a timer, which is also how other threads wake the waiting one, and a watched folder; for a folder on a file
+/// system that is not the root's also what tells that something was mounted or unmounted. Each may be missing, for as long as
+/// the kernel does not give it or the host takes it away: then there is a look each second.
 pub struct Waiter {
-    folder: Option<PathBuf>,
+    place: Option<Place>,
     state: Mutex<State>,
     /// Wakes where there is no timer.
     woken: Condvar,
@@ -44,14 +54,20 @@ struct State {
     is_polling: bool,
     timer: Option<Owned>,
     watch: Option<Owned>,
+    /// What is watched.
+    folder: PathBuf,
+    /// The table of mounts, where the folder hangs on one.
+    mounts: Option<Owned>,
+    /// Something of it cannot be watched.
+    is_half_blind: bool,
 }
 
 impl Waiter {
-    /// A waiter that also returns when files in `folder` change.
-    pub fn new(folder: Option<&Path>) -> Self {
+    /// A waiter that also returns when files change in the folder that is at this place, or another folder comes there.
+    pub fn new(place: Option<Place>) -> Self {
         let mut state = State::default();
-        state.renew(folder);
-        Self { folder: folder.map(Path::to_owned), state: Mutex::new(state), woken: Condvar::new() }
+        state.renew(place.as_ref().map(|place| place()));
+        Self { place, state: Mutex::new(state), woken: Condvar::new() }
     }
 
     /// Waits until this Unix second, a change in the folder, a step of the clock, [`wake`](Self::wake) or
@@ -62,15 +78,17 @@ impl Waiter {
 
     /// The same, for no longer than this.
     pub fn wait_at_most(&self, until: Option<i64>, longest: Duration) {
+        // Not under the lock: it may be asked of a disk.
+        let folder = self.place.as_ref().map(|place| place());
         let mut state = self.lock();
         if state.is_stopped || std::mem::take(&mut state.is_woken) {
             return;
         }
         // What changed while nobody watched is looked at now.
-        if state.renew(self.folder.as_deref()) == Watching::Anew {
+        if state.renew(folder) == Watching::Anew {
             return;
         }
-        let is_blind = self.folder.is_some() && state.watch.is_none();
+        let is_blind = self.place.is_some() && (state.watch.is_none() || state.is_half_blind);
         let longest = if is_blind { longest.min(LOOK) } else { longest };
         // Armed under the lock, so that a wake that comes now is not overwritten.
         let mut state = if state.timer.as_ref().and_then(Owned::get).is_some_and(|timer| arm(timer, until)) {
@@ -84,17 +102,25 @@ impl Waiter {
     }
 
     fn poll<'a>(&'a self, mut state: MutexGuard<'a, State>, longest: Duration) -> MutexGuard<'a, State> {
-        let numbers = [&state.timer, &state.watch].map(|descriptor| descriptor.as_ref().map_or(-1, Owned::number));
+        let known = [&state.timer, &state.watch, &state.mounts];
+        let numbers = known.map(|descriptor| descriptor.as_ref().map_or(-1, Owned::number));
         let mut fds = numbers.map(|fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 });
+        // It can always be read, proc(5).
+        fds[2].events = libc::POLLPRI;
+        let polled = if numbers[2] < 0 { 2 } else { 3 };
         state.is_polling = true;
         drop(state);
         // poll(2) counts whole milliseconds, and waits for ever below 0.
         let timeout =
             if longest == Duration::MAX { -1 } else { i32::try_from(longest.as_millis()).unwrap_or(i32::MAX) };
-        // SAFETY: two entries. An interrupted or failed wait only makes the caller look at what is due once more.
-        unsafe { libc::poll(fds.as_mut_ptr(), 2, timeout) };
+        // SAFETY: as many entries, or one less. An interrupted or failed wait only makes the caller look at what is due once more.
+        unsafe { libc::poll(fds.as_mut_ptr(), polled, timeout) };
         let mut state = self.lock();
         state.is_polling = false;
+        if fds[2].revents != 0 {
+            // Which folder is at the place now, nobody knows.
+            state.watch = None;
+        }
         state
     }
 
@@ -137,14 +163,21 @@ enum Watching {
 
 impl State {
     /// Makes what is missing, as far as the kernel gives it.
-    fn renew(&mut self, folder: Option<&Path>) -> Watching {
+    fn renew(&mut self, folder: Option<PathBuf>) -> Watching {
         if self.timer.as_ref().and_then(Owned::get).is_none() {
             self.timer = timer();
         }
-        if self.watch.as_ref().and_then(Owned::get).is_some() {
+        let Some(folder) = folder else { return Watching::AsBefore };
+        let is_mounted = self.mounts.as_ref().is_none_or(|mounts| mounts.get().is_some());
+        if self.watch.as_ref().and_then(Owned::get).is_some() && is_mounted && folder == self.folder {
             return Watching::AsBefore;
         }
-        self.watch = folder.and_then(watch);
+        // Before the watch: what is mounted after that is heard of.
+        self.mounts = hangs_on_mount(&folder).then(mounts).flatten();
+        let lacks_mounts = self.mounts.is_none() && hangs_on_mount(&folder);
+        let (watch, is_whole) = watch(&folder).unzip();
+        self.is_half_blind = lacks_mounts || is_whole == Some(false);
+        (self.watch, self.folder) = (watch, folder);
         if self.watch.is_some() { Watching::Anew } else { Watching::AsBefore }
     }
 
@@ -180,17 +213,39 @@ fn timer() -> Option<Owned> {
     Owned::new(made.ok()?).ok()
 }
 
-fn watch(folder: &Path) -> Option<Owned> {
+/// The folder, watched; and whether also the folders above it are, which may be moved with it.
+fn watch(folder: &Path) -> Option<(Owned, bool)> {
     // SAFETY: a new descriptor, looked at before it is taken.
     let made = descriptor::make(|| unsafe {
         let number = Errno::result(libc::inotify_init1(libc::IN_CLOEXEC | libc::IN_NONBLOCK))?;
         Ok::<_, Errno>(OwnedFd::from_raw_fd(number))
     });
     let made = made.ok()?;
-    let path = CString::new(folder.as_os_str().as_bytes()).ok()?;
-    // SAFETY: a path with its NUL.
-    let watched = unsafe { libc::inotify_add_watch(made.as_raw_fd(), path.as_ptr(), CHANGES) };
-    if watched < 0 { None } else { Owned::new(made).ok() }
+    let add = |folder: &Path, changes| {
+        let path = CString::new(folder.as_os_str().as_bytes()).map_err(|_| Errno::EINVAL)?;
+        // SAFETY: a path with its NUL.
+        Errno::result(unsafe { libc::inotify_add_watch(made.as_raw_fd(), path.as_ptr(), changes) })
+    };
+    add(folder, CHANGES).ok()?;
+    // One that may not be read cannot be watched, nor moved by whoever would tell us.
+    let is_whole = folder
+        .ancestors()
+        .skip(1)
+        .all(|above| !matches!(add(above, CHANGES_ABOVE), Err(Errno::ENOSPC | Errno::ENOMEM)));
+    Some((Owned::new(made).ok()?, is_whole))
+}
+
+/// Whether something between the root and the folder is a file system of its own, as far as that can be seen.
+fn hangs_on_mount(folder: &Path) -> bool {
+    let device = |path: &Path| nix::sys::stat::stat(path).ok().map(|meta| meta.st_dev);
+    device(folder).is_some_and(|own| device(Path::new("/")).is_some_and(|root| root != own))
+}
+
+fn mounts() -> Option<Owned> {
+    let made = descriptor::make(|| {
+        nix::fcntl::open(c"/proc/self/mountinfo", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
+    });
+    Owned::new(made.ok()?).ok()
 }
 
 /// Whether it is set to this Unix second, or to none.
@@ -238,6 +293,13 @@ mod tests {
         }
     }
 
+    impl Scratch {
+        fn place(&self) -> Place {
+            let path = self.0.clone();
+            Box::new(move || path.clone())
+        }
+    }
+
     impl Drop for Scratch {
         fn drop(&mut self) {
             let _ = fs::remove_dir_all(&self.0);
@@ -257,7 +319,7 @@ mod tests {
     #[test]
     fn a_wait_ends_by_a_wake_a_file_and_a_time() {
         let scratch = Scratch::new("ends");
-        let waiter = Arc::new(Waiter::new(Some(&scratch.0)));
+        let waiter = Arc::new(Waiter::new(Some(scratch.place())));
         let thread = waiting(&waiter);
         assert!(waiter.wake());
         thread.join().unwrap();
@@ -272,7 +334,7 @@ mod tests {
     #[test]
     fn what_the_host_takes_away_is_made_anew_and_what_it_put_there_is_let_alone() {
         let scratch = Scratch::new("taken");
-        let waiter = Arc::new(Waiter::new(Some(&scratch.0)));
+        let waiter = Arc::new(Waiter::new(Some(scratch.place())));
         let thread = waiting(&waiter);
         let numbers = {
             let state = waiter.lock();
@@ -305,7 +367,7 @@ mod tests {
     #[test]
     fn a_folder_that_was_removed_and_made_anew_is_watched() {
         let scratch = Scratch::new("anew");
-        let waiter = Arc::new(Waiter::new(Some(&scratch.0)));
+        let waiter = Arc::new(Waiter::new(Some(scratch.place())));
         let thread = waiting(&waiter);
         fs::remove_dir(&scratch.0).unwrap();
         thread.join().unwrap();
@@ -315,6 +377,44 @@ mod tests {
         }
         let thread = waiting(&waiter);
         fs::write(scratch.0.join("switches.json"), "{}").unwrap();
+        thread.join().unwrap();
+    }
+
+    #[test]
+    fn a_folder_whose_parent_was_moved_and_made_anew_is_watched() {
+        let scratch = Scratch::new("parent");
+        let (parent, moved) = (scratch.0.join("parent"), scratch.0.join("moved"));
+        let folder = parent.join("deep/state");
+        fs::create_dir_all(&folder).unwrap();
+        let place = folder.clone();
+        let waiter = Arc::new(Waiter::new(Some(Box::new(move || place.clone()))));
+        let thread = waiting(&waiter);
+        fs::rename(&parent, &moved).unwrap();
+        thread.join().unwrap();
+        fs::create_dir_all(&folder).unwrap();
+        while waiter.lock().watch.is_none() {
+            waiter.wait(None);
+        }
+        let thread = waiting(&waiter);
+        fs::write(folder.join("switches.json"), "{}").unwrap();
+        thread.join().unwrap();
+    }
+
+    #[test]
+    fn another_place_is_another_folder() {
+        let scratch = Scratch::new("place");
+        let (first, second) = (scratch.0.join("first"), scratch.0.join("second"));
+        for folder in [&first, &second] {
+            fs::create_dir(folder).unwrap();
+        }
+        let place = Arc::new(Mutex::new(first));
+        let told = Arc::clone(&place);
+        let waiter = Arc::new(Waiter::new(Some(Box::new(move || told.lock().unwrap().clone()))));
+        *place.lock().unwrap() = second.clone();
+        // What was there before is looked at.
+        waiter.wait(None);
+        let thread = waiting(&waiter);
+        fs::write(second.join("switches.json"), "{}").unwrap();
         thread.join().unwrap();
     }
 

@@ -1,36 +1,36 @@
-//! DNS: one TXT question for an absolute name, and host names for HTTPS. Messages and the hosts file are hickory's, the
-//! exchange is not: its resolver follows aliases to other names, asks servers in an order of its own, repeats a question
-//! after a third of a second and gives up after the first server's refusal.
+//! DNS: one TXT question for an absolute name, and host names for HTTPS. Messages are hickory's, the exchange is not: its
+//! resolver follows aliases to other names, asks servers in an order of its own, repeats a question after a third of a
+//! second and gives up after the first server's refusal.
+//!
+//! What has come is used. The two questions for a name's addresses are asked at the same time; once one of them has addresses,
+//! the other is waited for a little, and its silence, refusal or damage changes nothing.
 
-use std::io::{self, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use hickory_resolver::Hosts;
 use hickory_resolver::proto::op::{Edns, Message, MessageType, Query, ResponseCode};
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
-use nix::net::if_::if_nametoindex;
 use nix::poll::PollFlags;
-use resolv_conf::ScopedIp;
 
-use super::wait::{Interrupt, Patience, Stream};
+use super::deadline::{Deadline, Interrupt, Stream};
+use super::hosts;
+use super::resolv_conf::ResolvConf;
 use crate::error::Error;
 use crate::switches::Permit;
 use crate::sys::descriptor;
 
-/// One try of one server.
+/// One try of one server, where resolv.conf does not say.
 const TRY: Duration = Duration::from_secs(2);
-/// How often a silent server is tried.
+/// How often a silent server is tried, where resolv.conf does not say.
 const TRIES: usize = 3;
+/// What the other family of addresses is waited for once one has come.
+const GRACE: Duration = Duration::from_secs(1);
 /// The largest datagram that is asked for: it crosses the Internet in one piece (DNS flag day 2020).
 const LARGEST_DATAGRAM: u16 = 1232;
-/// The port of DNS servers, RFC 1035, 4.2.
-const PORT: u16 = 53;
-/// The place of the system's servers.
-const RESOLV_CONF: &str = "/etc/resolv.conf";
-/// Names that are known without DNS, hosts(5).
-const HOSTS: &str = "/etc/hosts";
+/// The most addresses of a name that are tried.
+const MOST_ADDRESSES: usize = 256;
 
 /// Asks DNS. A trait, so that the client's owner decides what is behind it.
 pub trait Dns: Send + Sync {
@@ -56,12 +56,23 @@ impl Dns for ResolverDns {
         let interrupt = Arc::new(interrupt()?);
         let revoked = Arc::clone(&interrupt);
         permit.on_revoke(move || revoked.raise());
-        let system = System::new(self.nameservers.as_deref())?;
-        let question = Query::query(absolute, RecordType::TXT);
-        let answer = system.ask(&question, "the version zone", &Limit::new(&interrupt, timeout))?;
-        // Records of other names are not what was asked for, whatever an alias says.
-        let own = answer.answers.iter().filter(|record| record.name == *question.name());
-        Ok(own.filter_map(text).collect())
+        let deadline = Deadline::after(&interrupt, timeout);
+        let over = || match interrupt.is_raised() {
+            true => Error::Disabled("turned off while it was being asked".to_owned()),
+            false => Error::TimedOut(format!("no DNS answer within {} ms", timeout.as_millis())),
+        };
+        let system = System::new(self.nameservers.as_deref(), &deadline).map_err(|_| over())?;
+        let question = [Query::query(absolute, RecordType::TXT)];
+        let [asked] = system.ask(question, &deadline);
+        match asked.answer {
+            // Records of other names are not what was asked for, whatever an alias says.
+            Some(answer) => {
+                let own = answer.answers.iter().filter(|record| record.name == *asked.question.name());
+                Ok(own.filter_map(text).collect())
+            }
+            None if deadline.is_over() => Err(over()),
+            None => Err(asked.failure.into_error("the version zone")),
+        }
     }
 }
 
@@ -81,45 +92,44 @@ pub fn interrupt() -> Result<Interrupt, Error> {
 pub fn addresses(
     host: &str,
     nameservers: Option<&[SocketAddr]>,
-    interrupt: &Interrupt,
-    timeout: Duration,
+    deadline: &Deadline<'_>,
 ) -> Result<Vec<IpAddr>, Error> {
-    let no_name = |_| Error::Network(format!("{host} is not a name that DNS can have"));
-    let name = Name::from_ascii(host).map_err(no_name)?;
-    let mut hosts = Hosts::default();
-    if let Ok(text) = descriptor::read(HOSTS) {
-        // As where the file is not there.
-        let _ = hosts.read_hosts_conf(&*text);
+    let over = |_| Error::TimedOut(format!("{host} was not found in time"));
+    if hosts::is_localhost(host) {
+        return Ok(hosts::loopback());
     }
-    let known =
-        [RecordType::A, RecordType::AAAA].map(|kind| hosts.lookup_static_host(&Query::query(name.clone(), kind)));
-    let known: Vec<IpAddr> = known.iter().flatten().flat_map(|found| found.answers()).filter_map(address).collect();
+    let known = hosts::lookup(host, deadline).map_err(over)?;
     if !known.is_empty() {
         return Ok(known);
     }
-    let system = System::new(nameservers)?;
-    let limit = Limit::new(interrupt, timeout);
+    let no_name = |_| Error::Network(format!("{host} is not a name that DNS can have"));
+    let name = Name::from_ascii(host).map_err(no_name)?;
+    let system = System::new(nameservers, deadline).map_err(over)?;
     let mut failure = None;
     for candidate in system.candidates(&name) {
+        let ask = |kind| Query::query(candidate.clone(), kind);
+        let asked = if system.file.no_ipv6 {
+            system.ask([ask(RecordType::A)], deadline).to_vec()
+        } else {
+            system.ask([ask(RecordType::A), ask(RecordType::AAAA)], deadline).to_vec()
+        };
         let mut found = Vec::new();
-        for kind in [RecordType::A, RecordType::AAAA] {
-            match system.ask(&Query::query(candidate.clone(), kind), host, &limit) {
-                Ok(answer) => {
-                    // The servers follow aliases: whatever name bears them, these are the addresses.
-                    found.extend(answer.answers.iter().filter_map(address));
-                    if answer.response_code == ResponseCode::NXDomain {
-                        break;
-                    }
-                }
-                Err(error) if limit.patience.is_over() => return Err(error),
-                Err(error) => failure = Some(error),
+        for ip in asked.iter().flat_map(Asked::addresses).take(MOST_ADDRESSES) {
+            if !found.contains(&ip) {
+                found.push(ip);
             }
         }
         if !found.is_empty() {
             return Ok(found);
         }
+        if deadline.is_over() {
+            return Err(Error::TimedOut(format!("{host}: no DNS server answered in time")));
+        }
+        // That one family has failed says more than that the other is not there.
+        failure = asked.into_iter().find(|asked| asked.answer.is_none()).map(|asked| asked.failure).or(failure);
     }
-    Err(failure.unwrap_or_else(|| Error::Network(format!("{host}: no such name in DNS"))))
+    Err(failure
+        .map_or_else(|| Error::Network(format!("{host}: no such name in DNS")), |failure| failure.into_error(host)))
 }
 
 fn address(record: &Record) -> Option<IpAddr> {
@@ -135,32 +145,19 @@ struct System {
     servers: Vec<SocketAddr>,
     /// Whether EDNS is spoken at first.
     edns: bool,
-    search: Vec<Name>,
-    dots: usize,
+    file: ResolvConf,
 }
 
 impl System {
     /// What /etc/resolv.conf says now, but for the servers where others are configured.
-    fn new(configured: Option<&[SocketAddr]>) -> Result<Self, Error> {
-        // Where others are configured, the file may be missing.
-        let text = descriptor::read(RESOLV_CONF).unwrap_or_default();
-        let (file, _) = resolv_conf::Config::parse_with_errors(&text);
-        let servers: Vec<SocketAddr> = match configured {
-            Some(servers) => servers.to_vec(),
-            None => file.nameservers.iter().filter_map(server).collect(),
-        };
-        if servers.is_empty() {
-            return Err(Error::Network(format!(
-                "{RESOLV_CONF} names no usable DNS server; add one, or set nameservers"
-            )));
+    fn new(configured: Option<&[SocketAddr]>, deadline: &Deadline<'_>) -> io::Result<Self> {
+        let file = ResolvConf::read(deadline)?;
+        let mut servers = configured.map_or_else(|| file.servers.clone(), <[SocketAddr]>::to_vec);
+        if file.rotate && servers.len() > 1 {
+            let first = getrandom::u32().unwrap_or(0) as usize % servers.len();
+            servers.rotate_left(first);
         }
-        let search = file.get_last_search_or_domain().filter_map(|domain| Name::from_ascii(domain).ok());
-        Ok(Self {
-            servers,
-            edns: configured.is_some() || file.edns0,
-            search: search.collect(),
-            dots: usize::try_from(file.ndots).unwrap_or(1),
-        })
+        Ok(Self { servers, edns: configured.is_some() || file.edns, file })
     }
 
     /// The absolute names that a host name may stand for, in the order in which they are asked, resolv.conf(5).
@@ -170,162 +167,308 @@ impl System {
         if name.is_fqdn() {
             return vec![absolute];
         }
-        let searched = self.search.iter().filter_map(|domain| {
-            let mut name = name.clone().append_domain(domain).ok()?;
+        let searched = self.file.search.iter().filter_map(|domain| {
+            let mut name = name.clone().append_domain(&domain_name(domain)?).ok()?;
             name.set_fqdn(true);
             Some(name)
         });
-        let has_dots_enough = usize::from(name.num_labels()) > self.dots;
-        if has_dots_enough {
+        let dots = usize::from(name.num_labels()).saturating_sub(1);
+        let mut candidates: Vec<Name> = if dots >= self.file.dots {
             std::iter::once(absolute).chain(searched).collect()
         } else {
-            searched.chain(std::iter::once(absolute)).collect()
-        }
+            let searched: Vec<Name> = searched.collect();
+            let is_bare_tried = dots > 0 || self.file.search.is_empty() || !self.file.no_bare_name;
+            searched.into_iter().chain(is_bare_tried.then_some(absolute)).collect()
+        };
+        let mut seen = Vec::new();
+        candidates.retain(|name| {
+            !seen.contains(name) && {
+                seen.push(name.clone());
+                true
+            }
+        });
+        candidates
     }
 
-    /// The first answer: one server after the other in their order, and the silent ones again. `what` is who is looked
-    /// for, in an error.
-    fn ask(&self, question: &Query, what: &str, limit: &Limit<'_>) -> Result<Message, Error> {
-        let mut failure = Error::Network(format!("{what}: no DNS server can be reached"));
-        let mut servers = self.servers.clone();
-        for _ in 0..TRIES {
-            let mut silent = Vec::new();
-            for server in servers {
-                match self.ask_one(server, question, limit.patience.at_most(TRY)) {
-                    Ok(answer) => match answer.response_code {
-                        ResponseCode::NoError | ResponseCode::NXDomain => return Ok(answer),
-                        code => failure = Error::Network(format!("{what}: DNS answered {}", code.to_str())),
-                    },
-                    Err(_) if limit.patience.is_over() => return Err(limit.error()),
-                    Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                        failure = Error::TimedOut(format!("{what}: no DNS server answered"));
-                        silent.push(server);
-                    }
-                    Err(error) => {
-                        failure = Error::Network(format!("{what}: no DNS server can be reached: {error}"));
-                    }
+    /// What becomes of these questions: one server after the other in their order, and the silent ones again, until there
+    /// is an answer to each, or to one of them what its asker can do with.
+    fn ask<const N: usize>(&self, questions: [Query; N], deadline: &Deadline<'_>) -> [Asked; N] {
+        let mut all = questions.map(|question| Asked::new(question, self.edns));
+        for _ in 0..self.file.attempts.unwrap_or(TRIES) {
+            for (number, server) in self.servers.iter().enumerate() {
+                let mut open: Vec<&mut Asked> = all.iter_mut().filter(|asked| asked.is_open_at(number)).collect();
+                if open.is_empty() {
+                    continue;
+                }
+                // A silent server leaves as much to each of the others.
+                let untried = u32::try_from(self.servers.len() - number).unwrap_or(1);
+                let try_ = self.file.timeout.unwrap_or(TRY).min(deadline.left() / untried);
+                Exchange { server: *server, number, edns: self.edns }.ask(
+                    &mut open,
+                    deadline.at_most(try_),
+                    self.file.tcp_only,
+                );
+                let is_enough = all.iter().any(Asked::has_addresses) || all.iter().all(|asked| asked.answer.is_some());
+                if is_enough || deadline.is_over() {
+                    return all;
                 }
             }
-            servers = silent;
         }
-        Err(failure)
-    }
-
-    fn ask_one(&self, server: SocketAddr, question: &Query, patience: Patience<'_>) -> io::Result<Message> {
-        let answer = exchange(server, question, self.edns, patience)?;
-        // RFC 6891, 7: a server that does not know EDNS.
-        if self.edns && matches!(answer.response_code, ResponseCode::FormErr | ResponseCode::NotImp) {
-            return exchange(server, question, false, patience);
-        }
-        Ok(answer)
+        all
     }
 }
 
-/// How long a question may take in all.
-struct Limit<'a> {
-    patience: Patience<'a>,
-    timeout: Duration,
+/// A domain of the search list; none where no host can have it.
+fn domain_name(domain: &[u8]) -> Option<Name> {
+    let domain = std::str::from_utf8(domain).ok()?;
+    let may_be_in_a_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    if domain.bytes().all(may_be_in_a_name) { Name::from_ascii(domain).ok() } else { None }
 }
 
-impl<'a> Limit<'a> {
-    /// From now on.
-    fn new(interrupt: &'a Interrupt, timeout: Duration) -> Self {
-        Self { patience: Patience { interrupt, deadline: Instant::now() + timeout }, timeout }
-    }
+/// One question, and what has come of it.
+#[derive(Clone)]
+struct Asked {
+    question: Query,
+    request: Request,
+    answer: Option<Message>,
+    /// One that was cut, of which the rest could not be had.
+    part: Option<Message>,
+    failure: Failure,
+    /// The servers that have said that they will not answer it.
+    refused_by: Vec<usize>,
+}
 
-    /// What has ended it.
-    fn error(&self) -> Error {
-        if self.patience.interrupt.is_raised() {
-            return Error::Disabled("turned off while it was being asked".to_owned());
+/// Why there is no answer.
+#[derive(Clone)]
+enum Failure {
+    Silence,
+    Refusal(ResponseCode),
+    Unreachable(String),
+}
+
+impl Failure {
+    fn into_error(self, what: &str) -> Error {
+        match self {
+            Self::Silence => Error::TimedOut(format!("{what}: no DNS server answered")),
+            Self::Refusal(code) => Error::Network(format!("{what}: DNS answered {}", code.to_str())),
+            Self::Unreachable(why) => Error::Network(format!("{what}: no DNS server can be reached: {why}")),
         }
-        Error::TimedOut(format!("no DNS answer within {} ms", self.timeout.as_millis()))
     }
 }
 
-/// A server of resolv.conf. The scope says on which link a link-local address is (RFC 4007, 11), by name or number.
-fn server(address: &ScopedIp) -> Option<SocketAddr> {
-    Some(match address {
-        ScopedIp::V4(ip) => SocketAddr::new((*ip).into(), PORT),
-        ScopedIp::V6(ip, scope) => {
-            let scope = match scope.as_deref() {
-                None => 0,
-                Some(scope) => scope.parse().ok().or_else(|| if_nametoindex(scope).ok())?,
-            };
-            SocketAddrV6::new(*ip, PORT, 0, scope).into()
+impl Asked {
+    fn new(question: Query, edns: bool) -> Self {
+        Self {
+            request: Request::new(&question, edns),
+            question,
+            answer: None,
+            part: None,
+            failure: Failure::Silence,
+            refused_by: Vec::new(),
         }
-    })
+    }
+
+    fn is_open_at(&self, server: usize) -> bool {
+        self.answer.is_none() && !self.refused_by.contains(&server)
+    }
+
+    /// The servers follow aliases: whatever name bears them, these are the addresses.
+    fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.answer.iter().chain(&self.part).flat_map(|message| &message.answers).filter_map(address)
+    }
+
+    fn has_addresses(&self) -> bool {
+        self.answer.as_ref().is_some_and(|answer| answer.answers.iter().any(|record| address(record).is_some()))
+    }
+
+    fn failed(&mut self, server: usize, failure: Failure) {
+        self.failure = failure;
+        self.refused_by.push(server);
+    }
+
+    /// Takes an answer. What is to be done next with this server.
+    fn take(&mut self, server: usize, answer: Message) -> Next {
+        match answer.response_code {
+            ResponseCode::NoError | ResponseCode::NXDomain if answer.truncation => {
+                self.part = Some(answer);
+                Next::OverTcp
+            }
+            ResponseCode::NoError | ResponseCode::NXDomain => {
+                self.part = None;
+                self.answer = Some(answer);
+                Next::Nothing
+            }
+            // RFC 6891, 7: a server that does not know EDNS.
+            ResponseCode::FormErr | ResponseCode::NotImp if self.request.has_edns => {
+                self.request = Request::new(&self.question, false);
+                Next::Again
+            }
+            code => {
+                self.failed(server, Failure::Refusal(code));
+                Next::Nothing
+            }
+        }
+    }
 }
 
-/// One question and its answer: by UDP, and by TCP where that was too small.
-fn exchange(server: SocketAddr, question: &Query, edns: bool, patience: Patience<'_>) -> io::Result<Message> {
-    let request = Request::new(question, edns)?;
-    let answer = request.over_udp(server, patience)?;
-    if !answer.truncation {
-        return Ok(answer);
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Next {
+    Nothing,
+    Again,
+    OverTcp,
+}
+
+/// One try of one server.
+struct Exchange {
+    server: SocketAddr,
+    number: usize,
+    edns: bool,
+}
+
+impl Exchange {
+    fn ask(&self, open: &mut [&mut Asked], deadline: Deadline<'_>, tcp_only: bool) {
+        for asked in &mut *open {
+            asked.request = Request::new(&asked.question, self.edns);
+        }
+        if !tcp_only {
+            return self.over_udp(open, deadline);
+        }
+        for at in 0..open.len() {
+            let deadline = self.deadline_beside(open, deadline);
+            self.over_tcp(open[at], &deadline);
+        }
     }
-    let answer = request.over_tcp(server, patience)?;
-    if answer.truncation {
-        return Err(io::Error::other("an answer that is truncated over TCP"));
+
+    fn over_tcp(&self, asked: &mut Asked, deadline: &Deadline<'_>) {
+        match asked.request.over_tcp(&asked.question, self.server, deadline) {
+            Ok(answer) if answer.truncation => {
+                asked.failed(self.number, Failure::Unreachable("an answer was cut over TCP too".to_owned()));
+            }
+            Ok(answer) => {
+                if asked.take(self.number, answer) == Next::Again
+                    && let Ok(answer) = asked.request.over_tcp(&asked.question, self.server, deadline)
+                {
+                    asked.take(self.number, answer);
+                }
+            }
+            Err(error) => self.note(asked, &error),
+        }
     }
-    Ok(answer)
+
+    /// Once one question has addresses, the others are waited for a little only.
+    fn deadline_beside<'a>(&self, open: &[&mut Asked], deadline: Deadline<'a>) -> Deadline<'a> {
+        if open.iter().any(|asked| asked.has_addresses()) { deadline.at_most(GRACE) } else { deadline }
+    }
+
+    fn note(&self, asked: &mut Asked, error: &io::Error) {
+        if error.kind() == ErrorKind::TimedOut {
+            asked.failure = Failure::Silence;
+        } else {
+            asked.failed(self.number, Failure::Unreachable(error.to_string()));
+        }
+    }
+
+    /// All at once, each from a socket of its own: some servers answer only the first of two questions that come from one
+    /// port (resolv.conf(5), `single-request-reopen`). One whose answer was cut is asked again over TCP at once.
+    fn over_udp(&self, open: &mut [&mut Asked], mut deadline: Deadline<'_>) {
+        let mut waiting = Vec::new();
+        for (at, asked) in open.iter_mut().enumerate() {
+            match asked.request.send_to(self.server, &deadline) {
+                Ok(socket) => waiting.push((at, socket)),
+                Err(error) => self.note(asked, &error),
+            }
+        }
+        let mut buffer = vec![0; usize::from(u16::MAX)];
+        let mut is_shortened = false;
+        while !waiting.is_empty() {
+            if !is_shortened && open.iter().any(|asked| asked.has_addresses()) {
+                deadline = deadline.at_most(GRACE);
+                is_shortened = true;
+            }
+            let sockets: Vec<&Stream> = waiting.iter().map(|(_, socket)| socket).collect();
+            if let Err(error) = deadline.wait_for_any(&sockets, PollFlags::POLLIN) {
+                for (at, _) in &waiting {
+                    self.note(open[*at], &error);
+                }
+                break;
+            }
+            waiting.retain_mut(|(at, socket)| {
+                let asked = &mut *open[*at];
+                let answer = match socket.read(&mut buffer) {
+                    Ok(length) => asked.request.answer(&asked.question, &buffer[..length]),
+                    Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => None,
+                    Err(error) => {
+                        self.note(asked, &error);
+                        return false;
+                    }
+                };
+                // What is something else is no answer.
+                let Some(answer) = answer else { return true };
+                match asked.take(self.number, answer) {
+                    Next::Nothing => false,
+                    Next::OverTcp => {
+                        // Some of the time is left for what else is waited for.
+                        self.over_tcp(asked, &deadline.at_most(deadline.left() / 2));
+                        false
+                    }
+                    Next::Again => socket.write(&asked.request.bytes).is_ok(),
+                }
+            });
+        }
+    }
 }
 
 /// A question on its way.
-struct Request<'a> {
-    question: &'a Query,
+#[derive(Clone)]
+struct Request {
     id: u16,
+    has_edns: bool,
     bytes: Vec<u8>,
 }
 
-impl<'a> Request<'a> {
-    fn new(question: &'a Query, edns: bool) -> io::Result<Self> {
+impl Request {
+    fn new(question: &Query, edns: bool) -> Self {
         let mut message = Message::query();
         message.metadata.recursion_desired = true;
         message.queries.push(question.clone());
         if edns {
             message.edns.get_or_insert_with(Edns::new).set_max_payload(LARGEST_DATAGRAM);
         }
-        Ok(Self { question, id: message.metadata.id, bytes: message.to_vec().map_err(io::Error::other)? })
+        // A name and a type always fit.
+        Self { id: message.metadata.id, has_edns: edns, bytes: message.to_vec().unwrap_or_default() }
     }
 
-    /// One datagram, and the first one back that answers it.
-    fn over_udp(&self, server: SocketAddr, patience: Patience<'_>) -> io::Result<Message> {
+    /// One datagram. The socket, connected, takes from nobody else, and learns that nobody listens.
+    fn send_to(&self, server: SocketAddr, deadline: &Deadline<'_>) -> io::Result<Stream> {
         let any: IpAddr = if server.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
         let socket = UdpSocket::from(descriptor::make(|| UdpSocket::bind((any, 0)))?);
-        // Connected, it takes from nobody else, and learns that nobody listens.
         socket.connect(server)?;
         socket.set_nonblocking(true)?;
         let mut socket = Stream::new(socket.into())?;
-        patience.until_done(&mut socket, PollFlags::POLLOUT, |socket| socket.write(&self.bytes))?;
-        let mut buffer = vec![0; usize::from(u16::MAX)];
-        loop {
-            let length = patience.until_done(&mut socket, PollFlags::POLLIN, |socket| socket.read(&mut buffer))?;
-            if let Some(answer) = self.answer(&buffer[..length]) {
-                return Ok(answer);
-            }
-        }
+        deadline.until_done(&mut socket, PollFlags::POLLOUT, |socket| socket.write(&self.bytes))?;
+        Ok(socket)
     }
 
-    fn over_tcp(&self, server: SocketAddr, patience: Patience<'_>) -> io::Result<Message> {
-        let mut stream = patience.connect(server)?;
+    fn over_tcp(&self, question: &Query, server: SocketAddr, deadline: &Deadline<'_>) -> io::Result<Message> {
+        let mut stream = deadline.connect(server)?;
         let length = u16::try_from(self.bytes.len()).unwrap_or(0).to_be_bytes();
-        patience.write_all(&mut stream, &[&length, self.bytes.as_slice()].concat())?;
+        deadline.write_all(&mut stream, &[&length, self.bytes.as_slice()].concat())?;
         loop {
             let mut length = [0; 2];
-            patience.read_exact(&mut stream, &mut length)?;
+            deadline.read_exact(&mut stream, &mut length)?;
             let mut buffer = vec![0; usize::from(u16::from_be_bytes(length))];
-            patience.read_exact(&mut stream, &mut buffer)?;
-            if let Some(answer) = self.answer(&buffer) {
+            deadline.read_exact(&mut stream, &mut buffer)?;
+            if let Some(answer) = self.answer(question, &buffer) {
                 return Ok(answer);
             }
         }
     }
 
     /// An answer to this question; none where it is something else.
-    fn answer(&self, bytes: &[u8]) -> Option<Message> {
+    fn answer(&self, question: &Query, bytes: &[u8]) -> Option<Message> {
         let message = Message::from_vec(bytes).ok()?;
         let is_answer = message.metadata.message_type == MessageType::Response && message.metadata.id == self.id;
-        (is_answer && message.queries == [self.question.clone()]).then_some(message)
+        (is_answer && message.queries == [question.clone()]).then_some(message)
     }
 }
 
@@ -334,9 +477,8 @@ mod tests {
     use super::*;
 
     fn candidates(resolv_conf: &str, host: &str) -> Vec<String> {
-        let (file, _) = resolv_conf::Config::parse_with_errors(resolv_conf.as_bytes());
-        let search = file.get_last_search_or_domain().filter_map(|domain| Name::from_ascii(domain).ok()).collect();
-        let system = System { servers: Vec::new(), edns: false, search, dots: file.ndots as usize };
+        let file = ResolvConf::of(resolv_conf.as_bytes());
+        let system = System { servers: Vec::new(), edns: false, file };
         system.candidates(&Name::from_ascii(host).unwrap()).iter().map(Name::to_string).collect()
     }
 
@@ -348,19 +490,9 @@ mod tests {
         assert_eq!(candidates(kubernetes, "c.svc."), ["c.svc."]);
         assert_eq!(candidates("search a.example\n", "c.example.com"), ["c.example.com.", "c.example.com.a.example."]);
         assert_eq!(candidates("domain a.example\n", "c"), ["c.a.example.", "c."]);
-        assert_eq!(candidates("", "c"), ["c."]);
-    }
-
-    #[test]
-    fn a_scope_is_a_link_by_name_or_number() {
-        let server = |line: &str| {
-            let (file, _) = resolv_conf::Config::parse_with_errors(line.as_bytes());
-            file.nameservers.first().and_then(server)
-        };
-        assert_eq!(server("nameserver 192.0.2.1"), Some("192.0.2.1:53".parse().unwrap()));
-        assert_eq!(server("nameserver fe80::1%7"), Some("[fe80::1%7]:53".parse().unwrap()));
-        let loopback = if_nametoindex("lo").unwrap();
-        assert_eq!(server("nameserver fe80::1%lo"), Some(format!("[fe80::1%{loopback}]:53").parse().unwrap()));
-        assert_eq!(server("nameserver fe80::1%no-such-link"), None);
+        assert_eq!(candidates("search .\n", "c"), ["c."]);
+        assert_eq!(candidates("search a.example\noptions no-tld-query\n", "c"), ["c.a.example."]);
+        assert_eq!(candidates("search a.example\noptions ndots:0\n", "c"), ["c.", "c.a.example."]);
+        assert_eq!(candidates("search \u{fc}.example a.example\n", "c"), ["c.a.example.", "c."]);
     }
 }

@@ -1,23 +1,26 @@
-//! One HTTPS request at a time, over ureq: through the proxy that the rules choose, verified against the system's
-//! roots, bounded in time and size, interrupted when its permit is revoked.
+//! One HTTPS request at a time: through the proxy that the rules choose, verified against the system's roots, bounded in size,
+//! and in time by one deadline from the first name that is looked up to the last byte of the answer; interrupted when its
+//! permit is revoked. The connection is ours ([`wire`](super::wire)), HTTP on it is ureq's ([`exchange`](super::exchange)).
 
-use std::io;
+use std::io::{self, ErrorKind, Read};
 use std::net::{Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use rustls::ClientConfig;
 use serde::{Deserialize, Serialize};
 use ureq::SendBody;
 use ureq::http::Uri;
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
-use ureq::unversioned::transport::{ConnectProxyConnector, Connector, NextTimeout, RustlsConnector, SocksConnector};
+use ureq::unversioned::transport::NextTimeout;
 
-use super::dns;
+use super::deadline::Deadline;
+use super::exchange::{Exchange, Made};
 use super::proxy::{Proxy, ProxySettings};
-use super::tcp::{Tcp, WithoutGaps};
-use super::tls;
-use super::wait::Interrupt;
+use super::roots::Roots;
+use super::wire::Wire;
+use super::{dns, tcp, tls, tunnel};
 use crate::error::Error;
 use crate::switches::Permit;
 use crate::sys::descriptor::OwnedFile;
@@ -106,6 +109,8 @@ pub struct Request<'a> {
     pub headers: &'a [(&'a str, &'a str)],
     /// The body.
     pub content: Content<'a>,
+    /// The fields of the answer that are wanted.
+    pub wants: &'a [&'a str],
     /// For everything, from name lookup to the end of the answer.
     pub timeout: Duration,
 }
@@ -115,16 +120,21 @@ pub struct Request<'a> {
 pub struct Response {
     /// The HTTP status.
     pub status: u16,
-    /// Names in lower case.
+    /// Those that were wanted; names in lower case.
     pub headers: Vec<(String, String)>,
-    /// The first bytes of the body.
+    /// The first bytes of the body of a refusal (4xx); of others it is not read.
     pub body: Vec<u8>,
 }
 
 impl Response {
     /// The first header of this name.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+        self.headers_of(name).next()
+    }
+
+    /// Every header of this name.
+    pub fn headers_of(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.headers.iter().filter(move |(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 }
 
@@ -165,169 +175,139 @@ impl UreqHttps {
         Self { settings }
     }
 
-    fn agent(
-        &self,
-        proxy: Option<&Proxy>,
-        is_tls: bool,
-        interrupt: &Arc<Interrupt>,
-        timeout: Duration,
-    ) -> Result<ureq::Agent, Error> {
-        let mut config = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .user_agent(USER_AGENT)
-            .accept("")
-            .accept_encoding("")
-            .max_idle_connections(0)
-            .timeout_global(Some(timeout))
-            .proxy(proxy.map(ureq_proxy).transpose()?);
-        if is_tls || proxy.is_some_and(|proxy| proxy.scheme == "https") {
-            let tls = tls::config(&self.settings.ca_files, &self.settings.ca_dirs);
-            let tls = tls.map_err(|why| Error::Network(format!("{why}; nothing was sent")))?;
-            config = config.tls_config(tls);
+    /// Connects to the server, through the proxy where there is one.
+    fn reach(&self, target: &Target<'_>, proxy: Option<&Proxy>, deadline: &Deadline<'_>) -> Result<Wire, String> {
+        let settings = &self.settings;
+        let needs_tls = target.is_tls || proxy.is_some_and(|proxy| proxy.scheme == "https");
+        let tls = if needs_tls { Some(self.tls(deadline)?) } else { None };
+        let secure = |wire: Wire, host: &str, whose: &str| match &tls {
+            Some((config, notes)) => wire.secure(config, host, deadline).map_err(|error| {
+                let notes = notes.iter().map(|note| format!("; {note}"));
+                format!("{whose}{}{}", tls::in_words(&error), notes.collect::<String>())
+            }),
+            None => Ok(wire),
+        };
+        let connect = |host: &str, port| tcp::connect(host, port, settings.nameservers.as_deref(), deadline);
+        let mut wire = match proxy {
+            Some(proxy) => Wire::new(connect(&proxy.host, proxy.port)?),
+            None => Wire::new(connect(target.host, target.port)?),
+        };
+        if let Some(proxy) = proxy {
+            if proxy.scheme == "https" {
+                wire = secure(wire, &proxy.host, "the proxy: ")?;
+            }
+            tunnel::open(&mut wire, proxy, USER_AGENT, target.host, target.port, deadline)?;
         }
-        let resolver =
-            NameResolver { nameservers: self.settings.nameservers.clone(), interrupt: Arc::clone(interrupt) };
-        // As ureq's own chain, with sockets of ours.
-        let connector =
-            ().chain(WithoutGaps(SocksConnector::default()))
-                .chain(ConnectProxyConnector::default())
-                .chain(Tcp::new(Arc::clone(interrupt)))
-                .chain(RustlsConnector::default());
-        Ok(ureq::Agent::with_parts(config.build(), connector, resolver))
+        if target.is_tls { secure(wire, target.host, "") } else { Ok(wire) }
+    }
+
+    fn tls(&self, deadline: &Deadline<'_>) -> Result<(Arc<ClientConfig>, Vec<String>), String> {
+        let Roots { store, configured, notes } = Roots::read(&self.settings.ca_files, &self.settings.ca_dirs, deadline);
+        Ok((tls::config(store, configured)?, notes))
+    }
+}
+
+/// Where a request goes.
+struct Target<'a> {
+    is_tls: bool,
+    host: &'a str,
+    port: u16,
+}
+
+impl<'a> Target<'a> {
+    fn of(uri: &'a Uri) -> Self {
+        let is_tls = uri.scheme_str() == Some("https");
+        let port = uri.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
+        Self { is_tls, host: uri.host().unwrap_or_default(), port }
     }
 }
 
 impl Https for UreqHttps {
     fn send(&self, permit: Permit, request: &Request<'_>) -> Result<Response, Error> {
-        let uri: Uri = request.url.parse().map_err(|_| Error::Internal(format!("not a URL: {}", request.url)))?;
-        let (scheme, host) = (uri.scheme_str().unwrap_or_default(), uri.host().unwrap_or_default());
-        let proxy = self.settings.proxy.choose(&uri)?;
         let interrupt = Arc::new(dns::interrupt()?);
-        let agent = self.agent(proxy.as_ref(), scheme == "https", &interrupt, request.timeout)?;
-        let interrupted = agent.clone();
-        permit.on_revoke(move || {
-            interrupt.raise();
-            interrupted.shutdown();
-        });
-
-        let mut builder = ureq::http::Request::builder().method(request.method).uri(request.url);
-        for (name, value) in request.headers {
-            builder = builder.header(*name, *value);
-        }
-        let unusable = |error: ureq::http::Error| Error::Internal(format!("request to {}: {error}", request.url));
-        let answer = match request.content {
-            Content::Bytes(bytes) => agent.run(builder.body(bytes).map_err(unusable)?),
-            Content::File(file) => {
-                let failed = |error: io::Error| Error::Io(format!("reading what is to be sent: {error}"));
-                let length = file.left().map_err(failed)?;
-                let mut file = file;
-                let body = SendBody::from_reader(&mut file);
-                agent.run(builder.header("Content-Length", length).body(body).map_err(unusable)?)
+        let deadline = Deadline::after(&interrupt, request.timeout);
+        let revoked = Arc::clone(&interrupt);
+        permit.on_revoke(move || revoked.raise());
+        let uri: Uri = request.url.parse().map_err(|_| Error::Internal(format!("not a URL: {}", request.url)))?;
+        let target = Target::of(&uri);
+        let proxy = self.settings.proxy.choose(&uri)?;
+        let failed = |why: String| {
+            let place = format!("{}://{}", uri.scheme_str().unwrap_or_default(), target.host);
+            let place = match &proxy {
+                Some(proxy) => format!("{place} through the proxy {}", proxy.address()),
+                None => place,
+            };
+            if permit.is_revoked() {
+                Error::Disabled("turned off while it was being sent".to_owned())
+            } else if deadline.is_over() {
+                Error::TimedOut(format!("no answer from {place} within {} ms", request.timeout.as_millis()))
+            } else {
+                Error::Network(format!("{place}: {why}"))
             }
         };
-        let place = || match &proxy {
-            Some(proxy) => format!("{scheme}://{host} through the proxy {}", proxy.address()),
-            None => format!("{scheme}://{host}"),
-        };
-        let failed = |error: ureq::Error| match error {
-            _ if permit.is_revoked() => Error::Disabled("turned off while it was being sent".to_owned()),
-            ureq::Error::Timeout(_) => {
-                Error::TimedOut(format!("no answer from {} within {} ms", place(), request.timeout.as_millis()))
-            }
-            error => Error::Network(format!("{}: {}", place(), in_words(&error))),
-        };
-        let mut answer = answer.map_err(failed)?;
-        let headers = answer.headers().iter();
-        let headers = headers.filter_map(|(name, value)| Some((name.to_string(), value.to_str().ok()?.to_owned())));
-        Ok(Response {
-            status: answer.status().as_u16(),
-            headers: headers.collect(),
-            // A body that breaks off does not change what the status says.
-            body: answer.body_mut().with_config().limit(ANSWER_BYTES).read_to_vec().unwrap_or_default(),
-        })
+        let wire = self.reach(&target, proxy.as_ref(), &deadline).map_err(failed)?;
+        let exchange = Exchange::new(wire, target.is_tls, request.wants, &interrupt, deadline.at);
+        answer(exchange, request)?.map_err(|error| failed(in_words(&error)))
     }
+}
+
+/// Has ureq send the request on this connection and read the answer.
+fn answer(exchange: Exchange, request: &Request<'_>) -> Result<Result<Response, ureq::Error>, Error> {
+    let config = ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .user_agent(USER_AGENT)
+        .accept("")
+        .accept_encoding("")
+        .max_idle_connections(0)
+        .proxy(None);
+    let agent = ureq::Agent::with_parts(config.build(), Made::new(exchange), NoNames);
+    let mut builder = ureq::http::Request::builder().method(request.method).uri(request.url);
+    for (name, value) in request.headers {
+        builder = builder.header(*name, *value);
+    }
+    let unusable = |error: ureq::http::Error| Error::Internal(format!("request to {}: {error}", request.url));
+    let answer = match request.content {
+        Content::Bytes(bytes) => agent.run(builder.body(bytes).map_err(unusable)?),
+        Content::File(file) => {
+            let failed = |error: io::Error| Error::Io(format!("reading what is to be sent: {error}"));
+            let length = file.left().map_err(failed)?;
+            let mut file = file;
+            let body = SendBody::from_reader(&mut file);
+            agent.run(builder.header("Content-Length", length).body(body).map_err(unusable)?)
+        }
+    };
+    Ok(answer.map(|mut answer| {
+        let headers = answer.headers().iter();
+        let headers = headers.filter(|(name, _)| request.wants.iter().any(|wanted| *name == wanted));
+        let headers = headers.filter_map(|(name, value)| Some((name.to_string(), value.to_str().ok()?.to_owned())));
+        let mut response = Response { status: answer.status().as_u16(), headers: headers.collect(), body: Vec::new() };
+        if (400..500).contains(&response.status) {
+            // A body that breaks off does not change what the status says.
+            let _ = answer.body_mut().as_reader().take(ANSWER_BYTES).read_to_end(&mut response.body);
+        }
+        response
+    }))
 }
 
 /// What a person can do something about, of the ways in which a request fails.
 fn in_words(error: &ureq::Error) -> String {
     match error {
+        ureq::Error::Io(error) if error.kind() == ErrorKind::TimedOut => "no answer in time".to_owned(),
         // What goes wrong in TLS comes up as an input or output error.
-        ureq::Error::Io(error) => match error.get_ref().and_then(|inner| inner.downcast_ref()) {
-            Some(error) => tls_in_words(error),
-            None => error.to_string(),
-        },
-        ureq::Error::HostNotFound => "no such host".to_owned(),
-        ureq::Error::ConnectionFailed => "no connection".to_owned(),
-        ureq::Error::Rustls(error) => tls_in_words(error),
-        ureq::Error::Tls(why) => format!("TLS: {why}"),
-        ureq::Error::ConnectProxyFailed(why) => {
-            // Its text ends with the status, twice.
-            match why.rsplit_once('/').and_then(|(_, status)| status.parse::<u16>().ok()) {
-                Some(status @ (401 | 407)) => {
-                    format!("the proxy wants a user name and a password that it knows (HTTP {status})")
-                }
-                Some(status) => format!("the proxy refused (HTTP {status})"),
-                None => format!("the proxy refused: {why}"),
-            }
-        }
+        ureq::Error::Io(error) => tls::in_words(error),
         _ => "the answer is not HTTP".to_owned(),
     }
 }
 
-fn tls_in_words(error: &rustls::Error) -> String {
-    let is_unknown = matches!(error, rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer));
-    format!("TLS: {error}{}", if is_unknown { "; a ca_file can say that its issuer is trusted" } else { "" })
-}
-
-fn ureq_proxy(proxy: &Proxy) -> Result<ureq::Proxy, Error> {
-    use ureq::ProxyProtocol;
-    let protocol = match proxy.scheme.as_str() {
-        "https" => ProxyProtocol::Https,
-        // Go lets the proxy resolve the name with both.
-        "socks5" | "socks5h" => ProxyProtocol::Socks5h,
-        _ => ProxyProtocol::Http,
-    };
-    let mut builder = ureq::Proxy::builder(protocol).host(&proxy.host).port(proxy.port).resolve_target(false);
-    if let Some((user, password)) = &proxy.credentials {
-        builder = builder.username(user).password(password);
-    }
-    builder.build().map_err(|_| Error::Network(format!("proxy {} cannot be used", proxy.address())))
-}
-
-/// Name lookup without the thread that ureq's own resolver starts for the sake of its timeout.
+/// ureq looks no name up: its connection is made.
 #[derive(Debug)]
-struct NameResolver {
-    nameservers: Option<Vec<SocketAddr>>,
-    interrupt: Arc<Interrupt>,
-}
+struct NoNames;
 
-impl Resolver for NameResolver {
-    fn resolve(
-        &self,
-        uri: &Uri,
-        _: &ureq::config::Config,
-        timeout: NextTimeout,
-    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
-        let host = uri.host().ok_or(ureq::Error::HostNotFound)?;
-        let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
-        let default_port = match uri.scheme_str() {
-            Some("https") => 443,
-            Some("socks5" | "socks5h") => 1080,
-            _ => 80,
-        };
-        let port = uri.port_u16().unwrap_or(default_port);
-        let addresses = match host.parse() {
-            Ok(ip) => vec![ip],
-            Err(_) => dns::addresses(host, self.nameservers.as_deref(), &self.interrupt, *timeout.after)
-                .map_err(|error| ureq::Error::Io(io::Error::other(error.to_string())))?,
-        };
-        let mut resolved = self.empty();
-        for ip in addresses.into_iter().take(8) {
-            resolved.push(SocketAddr::new(ip, port));
-        }
-        if resolved.is_empty() { Err(ureq::Error::HostNotFound) } else { Ok(resolved) }
+impl Resolver for NoNames {
+    fn resolve(&self, _: &Uri, _: &ureq::config::Config, _: NextTimeout) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        Ok(self.empty())
     }
 }
 

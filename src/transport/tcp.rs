@@ -1,117 +1,96 @@
-//! Connections under ureq: sockets that the host may close, or give their number to something else, without harm to either.
+//! Connections to one of the addresses of a host: the first that takes one.
 
-use std::io::{self, ErrorKind, Read};
-use std::sync::Arc;
-use std::time::Instant;
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, SocketAddr};
 
-use nix::poll::PollFlags;
-use ureq::Error;
-use ureq::unversioned::transport::{
-    Buffers, ConnectionDetails, Connector, Either, LazyBuffers, NextTimeout, Transport,
-};
+use super::deadline::{Deadline, Stream};
+use super::dns;
 
-use super::wait::{Interrupt, Patience, Stream};
-use crate::sys::descriptor::Gaps;
-
-/// Makes connections that end when they are interrupted.
-#[derive(Debug)]
-pub struct Tcp {
-    interrupt: Arc<Interrupt>,
+/// Connects to a host, which is a name or an address, in brackets where it is of IPv6.
+pub fn connect(
+    host: &str,
+    port: u16,
+    nameservers: Option<&[SocketAddr]>,
+    deadline: &Deadline<'_>,
+) -> Result<Stream, String> {
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    let addresses = match bare.parse() {
+        Ok(ip) => vec![ip],
+        Err(_) => dns::addresses(bare, nameservers, deadline).map_err(|error| error.to_string())?,
+    };
+    connect_to_any(&in_turn(addresses), port, deadline).map_err(|error| match error.kind() {
+        ErrorKind::TimedOut => "no connection in time".to_owned(),
+        _ => format!("no connection: {error}"),
+    })
 }
 
-impl Tcp {
-    /// Ended by this.
-    pub fn new(interrupt: Arc<Interrupt>) -> Self {
-        Self { interrupt }
-    }
-}
-
-impl<In: Transport> Connector<In> for Tcp {
-    type Out = Either<In, Connection>;
-
-    fn connect(&self, details: &ConnectionDetails, chained: Option<In>) -> Result<Option<Self::Out>, Error> {
-        if let Some(chained) = chained {
-            return Ok(Some(Either::A(chained)));
+/// Whatever is wrong with one of them, the next is tried.
+fn connect_to_any(addresses: &[IpAddr], port: u16, deadline: &Deadline<'_>) -> io::Result<Stream> {
+    let mut failure = io::Error::from(ErrorKind::AddrNotAvailable);
+    for (number, ip) in addresses.iter().enumerate() {
+        // A silent one leaves as much to each of the others, and to what comes after the connection.
+        let shares = u32::try_from(addresses.len() - number).unwrap_or(u32::MAX).saturating_add(1);
+        let is_last = number + 1 == addresses.len();
+        let own = if is_last { *deadline } else { deadline.at_most(deadline.left() / shares) };
+        match own.connect(SocketAddr::new(*ip, port)) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => failure = error,
         }
-        let patience = patience(&self.interrupt, details.timeout);
-        let mut failure = Error::ConnectionFailed;
-        for (number, address) in details.addrs.iter().enumerate() {
-            // A silent one leaves as much to each of the others.
-            let untried = u32::try_from(details.addrs.len() - number).unwrap_or(1);
-            let share = patience.deadline.saturating_duration_since(Instant::now()) / untried;
-            match patience.at_most(share).connect(*address) {
-                Ok(stream) => {
-                    let buffers =
-                        LazyBuffers::new(details.config.input_buffer_size(), details.config.output_buffer_size());
-                    let interrupt = Arc::clone(&self.interrupt);
-                    return Ok(Some(Either::B(Connection { stream, buffers, interrupt })));
-                }
-                Err(error) => failure = in_time(error, details.timeout),
-            }
-            if patience.is_over() {
-                break;
-            }
+        if deadline.is_over() {
+            break;
         }
-        Err(failure)
+    }
+    Err(failure)
+}
+
+/// IPv4 and IPv6 by turns, so that a family that goes nowhere does not use the time up (RFC 8305, 4).
+fn in_turn(addresses: Vec<IpAddr>) -> Vec<IpAddr> {
+    let is_v4_first = addresses.first().is_some_and(IpAddr::is_ipv4);
+    let (ones, others): (Vec<IpAddr>, Vec<IpAddr>) = addresses.into_iter().partition(|ip| ip.is_ipv4() == is_v4_first);
+    let (mut ones, mut others) = (ones.into_iter(), others.into_iter());
+    let mut all = Vec::new();
+    loop {
+        match (ones.next(), others.next()) {
+            (None, None) => return all,
+            (one, other) => all.extend(one.into_iter().chain(other)),
+        }
     }
 }
 
-/// A connection to a server or a proxy.
-#[derive(Debug)]
-pub struct Connection {
-    stream: Stream,
-    buffers: LazyBuffers,
-    interrupt: Arc<Interrupt>,
-}
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::time::Duration;
 
-impl Transport for Connection {
-    fn buffers(&mut self) -> &mut dyn Buffers {
-        &mut self.buffers
+    use super::*;
+    use crate::transport::deadline::Interrupt;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
     }
 
-    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
-        let patience = patience(&self.interrupt, timeout);
-        let written = patience.write_all(&mut self.stream, &self.buffers.output()[..amount]);
-        written.map_err(|error| in_time(error, timeout))
+    #[test]
+    fn families_take_turns() {
+        let all = ["192.0.2.1", "192.0.2.2", "192.0.2.3", "2001:db8::1"].map(ip).to_vec();
+        assert_eq!(in_turn(all), ["192.0.2.1", "2001:db8::1", "192.0.2.2", "192.0.2.3"].map(ip));
+        assert_eq!(in_turn(vec![ip("::1"), ip("127.0.0.1")]), ["::1", "127.0.0.1"].map(ip));
+        assert!(in_turn(Vec::new()).is_empty());
     }
 
-    fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
-        let patience = patience(&self.interrupt, timeout);
-        let input = self.buffers.input_append_buf();
-        let read = patience.until_done(&mut self.stream, PollFlags::POLLIN, |stream| stream.read(input));
-        let read = read.map_err(|error| in_time(error, timeout))?;
-        self.buffers.input_appended(read);
-        Ok(read > 0)
-    }
-
-    /// Each request has a connection of its own.
-    fn is_open(&mut self) -> bool {
-        false
-    }
-}
-
-fn patience(interrupt: &Interrupt, timeout: NextTimeout) -> Patience<'_> {
-    /// A time that ureq does not bound: its own bound of the whole request holds all the same.
-    const LONG: std::time::Duration = std::time::Duration::from_secs(3600);
-    Patience { interrupt, deadline: Instant::now() + (*timeout.after).min(LONG) }
-}
-
-fn in_time(error: io::Error, timeout: NextTimeout) -> Error {
-    if error.kind() == ErrorKind::TimedOut { Error::Timeout(timeout.reason) } else { Error::Io(error) }
-}
-
-/// A connector that makes sockets by itself, none of which becomes standard input, output or error.
-#[derive(Debug)]
-pub struct WithoutGaps<C>(pub C);
-
-impl<In: Transport, C: Connector<In>> Connector<In> for WithoutGaps<C> {
-    type Out = C::Out;
-
-    fn connect(&self, details: &ConnectionDetails, chained: Option<In>) -> Result<Option<Self::Out>, Error> {
-        use ureq::ProxyProtocol::{Socks4, Socks4A, Socks5, Socks5h};
-        let protocol = details.config.proxy().map(|proxy| proxy.protocol());
-        let is_needed = matches!(protocol, Some(Socks4 | Socks4A | Socks5 | Socks5h));
-        let _gaps = is_needed.then(Gaps::fill);
-        self.0.connect(details, chained)
+    #[test]
+    fn an_address_that_cannot_be_connected_to_is_followed_by_the_next() {
+        let interrupt = Interrupt::new().unwrap();
+        let deadline = Deadline::after(&interrupt, Duration::from_secs(600));
+        let listener = TcpListener::bind("127.0.0.9:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        // Refused, no such route or no such address here, not allowed.
+        for bad in ["127.0.0.8", "2001:db8::1", "fe80::1", "255.255.255.255", "0.0.0.1"] {
+            assert!(
+                connect_to_any(&[ip(bad), ip("127.0.0.9")], port, &deadline.at_most(Duration::from_secs(30))).is_ok(),
+                "{bad}"
+            );
+        }
+        let error = connect_to_any(&[ip("127.0.0.8"), ip("127.0.0.7")], port, &deadline).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
     }
 }

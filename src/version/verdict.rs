@@ -46,6 +46,17 @@ impl Verdict {
         }
     }
 
+    /// The advisory to tell with this verdict on an answer: it is about versions that should not be run any more.
+    pub fn advisory(self, answer: &Answer) -> Option<&str> {
+        let is_told = matches!(self, Self::UpgradeRecommended | Self::UpgradeRequired);
+        answer.advisory.as_deref().filter(|_| is_told)
+    }
+
+    /// Whether a newer version is known.
+    pub fn is_newer_known(self) -> bool {
+        self >= Self::Outdated
+    }
+
     /// The verdict of an answer on a running version.
     fn of(running: &Version, answer: &Answer) -> Self {
         if is_development_build(running) {
@@ -118,6 +129,23 @@ mod tests {
         assert_eq!(verdict("2.6.9", Some("2.8.3"), Some("2.7.0"), None), Verdict::UpgradeRequired);
         assert_eq!(verdict("2.8.2", None, None, Some(3)), Verdict::UpgradeRequired);
         assert_eq!(verdict("2.6.9", Some("2.8.3"), Some("2.7.0"), Some(1)), Verdict::Outdated);
+    }
+
+    #[test]
+    fn an_advisory_is_told_with_a_recommendation_or_a_requirement_only() {
+        let advised = Answer { advisory: Some("ODT-1".to_owned()), ..answer(Some("2.8.3"), Some("2.7.0"), None) };
+        for (running, told) in [("2.6.0", true), ("2.8.2", true), ("2.8.3", false), ("2.9.0", false), ("3.0.0", false)]
+        {
+            let verdict = Verdict::of(&running.parse().unwrap(), &advised);
+            assert_eq!(verdict.advisory(&advised).is_some(), told, "{running}");
+        }
+        for (running, status, told) in
+            [("2.9.0", 3, true), ("2.9.0", 2, true), ("2.6.0", 1, false), ("0.0.0", 3, false)]
+        {
+            let advised = Answer { status: Some(status), ..advised.clone() };
+            let verdict = Verdict::of(&running.parse().unwrap(), &advised);
+            assert_eq!(verdict.advisory(&advised).is_some(), told, "{running} by an override with {status}");
+        }
     }
 
     #[test]

@@ -524,7 +524,7 @@ fn whatever_is_wrong_with_telemetry_the_program_runs() {
         ("ONDAT_TELEMETRY_SENTRY_DSN", "not a DSN", "sentry_dsn"),
         ("ONDAT_TELEMETRY_SENTRY_DSN", "", "sentry-dsn"),
         ("ONDAT_TELEMETRY_VERSION", "", "version"),
-        ("ONDAT_TELEMETRY_STATE_DIR", "/nonexistent", "/nonexistent"),
+        ("ONDAT_TELEMETRY_STATE_DIR", "/dev/null", "/dev/null"),
         ("ONDAT_TELEMETRY_COMPONENT", "A B", "component"),
         ("ONDAT_TELEMETRY_MONITOR_PATH", "/nonexistent", "/nonexistent"),
     ];

@@ -16,4 +16,5 @@ mod exit_status;
 mod interrupt;
 mod large_documents;
 mod manners;
+mod out_of_memory;
 mod support;

@@ -19,12 +19,17 @@ struct Filled {
 
 /// Lets a host fill its report with these calls, so often, and returns when the collector has it.
 fn fill(cluster: &Cluster, collector: &Collector, calls: &[String], times: usize) -> Filled {
+    fill_from(1, cluster, collector, calls, times)
+}
+
+/// The same from so many threads at once, from each of them all calls.
+fn fill_from(threads: usize, cluster: &Cluster, collector: &Collector, calls: &[String], times: usize) -> Filled {
     let host = compile("report_callback.c", &cluster.folder);
     let file = cluster.folder.join("calls");
     std::fs::write(&file, calls.iter().map(|call| format!("{call}\n")).collect::<String>()).unwrap();
     let mut command = program(host);
     cluster.who(&mut command);
-    command.arg(&file).arg(times.to_string()).env("ONDAT_TELEMETRY_REPORT_URL", &collector.url);
+    command.arg(&file).args([times.to_string(), threads.to_string()]).env("ONDAT_TELEMETRY_REPORT_URL", &collector.url);
     command.env("ONDAT_TELEMETRY_CA_FILE", &collector.ca_file);
     command.env("ONDAT_TELEMETRY_REPORT_KEYS", std::fs::read_to_string(cluster.public_keys()).unwrap());
     let mut host = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
@@ -44,7 +49,7 @@ fn fill(cluster: &Cluster, collector: &Collector, calls: &[String], times: usize
     let mut last = String::new();
     output.read_to_string(&mut last).unwrap();
     assert!(host.wait().unwrap().success(), "{last}");
-    assert_eq!(told.len(), calls.len() * times);
+    assert_eq!(told.len(), calls.len() * times * threads);
     Filled { told, peak_kib: last.trim_end().parse().unwrap() }
 }
 
@@ -105,6 +110,16 @@ fn no_volumes() -> Vec<(&'static str, String)> {
         (r#"{"volume_id":"half","volume_name":"x"}"#, ".volume_name: not one of the fields of the report".to_owned()),
         (r#"{"node_id":"x"}"#, ".node_id: not one of the fields of the report".to_owned()),
         (r#"{"volume_id":"a","volume_id":"b"}"#, ".volume_id: stands twice in one object".to_owned()),
+        // Numbers beyond every range, and what is not even one.
+        (r#"{"volume_size_bytes":1e999}"#, ".volume_size_bytes: number out of range at line 1".to_owned()),
+        (r#"{"volume_id":"half","volume_metrics":{"a":-1e400}}"#, ".volume_metrics: number out of range".to_owned()),
+        (r#"{"volume_size_bytes":18446744073709551616}"#, expected("volume_size_bytes")),
+        (r#"{"volume_size_bytes":-0}"#, expected("volume_size_bytes")),
+        (r#"{"volume_size_bytes":NaN}"#, ".volume_size_bytes: expected value at line 1".to_owned()),
+        (
+            r#"{"volume_id":"half","volume_labels":{"a":"x","a":"y"}}"#,
+            r#".volume_labels: the key "a" stands"#.to_owned(),
+        ),
         (r#"{"volume_id":"half""#, ": not a JSON object: EOF".to_owned()),
         (r#"{"volume_id":"half"} {}"#, ": not a JSON object: trailing characters".to_owned()),
         (r#"["volume_id"]"#, ": not a JSON object: invalid type: sequence".to_owned()),
@@ -220,6 +235,29 @@ fn the_cluster_fields_are_set_once_and_before_the_first_full_row_group() {
     assert_eq!(sizes(Level::Volume, &report.volumes), [GROUP_RECORDS, 1]);
 }
 
+#[test]
+fn several_threads_may_fill_it_at_once() {
+    const THREADS: usize = 8;
+    let cluster = Cluster::new("X25519");
+    let collector = cluster.collector();
+    let calls: Vec<String> = (0..3 * GROUP_RECORDS).map(|number| format!("v{}", volume(number))).collect();
+    let calls: Vec<String> = calls.into_iter().chain([r#"n{"node_id":"node"}"#.to_owned()]).collect();
+    let filled = fill_from(THREADS, &cluster, &collector, &calls, 1);
+    assert!(filled.told.iter().all(|(status, _)| *status == status::OK));
+    let report = open(&cluster, &collector);
+    let volumes = THREADS * 3 * GROUP_RECORDS;
+    assert_eq!(report.end, json!({ "nodes": THREADS, "volumes": volumes }));
+    // Every record is whole, and none is lost or doubled.
+    let identity = Identity::from_cluster_id(CLUSTER_ID);
+    let mut found = vec![0; 3 * GROUP_RECORDS];
+    for (id, size) in column(&report.volumes, "volume_id").iter().zip(column(&report.volumes, "volume_size_bytes")) {
+        let number = usize::try_from(size.as_u64().unwrap()).unwrap();
+        assert_eq!(*id, identity.anonymise_hex(Purpose::Volume, &format!("volume {number}")));
+        found[number] += 1;
+    }
+    assert!(found.iter().all(|times| *times == THREADS));
+}
+
 /// What a process may have more for ten times the volumes: far less than a list of their ids would take.
 const SLACK_KIB: u64 = 1024;
 
@@ -239,4 +277,49 @@ fn memory_does_not_grow_with_the_number_of_volumes() {
         "{once} KiB for {} volumes, {ten_times} KiB for ten times that",
         calls.len()
     );
+}
+
+/// A volume with all its fields, of which no two are alike: as little of it is packed as of real ones.
+fn full_volume(number: u64) -> Value {
+    // SplitMix64.
+    let mut draws = (0..).map(|draw: u64| {
+        let z = (number * 32 + draw).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z ^ (z >> 27)
+    });
+    let mut below = |bound: u64| draws.next().unwrap() % bound;
+    json!({
+        "volume_id": format!("volume {number}"),
+        "volume_fs_type": if below(10) > 0 { "ext4" } else { "xfs" },
+        "volume_labels": {
+            "storageos.com/replicas": below(3).to_string(),
+            "app.kubernetes.io/name": format!("service-{}", below(100)),
+            "team": format!("payments-{}", below(40)),
+        },
+        "volume_master_attach": below(20),
+        "volume_master_detach": below(20),
+        "volume_master_promote": below(5),
+        "volume_metrics": { "read_iops": below(5000), "write_iops": below(5000) },
+        "volume_replicas": below(4),
+        "volume_size_bytes": (1 + below(500)) << 30,
+    })
+}
+
+/// So many volumes get to the collector that is built here, whole. Returns how long the sealed report is.
+fn volumes_arrive(volumes: u64) -> u64 {
+    let cluster = Cluster::new("X25519");
+    let collector = cluster.collector();
+    let calls: Vec<String> = (0..volumes).map(|number| format!("v{}", full_volume(number))).collect();
+    let filled = fill(&cluster, &collector, &calls, 1);
+    assert!(filled.told.iter().all(|(status, _)| *status == status::OK));
+    let reports = collector.reports();
+    assert_eq!(reports.len(), 1);
+    std::fs::metadata(&reports[0]).unwrap().len()
+}
+
+/// docs/architecture.md says how large a report of a million volumes is; both sides take 64 MiB.
+#[test]
+fn a_million_volumes_arrive() {
+    let bytes = volumes_arrive(1_000_000);
+    assert!((32 << 20..=64 << 20).contains(&bytes), "{bytes}");
 }

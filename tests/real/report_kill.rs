@@ -109,6 +109,10 @@ impl Victim<'_> {
             // A process id and a call.
             let Some((thread, call)) = line.split_once(' ') else { continue };
             let Some((name, _)) = call.trim_start().split_once('(') else { continue };
+            // The end of one that another thread's came into was seen to begin.
+            if name.starts_with('<') {
+                continue;
+            }
             let counted = (thread.to_owned(), name.to_owned());
             let number = numbers.entry(counted).and_modify(|number| *number += 1).or_insert(1_usize);
             is_ours |= line.contains(self.state_dir.to_str().unwrap());

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use ondat_telemetry::error::Error;
 use ondat_telemetry::identity::Identity;
 use ondat_telemetry::report::document::{Document, Envelope, OwnNode};
-use ondat_telemetry::report::fields::{ENTRIES, FIELDS, Kind, Level, STRING_BYTES};
+use ondat_telemetry::report::fields::{ENTRIES, FIELDS, Form, Kind, Level, STRING_BYTES, VERSION_BYTES};
 use ondat_telemetry::report::input::read_document;
 use serde_json::{Map, Value, json};
 
@@ -72,13 +72,40 @@ fn right(kind: Kind) -> Vec<Value> {
         Kind::Count => vec![json!(0), json!(1), json!(4096), json!(u64::MAX)],
         Kind::CountUpTo(most) => (0..=most).map(Value::from).collect(),
         Kind::OneOf(words) => texts(words),
-        Kind::Text(bytes) => vec![json!(""), json!("plain"), json!("größer \" \\ \u{1} 🦀"), json!(long(bytes))],
-        Kind::UserAgent => {
-            vec![json!(""), json!("storageos-cli/2.4.2 (alice)"), json!(long(STRING_BYTES))]
+        Kind::Text(Form::KubernetesVersion) => texts(&[
+            "1",
+            "v1",
+            "v1.31.2+rke2r1",
+            "1.27~rc.1_2-x",
+            &format!("v0{}", long(62)),
+            &format!("9{}", long(62)),
+        ]),
+        Kind::Text(Form::EntityVersion) => texts(&["MQ", "MQ==", "a+b/c=_-", &long(30)]),
+        Kind::Text(Form::Word) => texts(&["x", "alive", "topology-aware", "Fixed_2", &long(64)]),
+        // What others set is no reason to refuse a report.
+        Kind::Distribution => {
+            texts(&["", "rancher-1.2", "openshift", "größer \" \\ \u{1} 🦀", &long(4 * STRING_BYTES)])
         }
-        Kind::Id(_) => vec![json!("6b1f2a52-8a3c-4d57-9d0c-2f1f6d7a9e10"), json!("ä"), json!(long(STRING_BYTES))],
+        Kind::UserAgent => {
+            texts(&["", "storageos-cli/2.4.2 (alice)", "größer \" \\ \u{1} 🦀", "@/()", &long(4 * STRING_BYTES)])
+        }
+        Kind::Id(_) => {
+            let long = long(STRING_BYTES);
+            let padded = format!("\t\n{long}\r\n");
+            texts(&[
+                "6b1f2a52-8a3c-4d57-9d0c-2f1f6d7a9e10",
+                "ä",
+                "x",
+                "a b",
+                "\u{a0}",
+                "c-1\n",
+                " \t\u{b}c\u{c}",
+                &long,
+                &padded,
+            ])
+        }
         Kind::Version => {
-            let long = format!("1.2.3-{}", long(STRING_BYTES - 6));
+            let long = format!("v1.2.3-{}", long(VERSION_BYTES - 6));
             let mut values = texts(&["2.8.2", "v2.8.2", "0.0.0", "1.2.3-rc.1", "1.2.3--", "1.2.3-0a.1-2"]);
             values.extend(texts(&["1.2.3+001", "1.2.3-a+b.1", "18446744073709551615.0.10", &long]));
             values
@@ -140,11 +167,29 @@ fn wrong(kind: Kind) -> Vec<Value> {
             values.extend(words.iter().flat_map(|word| texts(&[&word.to_uppercase(), &format!("{word} ")])));
             values
         }
-        Kind::Text(bytes) => vec![json!(long(bytes + 1)), json!(long(4 * bytes))],
-        Kind::UserAgent => vec![json!(long(STRING_BYTES + 1))],
-        Kind::Id(_) => vec![json!(""), json!(long(STRING_BYTES + 1))],
+        Kind::Text(Form::KubernetesVersion) => {
+            let (numbers, with_v) = (format!("1{}", long(63)), format!("v1{}", long(63)));
+            texts(&["", "v", "x1", "vv1", "V1", " 1", "1 ", "1/2", "1@corp", "1:2", "١", "1ä", "-1", &numbers, &with_v])
+        }
+        Kind::Text(Form::EntityVersion) => texts(&["", "M.Q", "a b", "ä", "a@b", "a\u{0}", &long(31), &long(300)]),
+        Kind::Text(Form::Word) => {
+            texts(&["", "a b", "alice@corp.example", "worker-7.corp", "10.0.0.1", "/etc", "ä", "a\t", &long(65)])
+        }
+        Kind::UserAgent | Kind::Distribution => Vec::new(),
+        Kind::Id(_) => texts(&[
+            "",
+            " ",
+            "\n\t",
+            "a\nb",
+            "a\u{0}b",
+            "\u{7f}",
+            "a\u{85}b",
+            "a\u{1f}",
+            &long(STRING_BYTES + 1),
+            &"ä".repeat(257),
+        ]),
         Kind::Version => {
-            let long = format!("1.2.3-{}", long(STRING_BYTES - 5));
+            let long = format!("1.2.3-{}", long(VERSION_BYTES - 5));
             let mut values = texts(&["", "1", "1.2", "1.2.3.4", "01.2.3", "1.02.3", "1.2.03", "1.2.3-", "1.2.3-01"]);
             values.extend(texts(&["1.2.3-a..b", "1.2.3-.a", "1.2.3+", "1.2.3+a_b", "1.2.3+a+b", "1.2.3-ä", "1.2.x"]));
             values.extend(texts(&["V1.2.3", "vv1.2.3", "v", " 1.2.3", "1.2.3 ", "-1.2.3", "١.2.3", &long]));

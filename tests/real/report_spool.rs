@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::cluster::{Cluster, document};
 use crate::relay::Relay;
 use crate::support::{
-    NOBODY, Said, Server, bytes_of, compile, files_below, files_in, holds, program, run, server, status, succeed,
+    NOBODY, Said, Server, bytes_of, compile, files_below, files_in, holds, program, run, server, status,
 };
 
 /// A cluster and the program that sends its reports.
@@ -292,19 +292,4 @@ fn on_a_full_disk_nothing_half_written_is_ever_read() {
         matches!(left.as_slice(), [notice, lock] if notice.ends_with("notice.json") && lock.ends_with("report.lock")),
         "{left:?}"
     );
-}
-
-#[test]
-fn a_state_directory_that_cannot_be_written_is_refused_with_what_to_do() {
-    let scene = Scene::new();
-    let disk = SmallDisk::mount(&scene.cluster.state_dir);
-    succeed(disk.program("mount").args(["-o", "remount,ro"]).arg(&scene.cluster.state_dir));
-    let output = run(scene.submit(&mut disk.program(&scene.probe), NOBODY));
-    let said = String::from_utf8(output.stdout).unwrap();
-    assert!(said.starts_with(&format!("init {}\n", status::IO)), "{said}");
-    let why = format!(
-        "init_why state_dir {} is on a read-only file system: mount it for writing or name another directory\n",
-        scene.cluster.state_dir.display()
-    );
-    assert!(said.ends_with(&why), "{said}");
 }

@@ -24,11 +24,17 @@ fn marked(what: &str) -> String {
 
 /// A document with every field, of which all that is raw is marked.
 fn marked_document() -> Value {
-    let mut document = document(2);
+    let mut document = document(3);
     for (at, node) in document["nodes"].as_array_mut().unwrap().iter_mut().enumerate() {
         node["node_id"] = marked(&format!("node-{at}")).into();
         node["node_labels"] = json!({
             "kubernetes.io/arch": "amd64",
+            "kubernetes.io/os": format!("{} of corp.example", marked("os")),
+            "topology.kubernetes.io/region": format!("{}@corp.example", marked("region")),
+            "node.kubernetes.io/instance-type": format!("/{}", marked("instance")),
+            "storageos.com/owner": format!("{}@corp.example", marked("owner")),
+            "storageos.com/computeonly": marked("computeonly"),
+            format!("storageos.com/{}", marked("storageos-label")): "true",
             "topology.kubernetes.io/zone": "eu-west-2a",
             "kubernetes.io/hostname": marked("label-host"),
             marked("node-label"): "a value that is no secret",
@@ -39,13 +45,83 @@ fn marked_document() -> Value {
         volume["volume_id"] = marked(&format!("volume-{at}")).into();
         volume["volume_labels"] = json!({
             "storageos.com/replicas": "2",
+            "storageos.com/hint.master": format!("{}.corp.example", marked("hint")),
+            "storageos.com/failure-mode": marked("failure-mode"),
+            "storageos.com/nocompress": format!("true {}", marked("nocompress")),
             "app": marked("volume-label-value"),
             marked("volume-label"): marked("volume-label-value-2"),
         });
-        volume["volume_provision_source_user_agent"] =
-            format!("storageos-cli/2.4.2 ({}; {}) {}/1.0", marked("user"), marked("host"), marked("product")).into();
+        volume["volume_provision_source_user_agent"] = match at {
+            0 => format!("storageos-cli/2.4.2 ({}; {}) {}/1.0", marked("user"), marked("host"), marked("product")),
+            1 => format!("{}@corp.example/1.0", marked("product")),
+            _ => format!("storageos-cli/{}", marked("version")),
+        }
+        .into();
     }
+    document["k8s_distribution"] = format!("openshift-{}", marked("distribution")).into();
     document
+}
+
+/// What a secret may look like.
+const SECRETS: [&str; 8] = [
+    "q7taint@corp.example",
+    "q7taint.rack-3.corp.example",
+    "/var/lib/q7taint",
+    "q7taint 10.0.0.1",
+    "q7taint:2379",
+    "https://q7taint/",
+    "größe q7taint",
+    "q7taint\n",
+];
+
+/// Documents with one secret each in every place that has a form, which it is not of.
+fn refused_documents() -> Vec<Value> {
+    let mut documents = Vec::new();
+    for secret in SECRETS {
+        documents.push(json!({ "k8s_version": secret }));
+        documents.push(json!({ "k8s_version": format!("v1.31.2 {secret}") }));
+        documents.push(json!({ "cluster_log_level": secret }));
+        documents.push(json!({ "api_call_metrics": { secret: { "200": 1 } } }));
+        documents.push(json!({ "api_call_metrics": { "ListNodes": { secret: 1 } } }));
+        documents.push(json!({ secret: true }));
+        for (name, value) in [
+            ("node_version", json!(secret)),
+            ("node_status", json!(secret)),
+            ("node_health", json!(secret)),
+            ("node_storageos_version", json!(secret)),
+            ("node_storageos_version", json!(format!("2.8.1-{secret}"))),
+            ("node_created_at_time", json!(secret)),
+            ("node_capacity", json!({ secret: 1 })),
+            ("node_etcd_config", json!({ "endpoints": secret })),
+        ] {
+            // These forms are the vendor's: they let such words pass.
+            let has_form =
+                ["2.8.1-q7taint.rack-3.corp.example", "/var/lib/q7taint"].contains(&value.as_str().unwrap_or(""));
+            if !has_form || name != "node_version" && name != "node_storageos_version" {
+                documents.push(json!({ "nodes": [{ name: value }] }));
+            }
+        }
+        for (name, value) in [
+            ("volume_placement_strategy", json!(secret)),
+            ("volume_fs_type", json!(secret)),
+            ("volume_metrics", json!({ secret: 1 })),
+            ("volume_id", json!(format!("{secret}\u{7}{secret}"))),
+        ] {
+            documents.push(json!({ "volumes": [{}, { name: value }] }));
+        }
+    }
+    documents
+}
+
+#[test]
+fn what_is_not_of_its_form_is_refused_and_nothing_of_it_is_stored() {
+    let scene = Scene::new();
+    for document in refused_documents() {
+        std::fs::write(&scene.document, document.to_string()).unwrap();
+        let (said, _) = scene.probe(&["submit", scene.document.to_str().unwrap()], NOBODY);
+        assert_eq!(said.number("submit_report"), status::INVALID_REPORT, "{document} {said:?}");
+        assert_clean_below(&scene.state_dir);
+    }
 }
 
 /// A cluster with marked names, and the places that its process can see.
@@ -147,6 +223,7 @@ fn no_byte_of_what_is_raw_is_in_plaintext_log_or_spool() {
     let (plaintext, _) = scene.cluster.opened(&collector);
     assert_clean("the plaintext", &plaintext);
     assert!(holds(&plaintext, "storageos-cli/2.4.2") && holds(&plaintext, "eu-west-2a"), "what is public is there");
+    assert!(holds(&plaintext, r#""k8s_distribution":"other""#) && holds(&plaintext, r#""storageos.com/replicas":"2""#));
     let [sent] = files_in(&scene.state_dir.join("sent")).try_into().unwrap();
     assert!(bytes_of(&sent) == plaintext, "the administrator's copy is not what was sealed");
     let preview = scene.run(command("ondat-telemetry"), &["report", "preview", submit[1]], NOBODY);

@@ -160,9 +160,10 @@ pub(crate) fn compile_preload(name: &str, folder: &TempDir) -> PathBuf {
     object
 }
 
-/// Compiles a program of this folder and links it to the shared library.
+/// Compiles a program of this folder, or beside it, and links it to the shared library.
 pub(crate) fn compile(name: &str, folder: &TempDir) -> PathBuf {
-    let (library, program_file) = (build_folder(), folder.join(name.trim_end_matches(".c")));
+    let name = Path::new(name);
+    let (library, program_file) = (build_folder(), folder.path().join(name.file_stem().unwrap()));
     for artefact in ["libondat_telemetry.so", "libondat_telemetry.so.0", "ondat-telemetry-monitor"] {
         built(artefact);
     }

@@ -1,7 +1,7 @@
 //! When a client asks for the latest version, what it remembers, and what it says about it.
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use data_encoding::{BASE64, BASE64URL_NOPAD};
 use ed25519_dalek::{Signer, SigningKey};
@@ -301,6 +301,45 @@ fn current_decays_when_the_answer_expires() {
 }
 
 #[test]
+fn a_restart_tells_a_known_newer_version_once_more() {
+    let dir = StateDir::new();
+    for (about, told) in [
+        ("l=2.9.0", Some("a newer version is available: 2.9.0, running 2.8.1: outdated")),
+        (
+            "l=2.9.0 r=2.8.3 a=ODT-1",
+            Some("a newer version is available: 2.9.0, running 2.8.1: upgrade recommended, advisory ODT-1"),
+        ),
+        (
+            "l=2.9.0 m=2.8.2 a=ODT-1",
+            Some("a newer version is available: 2.9.0, running 2.8.1: upgrade required, advisory ODT-1"),
+        ),
+        // Nobody need act on that.
+        ("l=2.8.1 a=ODT-1", None),
+    ] {
+        let machine = Machine::new();
+        let zone = Zone::new(&machine);
+        zone.publish(about, 30);
+        live(&Host::default().start(&machine, &zone, Some(&dir)), &machine, 2 * DAY);
+
+        let host = Host::default();
+        let client = host.start(&machine, &zone, Some(&dir));
+        assert_eq!(host.lines(NOTICE), Vec::<String>::new(), "not before it starts");
+        client.start().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let mut news = Vec::new();
+        while told.is_some() && news.is_empty() && Instant::now() < deadline {
+            news = host.news();
+            std::thread::yield_now();
+        }
+        client.close(Duration::from_secs(60));
+        news.extend(host.news());
+        assert_eq!(host.lines(NOTICE), told.into_iter().collect::<Vec<_>>(), "{about}");
+        assert_eq!(news.len(), usize::from(told.is_some()), "{about}");
+        std::fs::remove_file(dir.0.join("version.json")).unwrap();
+    }
+}
+
+#[test]
 fn a_change_is_said_once_and_an_advisory_is_a_change() {
     let (machine, host) = (Machine::new(), Host::default());
     let zone = Zone::new(&machine);
@@ -409,7 +448,7 @@ fn a_state_directory_that_is_lost_does_not_make_it_ask_again_and_again() {
     assert!((3..=4).contains(&zone.asked().len()), "{:?}", zone.asked());
     assert_eq!(client.latest_version().verdict, Verdict::Outdated);
     let warnings = host.lines(WARNING);
-    assert!(!warnings.is_empty() && warnings.iter().all(|line| line.contains("is not remembered")), "{warnings:?}");
+    assert!(!warnings.is_empty() && warnings.iter().all(|line| line.contains("remembered")), "{warnings:?}");
 }
 
 #[test]

@@ -26,7 +26,7 @@ use clap::Args;
 use data_encoding::HEXLOWER;
 use hyper_util::rt::TokioTimer;
 use ondat_telemetry::error::Error;
-use ondat_telemetry::state::StateDir;
+use ondat_telemetry::state::{StateDir, layout};
 use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Semaphore;
@@ -48,7 +48,7 @@ for this run, which stands in STATE_DIR/serve.password. When it listens, it prin
 the certificate anew, SIGTERM and SIGINT end it. Changes are written to STATE_DIR/audit.jsonl.";
 
 /// The password of one run.
-const RUN_PASSWORD: &str = "serve.password";
+const RUN_PASSWORD: &str = layout::RUN_PASSWORD;
 /// For a connection's first request to begin, a request's header, and an idle connection.
 const HEADER_TIME: Duration = Duration::from_secs(10);
 /// For requests in progress when the program ends.
@@ -168,6 +168,9 @@ pub(crate) fn run(arguments: &Arguments, options: &Options, settings: Settings) 
         (Some(certificate), Some(key)) => Some(RustlsConfig::from_config(listen::tls(certificate, key)?)),
         _ => None,
     };
+    // Also on a full disk everything can be turned off.
+    let problem = dir.make().err();
+    administration::settle(&dir);
     let run_password = run_password(arguments, &dir)?;
     let word = administration::read(&dir);
     let app = Arc::new(App {
@@ -184,6 +187,9 @@ pub(crate) fn run(arguments: &Arguments, options: &Options, settings: Settings) 
         nobodys_hash: users::hash("nobody's password")?,
         log: Log::new(word.as_ref().ok()),
     });
+    if let Some(why) = problem {
+        app.log.say(Level::Warn, &why.to_string());
+    }
     if let Err(why) = &word {
         app.log.say(Level::Error, &administration::unreadable(why));
     }

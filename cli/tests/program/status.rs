@@ -151,8 +151,12 @@ fn the_cluster_spec_and_a_missing_directory() {
     let spec = place.with("cluster.yaml", "spec:\n  disableTelemetry: true\n");
     let status = run(&["status", "--json", "--cluster-spec", &spec]).with(0).json();
     assert_eq!(status["switches"]["crash_reports"]["off_by"], json!(["cluster spec disableTelemetry"]));
-    let ended = run(&["status", "--state-dir", &place.at("absent")]).with(8);
-    assert!(ended.stderr.contains("does not exist: create it"), "{}", ended.stderr);
+    let status = run(&["status", "--json", "--state-dir", &place.at("absent")]).with(0).json();
+    let problem = status["state_dir_problem"].as_str().unwrap();
+    assert!(problem.ends_with("/absent does not exist"), "{problem}");
+    let text = run(&["status", "--state-dir", &place.at("absent")]).with(0).stdout;
+    assert!(text.contains(&format!("cannot be used: {problem}\n")), "{text}");
+    assert_eq!(place.listing().len(), 1, "it only looks");
 }
 
 #[test]

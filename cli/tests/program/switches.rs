@@ -105,7 +105,10 @@ fn without_a_state_directory_there_is_nothing_to_change() {
         assert!(why.contains("--state-dir") && why.lines().count() == 1, "{why}");
     }
     let place = Place::new("switches-absent");
-    assert!(run(&["disable", "all", "--state-dir", &place.at("absent")]).with(8).stderr.contains("does not exist"));
+    let file = place.with("file", "");
+    assert!(run(&["disable", "all", "--state-dir", &file]).with(8).stderr.contains("not a directory"));
+    run(&["disable", "all", "--state-dir", &place.at("absent/too")]).with(0);
+    assert!(fs::read(place.path().join("absent/too/switches.json")).is_ok(), "it is made");
     assert!(run(&["disable", "telemetry"]).with(2).stderr.contains("version-check, daily-report, crash-reports, all"));
 }
 

@@ -265,15 +265,29 @@ fn nonsense_on_the_wire_harms_nobody() {
 }
 
 #[test]
-fn a_change_that_cannot_be_written_down_is_not_made() {
+fn turning_on_that_cannot_be_written_down_is_not_done_and_turning_off_is() {
     let server = Server::start("no-audit");
     let login = server.log_in();
-    fs::remove_file(server.state.join("audit.jsonl")).unwrap();
-    fs::create_dir(server.state.join("audit.jsonl")).unwrap();
-    let change = r#"{"version_check":false,"daily_report":false,"crash_reports":false}"#;
-    let error = server.ask("PUT", "/v1/switches?ignore-version=true", &login, change).with(500).error();
+    let audit = server.state.join("audit.jsonl");
+    fs::remove_file(&audit).unwrap();
+    fs::create_dir(&audit).unwrap();
+    let put = |word: bool| {
+        let change = json!({ "version_check": word, "daily_report": word, "crash_reports": word }).to_string();
+        server.ask("PUT", "/v1/switches?ignore-version=true", &login, &change)
+    };
+    let is_on =
+        || server.ask("GET", "/v1/status", &login, "").with(200).json()["switches"]["daily_report"]["on"].clone();
+    put(false).with(200);
+    assert_eq!(is_on(), false);
+    let error = put(true).with(500).error();
     assert!(error.contains("nothing was changed") && error.contains("audit.jsonl"), "{error}");
-    assert!(!server.state.join("switches.json").exists());
-    let status: Value = server.ask("GET", "/v1/status", &login, "").with(200).json();
-    assert_eq!(status["switches"]["daily_report"]["on"], true);
+    assert_eq!(is_on(), false);
+    // Both lines are there, in their order, as soon as they can be.
+    fs::remove_dir(&audit).unwrap();
+    put(true).with(200);
+    assert_eq!(is_on(), true);
+    let lines: Vec<Value> =
+        fs::read_to_string(audit).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let words: Vec<_> = lines.iter().map(|line| &line["changes"]["daily_report"]["to"]).collect();
+    assert_eq!(words, [false, true], "{lines:?}");
 }

@@ -327,9 +327,9 @@ def polled(page):
 
 def followed(browser):
     with visit(browser) as page:
-        command("disable", "daily-report")
+        command("disable", "version-check")
         log_in(page)
-        is_on(page, "daily_report", False)
+        is_on(page, "version_check", False)
         summary = page.locator("#history-details summary")
         summary.click()
         expect(summary).to_be_focused()
@@ -353,10 +353,10 @@ def followed(browser):
         )
         place = page.evaluate("scrollY")
         polled(page)
-        command("enable", "daily-report")
-        command("disable", "version-check")
-        is_on(page, "version_check", False)
-        is_on(page, "daily_report", True)
+        command("enable", "version-check")
+        command("disable", "crash-reports")
+        is_on(page, "crash_reports", False)
+        is_on(page, "version_check", True)
         expect(summary).to_be_focused()
         assert page.locator("#history-details").get_attribute("open") is not None
         assert raw.evaluate("(element) => element.scrollTop") == 40

@@ -50,9 +50,23 @@ impl<K: hpke::Kem> Keys<K> {
             .to_string()
     }
 
-    /// Seals a plaintext: packed, padded with some zeros, cut, sealed.
+    /// Seals a plaintext: packed, padded with zeros, cut, sealed.
     pub(crate) fn seal(&self, plaintext: &[u8]) -> Vec<u8> {
-        self.seal_packed(&[gzip(plaintext), vec![0; 100]].concat())
+        let mut packed = gzip(plaintext);
+        packed.resize(padded(packed.len()), 0);
+        self.seal_packed(&packed)
+    }
+
+    /// The frame of a report of so many bytes before sealing, a padded length; nobody can open it.
+    pub(crate) fn frame(&self, length: usize) -> Vec<u8> {
+        let mut sealed = self.seal_packed(&vec![0; 65_537])[..37 + K::EncappedKey::size()].to_vec();
+        sealed[36] = u8::from(length <= 65_536);
+        for at in (0..length).step_by(65_536) {
+            let chunk = 65_536.min(length - at) + 16;
+            sealed.extend(u32::try_from(chunk).unwrap().to_be_bytes());
+            sealed.resize(sealed.len() + chunk, 5);
+        }
+        sealed
     }
 
     pub(crate) fn seal_packed(&self, packed: &[u8]) -> Vec<u8> {
@@ -76,6 +90,13 @@ impl<K: hpke::Kem> Keys<K> {
         }
         sealed
     }
+}
+
+/// Padmé: of a length with E + 1 bits the last E - (bits of E) become zero, upwards.
+fn padded(length: usize) -> usize {
+    let exponent = length.ilog2();
+    let zeros = exponent.saturating_sub(exponent.ilog2() + 1);
+    length.next_multiple_of(1 << zeros)
 }
 
 pub(crate) fn gzip(plaintext: &[u8]) -> Vec<u8> {

@@ -84,6 +84,8 @@ pub struct Installed {
     pub why_no_monitor: Option<Error>,
     /// Why there is no run marker: what the monitor does not see is lost then.
     pub complaint: Option<Error>,
+    /// Why this thread has no stack for the handler: a crash for want of stack is reported without its cause then.
+    pub why_no_stack: Option<Error>,
 }
 
 impl Watch {
@@ -99,8 +101,8 @@ impl Watch {
                     .to_owned(),
             ));
         }
-        // What may fail comes before there is a monitor to be sent home again.
-        altstack::ensure()?;
+        // Only a crash for want of stack needs it.
+        let why_no_stack = altstack::ensure().err();
         let pid = std::process::id();
         let marker = config.state_dir.as_ref().map(|_| marker::name(&config.component, pid)).transpose()?;
         // The kernel kills everything in the namespace of a PID 1 that dies, the monitor too (pid_namespaces(7)).
@@ -181,7 +183,7 @@ impl Watch {
             }
             return Err(error);
         }
-        Ok(Installed { watch, why_no_monitor, complaint })
+        Ok(Installed { watch, why_no_monitor, complaint, why_no_stack })
     }
 
     /// Takes the handler off and sends the monitor home, which clears up on disk: a host does not end with a thread of its own
@@ -399,7 +401,7 @@ pub fn setup(config: &Config, switches: &Switches, dsn: &str, pid: u32) -> Setup
         cluster_id: HEXLOWER.encode(&config.cluster),
         node_id: HEXLOWER.encode(&config.node),
         dsn: dsn.to_owned(),
-        state_dir: config.state_dir.as_ref().map(|dir| dir.path().to_owned()),
+        state_dir: config.state_dir.as_ref().map(|dir| dir.given().to_owned()),
         marker: None,
         https: config.https.clone(),
         timeout_ms: u64::try_from(config.timeout.as_millis()).unwrap_or(u64::MAX),

@@ -3,10 +3,12 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::{pipe2, read, write};
@@ -29,13 +31,26 @@ pub struct Jobs {
 pub struct News {
     reader: OwnedFd,
     writer: OwnedFd,
+    /// How many jobs have not told that they are done: while there are some, nobody relies on being woken.
+    owed: AtomicUsize,
 }
 
 impl News {
-    /// Wakes it.
-    pub fn tell(&self) {
-        // A full pipe has woken it already.
-        let _ = write(&self.writer, &[1]);
+    /// Wakes it. False where that is refused.
+    pub fn tell(&self) -> bool {
+        loop {
+            match write(&self.writer, &[1]) {
+                // A full pipe has woken it already.
+                Ok(_) | Err(Errno::EAGAIN) => return true,
+                Err(Errno::EINTR) => {}
+                Err(_) => return false,
+            }
+        }
+    }
+
+    /// Whether some may come that wake nobody.
+    pub fn are_owed(&self) -> bool {
+        self.owed.load(Ordering::Acquire) > 0
     }
 
     /// What it polls.
@@ -60,7 +75,8 @@ impl Jobs {
     /// None are running yet, and there is no thread.
     pub fn new() -> io::Result<Self> {
         let (reader, writer) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
-        Ok(Self { pending: Arc::default(), queue: Mutex::default(), news: Arc::new(News { reader, writer }) })
+        let news = News { reader, writer, owed: AtomicUsize::new(0) };
+        Ok(Self { pending: Arc::default(), queue: Mutex::default(), news: Arc::new(news) })
     }
 
     /// What wakes the watching thread when a job is done.
@@ -94,12 +110,15 @@ impl Jobs {
     fn counted(&self, job: impl FnOnce() + Send + 'static) -> Job {
         let (pending, news) = (Arc::clone(&self.pending), Arc::clone(&self.news));
         *pending.0.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        news.owed.fetch_add(1, Ordering::AcqRel);
         Box::new(move || {
             // A bug in one of them must not keep this process for ever.
             let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(job));
             *pending.0.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
             pending.1.notify_all();
-            news.tell();
+            if news.tell() {
+                news.owed.fetch_sub(1, Ordering::AcqRel);
+            }
         })
     }
 

@@ -50,7 +50,7 @@ impl Leaving {
         let wait = move || {
             if page.await_leaving() {
                 found.look(&stat);
-                news.tell();
+                let _ = news.tell();
             }
         };
         let thread = std::thread::Builder::new().name("leaving".to_owned()).stack_size(STACK_BYTES).spawn(wait);

@@ -3,8 +3,7 @@
 
 use std::os::fd::{AsRawFd, RawFd};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::probe::Probe;
@@ -17,15 +16,14 @@ use crate::crash::marker::{self, Head, Leftover, Marker, Watched};
 use crate::crash::record::{Record, Setup};
 use crate::crash::sentry::Dsn;
 use crate::error::Error;
+use crate::follower::following;
 use crate::memory;
 use crate::spool::{self, Claim, Spool};
-use crate::state::StateDir;
+use crate::state::{StateDir, layout};
 use crate::switches::{Permit, Switch, Switches};
 use crate::sys::clock::{Clock, SystemClock};
 use crate::sys::procfs;
 use crate::transport::https::UreqHttps;
-
-const FOLDER: &str = "spool/crashes";
 
 /// What is needed to report the ending of one process. Shared by the threads of a monitor.
 pub struct Postmortem {
@@ -39,18 +37,10 @@ pub struct Postmortem {
     memory: Spool,
     /// Where the process works, as was last seen.
     cwd: Mutex<Option<PathBuf>>,
-    /// The administrator's last word that was read: one of [`Word`].
-    word: AtomicU8,
+    /// Off until the administrator's word was read.
+    switches: Arc<Switches>,
     /// What had been sent when the process started, and how the disk is asked: for a PID 1, whose death must not wait for it.
     beforehand: OnceLock<(CrashLimits, Option<Probe>)>,
-}
-
-/// What was last read of the administrator's word on crash reports.
-#[repr(u8)]
-enum Word {
-    Unread = 0,
-    On = 1,
-    Off = 2,
 }
 
 /// How a process ended, all that is known of it.
@@ -104,8 +94,9 @@ impl Postmortem {
     }
 
     fn on(state_dir: Option<StateDir>, setup: Setup) -> Self {
-        let spool = Spool::new(state_dir.as_ref(), FOLDER, spool::CRASHES);
-        let memory = Spool::new(None, FOLDER, spool::CRASHES);
+        let spool = Spool::new(state_dir.as_ref(), layout::CRASHES, spool::CRASHES);
+        let memory = Spool::new(None, layout::CRASHES, spool::CRASHES);
+        let switches = Switches::unread(setup.host_switches, setup.objections.clone(), state_dir.clone());
         let cwd = Mutex::new(setup.cwd.clone());
         let ends_with_pid_1 = setup.pid == 1 || std::process::id() == 1;
         Self {
@@ -115,7 +106,7 @@ impl Postmortem {
             spool,
             memory,
             cwd,
-            word: AtomicU8::new(Word::Unread as u8),
+            switches: Arc::new(switches),
             beforehand: OnceLock::new(),
         }
     }
@@ -183,7 +174,7 @@ impl Postmortem {
         if let Some(beforehand) = self.beforehand.get() {
             let _ = other.beforehand.set(beforehand.clone());
         }
-        other.word.store(self.word.load(Ordering::Acquire), Ordering::Release);
+        other.switches = Arc::clone(&self.switches);
         other
     }
 
@@ -200,7 +191,7 @@ impl Postmortem {
 
     /// The state directory, while it can be used: one that cannot be any more takes nothing away from the upload.
     fn state_dir(&self) -> Option<&StateDir> {
-        self.state_dir.as_ref().filter(|dir| StateDir::open(dir.path()).is_ok())
+        self.state_dir.as_ref().filter(|dir| dir.problem().is_none())
     }
 
     /// The event id of the watched process's own report.
@@ -251,15 +242,16 @@ impl Postmortem {
     /// Sends the report of this death without touching a disk, within this time: for one that must not be waited for. None
     /// where it may not be sent, by the last word that was read of the administrator.
     pub fn send_from_memory(&self, event_id: &str, death: &Death, timeout: Duration) -> Result<Option<Sent>, Error> {
-        if !death.ending.is_crash() || self.word.load(Ordering::Acquire) != Word::On as u8 {
+        if !death.ending.is_crash() {
             return Ok(None);
         }
-        let switches = Switches::new(self.setup.host_switches, self.setup.objections.clone(), None);
-        let Ok(permit) = switches.permit(Switch::CrashReports) else { return Ok(None) };
+        let Ok(permit) = self.switches.permit_by_last_word(Switch::CrashReports) else { return Ok(None) };
         let event = event(&self.subject(), &self.crash(event_id, death));
         let (claim, _) = store_event(&self.memory, event_id, &event)?;
         let timeout = timeout.min(Duration::from_millis(self.setup.timeout_ms));
-        self.post(permit, claim, timeout).map(|(sent, _)| Some(sent))
+        let post = || self.post(permit, claim, timeout).map(|(sent, _)| Some(sent));
+        // Nobody looks at a disk that does not answer.
+        if self.disk_answers() { following(&self.switches, post).0 } else { post() }
     }
 
     /// Reads what must be known when the disk does not answer: the administrator's word and, where this process ends with the
@@ -302,7 +294,12 @@ impl Postmortem {
     /// Sends what was stored. What cannot be delivered now stays for the next process on this state directory.
     pub fn send(&self, claim: Claim<'_>) -> Result<Option<Sent>, Error> {
         let Some(permit) = self.permit() else { return Ok(None) };
-        let (sent, pause) = self.post(permit, claim, Duration::from_millis(self.setup.timeout_ms))?;
+        let timeout = Duration::from_millis(self.setup.timeout_ms);
+        let (posted, _) = following(&self.switches, || self.post(permit, claim, timeout));
+        if matches!(posted, Err(Error::Disabled(_))) {
+            self.purge_what_is_off();
+        }
+        let (sent, pause) = posted?;
         if let (Some(dir), Some(pause)) = (self.state_dir(), pause) {
             let seconds = i64::try_from(pause.as_secs()).unwrap_or(i64::MAX);
             memory::change_crash_limits(dir, |limits| limits.pause(&SystemClock::new().now(), seconds));
@@ -341,12 +338,19 @@ impl Postmortem {
 
     fn permit(&self) -> Option<Permit> {
         // Read anew each time: the administrator may have turned it off meanwhile.
-        let switches =
-            Switches::new(self.setup.host_switches, self.setup.objections.clone(), self.state_dir().cloned());
-        let permit = switches.permit(Switch::CrashReports).ok();
-        let word = if permit.is_some() { Word::On } else { Word::Off };
-        self.word.store(word as u8, Ordering::Release);
+        let permit = self.switches.permit(Switch::CrashReports).ok();
+        if permit.is_none() {
+            self.purge_what_is_off();
+        }
         permit
+    }
+
+    /// Where somebody has said so.
+    fn purge_what_is_off(&self) {
+        if self.switches.is_said_off(Switch::CrashReports) {
+            let _ = self.memory.purge();
+            let _ = self.state_dir.as_ref().map(|dir| memory::purge(dir, Switch::CrashReports));
+        }
     }
 
     fn subject(&self) -> Subject<'_> {

@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -30,6 +31,8 @@ use crate::sys::procfs::{self, Stat, StatFile};
 const BEFOREHAND: Duration = Duration::from_secs(1);
 /// How often a host without a pidfd (before Linux 5.3) is looked at once its socket has closed.
 const POLL_WITHOUT_PIDFD: Duration = Duration::from_millis(20);
+/// How often it is asked whether jobs are done, while it is not sure that they can say so.
+const NEWS_LOOK: Duration = Duration::from_secs(1);
 /// How long after an earlier handler was called the process is looked at: it may have recovered. Again as often, while the
 /// handler still runs.
 const RECOVERY: Duration = Duration::from_secs(1);
@@ -235,16 +238,24 @@ impl Host {
             self.goodbye.map(until),
             self.memory.look_at().map(until),
             is_blind.then_some(POLL_WITHOUT_PIDFD),
+            self.jobs.news().are_owed().then_some(NEWS_LOOK),
         ];
         let timeout = timeout.into_iter().flatten().min();
         // Rounded up: a timeout of 0 would spin.
         let timeout = timeout.map(|timeout| PollTimeout::try_from(timeout + Duration::from_millis(1)));
-        let _ = poll(&mut polled, timeout.and_then(Result::ok).unwrap_or(PollTimeout::NONE));
+        let polling = poll(&mut polled, timeout.and_then(Result::ok).unwrap_or(PollTimeout::NONE));
+        if polling.is_err_and(|error| error != Errno::EINTR) {
+            // Without memory, or with more descriptors than are allowed. Asked again at once, it would take a processor.
+            std::thread::sleep(POLL_WITHOUT_PIDFD);
+            let has_ended = !self.is_dead && self.stat.is_some() && self.look().is_none_or(|stat| stat.has_ended());
+            return Found { end: has_ended, news: true, ..Found::default() };
+        }
 
         let mut ready = polled.iter().map(|fd| fd.any().unwrap_or(false));
         let mut next = |at: usize| is_there[at] && ready.next().unwrap_or(false);
         let mut found =
             Found { message: next(0), end: next(1), output: next(2), stop: next(3), memory: next(4), news: next(5) };
+        found.news |= self.jobs.news().are_owed() && self.jobs.are_done();
         if self.process.is_none() && !self.is_dead {
             found.end = is_blind && self.look().is_none_or(|stat| stat.has_ended());
         }

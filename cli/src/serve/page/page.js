@@ -679,7 +679,8 @@ function showDelivery() {
       ? h("p", null, "None is known.")
       : scrolling("Core files", table(["File", "Component", "Signal", "Written", "Size"],
         crash.core_files.map((core) => [core.path, core.component, core.signal, utc(core.at), size(core.bytes)]))),
-    h("p", { class: "quiet" }, "State directory: ", status.state_dir ? code(status.state_dir) : "not configured"));
+    h("p", { class: "quiet" }, "State directory: ", status.state_dir ? code(status.state_dir) : "not configured",
+      status.state_dir_problem ? `; cannot be used: ${status.state_dir_problem}` : ""));
 }
 
 function waits(spool) {

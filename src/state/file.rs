@@ -1,90 +1,61 @@
-//! The state directory: files that are never read half-written and never followed through a symlink, and what the
-//! library remembers in them.
+//! Files that are never read half-written and never followed through a symlink.
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::io::{self, Read, Seek, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use nix::NixPath;
 use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags, Flock, FlockArg, OFlag, openat, renameat};
-use nix::sys::stat::{Mode, fstat, fstatat, mkdirat};
-use nix::unistd::{AccessFlags, UnlinkatFlags, faccessat, fsync, geteuid, unlinkat};
+use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, openat, renameat};
+use nix::sys::stat::{Mode, UtimensatFlags, fstat, fstatat, mkdirat, utimensat};
+use nix::sys::time::TimeSpec;
+use nix::unistd::{UnlinkatFlags, unlinkat};
 
+use super::dir::{Barred, DIRECTORY, Lack, Making, StateDir, open_at};
+use super::layout::{SET_ASIDE, TEMPORARY};
+use super::lock::{self, Lock, Tried};
 use crate::error::Error;
 use crate::sys::descriptor::{self, Owned, OwnedFile};
 
 /// The longest state file that is read, in bytes.
 const STATE_FILE_BYTES: u64 = 1 << 20;
-/// Names of files being written. Whatever bears one and is not locked was left by a process that died.
-const TEMPORARY: &str = ".tmp-";
 /// How often a file to write into is made: only a process that looks for leftovers just then takes one away.
 const CREATE_TRIES: usize = 16;
-/// Names of files that were put out of the way.
-const SET_ASIDE: &str = ".damaged-";
 /// The longest name of a file in bytes, NAME_MAX.
 const NAME_BYTES: usize = 255;
 /// How often a lock that another process holds is tried.
 const LOCK_POLL: Duration = Duration::from_millis(2);
-
-/// The directory that the host set aside for this library.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StateDir {
-    path: PathBuf,
-}
-
-impl StateDir {
-    /// Checks that the directory is there, is a directory and no symlink, is ours and nobody else can write to it.
-    pub fn open(path: &Path) -> Result<Self, Error> {
-        let path =
-            std::path::absolute(path).map_err(|error| Error::Io(format!("state_dir {}: {error}", path.display())))?;
-        let dir = Self { path };
-        let handle = dir.root().handle()?;
-        let shown = dir.path.display();
-        let meta = fstat(&handle).map_err(|error| Error::Io(format!("state_dir {shown}: {error}")))?;
-        if meta.st_uid != geteuid().as_raw() {
-            return Err(Error::Io(format!(
-                "state_dir {shown} belongs to uid {}, this process is uid {}: give it its own directory",
-                meta.st_uid,
-                geteuid()
-            )));
-        }
-        if meta.st_mode & 0o022 != 0 {
-            let mode = meta.st_mode & 0o7777;
-            return Err(Error::Io(format!(
-                "state_dir {shown} can be written by others (mode {mode:04o}): chmod 0700 {shown}"
-            )));
-        }
-        dir.root().probe()?;
-        Ok(dir)
-    }
-
-    /// Its path, absolute.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// The directory itself, where state files are.
-    pub fn root(&self) -> Folder {
-        Folder { root: self.path.clone(), name: None }
-    }
-
-    /// A folder in it, made with mode 0700 when first written to.
-    pub fn folder(&self, name: &'static str) -> Folder {
-        Folder { root: self.path.clone(), name: Some(name) }
-    }
-}
+/// How old a file being written is at least before it counts as left behind where no lock can tell, in seconds.
+const LEFT_BEHIND: i64 = 3_600;
+/// The room that is kept for a file which must be written on a full disk, in bytes.
+const RESERVE_BYTES: usize = 4096;
 
 /// A folder of files. It keeps no descriptor: a host has few to spare.
 #[derive(Clone, Debug)]
 pub struct Folder {
-    root: PathBuf,
+    dir: StateDir,
     name: Option<&'static str>,
+}
+
+/// What a look at a file has found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// Its bytes.
+    Bytes(Vec<u8>),
+    /// The folder is there, the file is not.
+    NoFile,
+    /// There is no folder of ours.
+    NoFolder,
+    /// It is there and cannot be read; why.
+    Unreadable(String),
+    /// The folder may not be searched; why.
+    Denied(String),
+    /// Nobody knows at the moment; why.
+    Unknown(String),
 }
 
 /// One file of a folder.
@@ -105,17 +76,50 @@ pub fn oldest_first(mut entries: Vec<Entry>) -> Vec<Entry> {
 }
 
 impl Folder {
+    pub(super) fn new(dir: StateDir, name: Option<&'static str>) -> Self {
+        Self { dir, name }
+    }
+
     /// The folder's path.
     pub fn path(&self) -> PathBuf {
+        let root = self.dir.path();
         match self.name {
-            None => self.root.clone(),
-            Some(name) => self.root.join(name),
+            None => root,
+            Some(name) => root.join(name),
         }
     }
 
     /// Another folder of the same state directory.
     pub fn beside(&self, name: &'static str) -> Self {
-        Self { root: self.root.clone(), name: Some(name) }
+        Self { dir: self.dir.clone(), name: Some(name) }
+    }
+
+    /// A file's bytes, or which of several things keeps them from being known.
+    pub fn look(&self, name: &str) -> Look {
+        let folder = match self.existing_handle() {
+            Ok(Some(folder)) => folder,
+            Ok(None) | Err(Barred::NotOurs(_)) => return Look::NoFolder,
+            Err(Barred::Denied(error)) => return Look::Denied(error.to_string()),
+            Err(Barred::Unknown(error)) => return Look::Unknown(error.to_string()),
+        };
+        let why = |error: &io::Error| self.failed(name, error).to_string();
+        let file = match self.open_in(&folder, name, OFlag::O_RDONLY) {
+            Ok(Some(file)) => file,
+            Ok(None) => return Look::NoFile,
+            // By their own words: a symlink, not a file. Others may pass.
+            Err(error) if error.raw_os_error().is_none_or(|number| number == libc::EACCES) => {
+                return Look::Unreadable(why(&error));
+            }
+            Err(error) => return Look::Unknown(why(&error)),
+        };
+        let mut bytes = Vec::new();
+        match file.take(STATE_FILE_BYTES + 1).read_to_end(&mut bytes) {
+            Err(error) => Look::Unknown(why(&error)),
+            Ok(_) if bytes.len() as u64 > STATE_FILE_BYTES => {
+                Look::Unreadable(why(&io::Error::from(io::ErrorKind::FileTooLarge)))
+            }
+            Ok(_) => Look::Bytes(bytes),
+        }
     }
 
     /// A file's bytes; none where there is no such file.
@@ -140,7 +144,43 @@ impl Folder {
     pub fn write(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
         let mut file = self.create()?;
         file.write_all(bytes).map_err(|error| self.failed(name, &error))?;
-        file.commit(name).map(drop)
+        file.publish(name).map(drop)
+    }
+
+    /// The same where the disk may be full: into the room that [`keep_reserve`](Self::keep_reserve) has kept.
+    pub fn write_on_full_disk(&self, name: &str, reserve: &str, bytes: &[u8]) -> Result<(), Error> {
+        let Err(error) = self.write(name, bytes) else { return Ok(()) };
+        self.write_into_reserve(name, reserve, bytes).map_err(|_| error)
+    }
+
+    fn write_into_reserve(&self, name: &str, reserve: &str, bytes: &[u8]) -> io::Result<()> {
+        let file = self.open(reserve, OFlag::O_RDWR).map_err(io::Error::other)?;
+        let mut file = file.ok_or(io::ErrorKind::NotFound)?;
+        let room = file.metadata()?.len();
+        if bytes.len() as u64 > room {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        // In the blocks that it has; cut short after that, which takes none.
+        file.rewind()?;
+        file.write_all(bytes)?;
+        file.set_len(bytes.len() as u64)?;
+        let synced = file.sync_all();
+        if synced.is_err() && lacks_sync(&synced) {
+            self.dir.note(Lack::FolderSync);
+        } else {
+            synced?;
+        }
+        let handle = self.handle().map_err(io::Error::other)?;
+        renameat(&handle, reserve, &handle, name)?;
+        Ok(self.dir.sync(&handle)?)
+    }
+
+    /// Keeps room for a file that has to be written on a full disk. Best effort: without it that fails.
+    pub fn keep_reserve(&self, reserve: &str) {
+        if self.entry(reserve).is_ok_and(|entry| entry.is_none_or(|entry| entry.bytes < RESERVE_BYTES as u64)) {
+            // Not zeros, for which some file systems keep no room.
+            let _ = self.write_unsynced(reserve, &[b'\n'; RESERVE_BYTES]);
+        }
     }
 
     /// Adds bytes to an existing file, for those who outlive this process and not for those who outlive the machine.
@@ -155,7 +195,7 @@ impl Folder {
     pub fn write_unsynced(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
         let mut file = self.create()?;
         file.write_all(bytes).map_err(|error| self.failed(name, &error))?;
-        file.commit_unsynced(name).map(drop)
+        file.publish_unsynced(name).map(drop)
     }
 
     /// A new file without a name yet.
@@ -172,7 +212,14 @@ impl Folder {
             let file = file.map_err(io::Error::from).and_then(OwnedFile::new);
             let file = file.map_err(|error| self.failed(&name, &error))?;
             // Locked before it has a name that others look for: it is nobody else's to send until it is let go.
-            let is_locked = file.try_lock().map_err(|error| self.failed(&name, &error))?;
+            let is_locked = match lock::lock_owned(&file).map_err(|error| self.failed(&name, &error))? {
+                Tried::Locked(()) => true,
+                Tried::Held => false,
+                Tried::Unsupported => {
+                    self.dir.note(Lack::Locks);
+                    true
+                }
+            };
             // Where it is not, another process has taken it for a leftover.
             if is_locked && file.meta().is_ok_and(|meta| meta.st_nlink > 0) {
                 let folder = self.clone();
@@ -187,9 +234,14 @@ impl Folder {
     /// cannot be removed is no reason not to write.
     fn remove_leftovers(&self, handle: &OwnedFd) {
         for entry in self.list(handle, |name| name.starts_with(TEMPORARY)).unwrap_or_default() {
-            if let Ok(Some(file)) = self.open(&entry.name, OFlag::O_RDWR)
-                && let Ok(_lock) = Flock::lock(file, FlockArg::LockExclusiveNonblock)
-            {
+            let Ok(Some(file)) = self.open(&entry.name, OFlag::O_RDWR) else { continue };
+            let tried = lock::lock(file, FlockArg::LockExclusiveNonblock);
+            let is_left = match &tried {
+                Ok(Tried::Locked(_)) => true,
+                Ok(Tried::Unsupported) => unix_seconds() - entry.modified > LEFT_BEHIND,
+                Ok(Tried::Held) | Err(_) => false,
+            };
+            if is_left {
                 let _ = self.remove(&entry.name);
             }
         }
@@ -211,7 +263,7 @@ impl Folder {
     /// Removes a file; gone already is fine.
     pub fn remove(&self, name: &str) -> Result<(), Error> {
         let Some(handle) = self.unlink(name)? else { return Ok(()) };
-        fsync(&handle).map_err(|error| self.failed(name, &error.into()))
+        self.dir.sync(&handle).map_err(|error| self.failed(name, &error.into()))
     }
 
     /// The same for a file that a power cut may bring back.
@@ -231,8 +283,9 @@ impl Folder {
 
     /// Makes durable which files there are, and the folder itself.
     pub fn sync(&self) -> Result<(), Error> {
-        let synced = |handle: &OwnedFd| fsync(handle).map_err(|error| self.failed("", &error.into()));
-        let mut handle = Self { root: self.root.clone(), name: None }.handle()?;
+        let synced = |handle: &OwnedFd| self.dir.sync(handle).map_err(|error| self.failed("", &error.into()));
+        self.dir.sync_parent();
+        let mut handle = self.dir.root().handle()?;
         synced(&handle)?;
         for part in self.name.into_iter().flat_map(|name| name.split('/')) {
             handle = open_at(&handle, part, DIRECTORY).map_err(|error| self.failed("", &error.into()))?;
@@ -241,11 +294,27 @@ impl Folder {
         Ok(())
     }
 
+    /// Makes the bytes of one of its files durable, as far as its file system can.
+    pub fn sync_file(&self, file: &OwnedFile) -> io::Result<()> {
+        match file.sync() {
+            synced if lacks_sync(&synced) => Ok(()),
+            synced => synced,
+        }
+    }
+
     /// Gives a file another name, replacing one that has it.
     pub fn rename(&self, from: &str, to: &str) -> Result<(), Error> {
         let (handle, _) = self.handle_or_make()?;
         renameat(&handle, from, &handle, to).map_err(|error| self.failed(from, &error.into()))?;
-        fsync(&handle).map_err(|error| self.failed(to, &error.into()))
+        self.dir.sync(&handle).map_err(|error| self.failed(to, &error.into()))
+    }
+
+    /// Has a file count as written now.
+    pub fn touch(&self, name: &str) -> Result<(), Error> {
+        let handle = self.handle()?;
+        let touched =
+            utimensat(&handle, name, &TimeSpec::UTIME_OMIT, &TimeSpec::UTIME_NOW, UtimensatFlags::NoFollowSymlink);
+        touched.map_err(|error| self.failed(name, &error.into()))
     }
 
     /// Puts a file out of the way, where a person can look at it.
@@ -263,10 +332,10 @@ impl Folder {
         self.list(&handle, |name| !name.starts_with('.'))
     }
 
-    /// Makes a folder in it and locks that; false where the file system has no locks. Who ends with a file open waits for the
+    /// Makes a folder in it and locks that, where the file system has locks. Who ends with a file open waits for the
     /// disk where closing is something that the file system is told of (FUSE, NFS: `flush` of the kernel's file operations).
     /// Folders have no such thing.
-    pub fn make_locked_folder(&self, name: &str) -> Result<(OwnedFile, bool), Error> {
+    pub fn make_locked_folder(&self, name: &str) -> Result<OwnedFile, Error> {
         let (handle, _) = self.handle_or_make()?;
         let failed = |error: io::Error| self.failed(name, &error);
         for _ in 0..CREATE_TRIES {
@@ -279,35 +348,31 @@ impl Folder {
                 Err(Errno::ENOENT) => continue,
                 Err(error) => return Err(failed(error.into())),
             };
-            match made.try_lock() {
-                Ok(false) => {}
+            match lock::lock_owned(&made).map_err(failed)? {
+                Tried::Held => {}
                 // Where another is there now, or none, a process has taken this one for what the dead have left.
-                Ok(true) => {
+                Tried::Locked(()) => {
                     let there = fstatat(&handle, name, AtFlags::AT_SYMLINK_NOFOLLOW).map(|meta| meta.st_ino);
                     if there.ok() == made.meta().ok().map(|meta| meta.st_ino) {
-                        return Ok((made, true));
+                        return Ok(made);
                     }
                 }
-                Err(error) if has_no_locks(&error) => return Ok((made, false)),
-                Err(error) => return Err(failed(error)),
+                Tried::Unsupported => return Ok(made),
             }
         }
         Err(failed(io::Error::other("every new folder was removed by another process")))
     }
 
-    /// Asks for the lock of a folder in it, for as long as what is returned is kept.
-    pub fn lock_folder(&self, name: &str) -> Result<FolderLock, Error> {
-        let Some(handle) = self.existing_handle()? else { return Ok(FolderLock::Absent) };
-        let folder = match open_at(&handle, name, DIRECTORY) {
-            Ok(folder) => File::from(folder),
-            Err(Errno::ENOENT) => return Ok(FolderLock::Absent),
-            Err(error) => return Err(self.failed(name, &error.into())),
-        };
-        match Flock::lock(folder, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => Ok(FolderLock::Taken(lock)),
-            Err((_, Errno::EWOULDBLOCK)) => Ok(FolderLock::Held),
-            Err((_, error)) if has_no_locks(&error.into()) => Ok(FolderLock::Absent),
-            Err((_, error)) => Err(self.failed(name, &error.into())),
+    /// Asks for the lock of a folder in it, for as long as what is returned is kept; none where there is no such folder.
+    pub fn lock_folder(&self, name: &str) -> Result<Option<Tried<Flock<File>>>, Error> {
+        let Some(handle) = self.existing_handle()? else { return Ok(None) };
+        match open_at(&handle, name, DIRECTORY) {
+            Ok(folder) => {
+                let tried = lock::lock(File::from(folder), FlockArg::LockExclusiveNonblock);
+                tried.map(Some).map_err(|error| self.failed(name, &error))
+            }
+            Err(Errno::ENOENT) => Ok(None),
+            Err(error) => Err(self.failed(name, &error.into())),
         }
     }
 
@@ -330,11 +395,14 @@ impl Folder {
         }
     }
 
-    /// Removes all but the newest files.
-    pub fn keep_last(&self, most: usize) -> Result<(), Error> {
-        let entries = self.entries()?;
-        for entry in entries.iter().take(entries.len().saturating_sub(most)) {
-            self.remove_unsynced(&entry.name)?;
+    /// Removes all but the newest files: so many of them, and so many bytes together.
+    pub fn keep_last(&self, most: usize, most_bytes: u64) -> Result<(), Error> {
+        let (mut files, mut bytes) = (0, 0);
+        for entry in self.entries()?.iter().rev() {
+            (files, bytes) = (files + 1, entry.bytes.saturating_add(bytes));
+            if files > most || bytes > most_bytes {
+                self.remove_unsynced(&entry.name)?;
+            }
         }
         Ok(())
     }
@@ -351,14 +419,16 @@ impl Folder {
         self.list(&handle, |name| name.starts_with(SET_ASIDE))
     }
 
-    /// Removes every file that is ours, whole, half written or set aside; not what another process is writing.
-    pub fn clear(&self) -> Result<(), Error> {
-        let Some(handle) = self.existing_handle()? else { return Ok(()) };
-        for entry in self.list(&handle, |name| !name.starts_with('.') || name.starts_with(SET_ASIDE))? {
+    /// Removes every file that is ours, whole, half written or set aside; not what another process is writing. How many
+    /// whole ones there were.
+    pub fn clear(&self) -> Result<usize, Error> {
+        let Some(handle) = self.existing_handle()? else { return Ok(0) };
+        let entries = self.list(&handle, |name| !name.starts_with('.') || name.starts_with(SET_ASIDE))?;
+        for entry in &entries {
             self.remove(&entry.name)?;
         }
         self.remove_leftovers(&handle);
-        Ok(())
+        Ok(entries.len())
     }
 
     /// The regular files whose names are wanted, oldest first.
@@ -381,21 +451,25 @@ impl Folder {
     }
 
     /// Waits for nobody: the lock of this name, or none while another process holds it.
-    pub fn lock(&self, name: &str) -> Result<Option<Flock<File>>, Error> {
+    pub fn lock(&self, name: &str) -> Result<Option<Lock>, Error> {
         let (handle, _) = self.handle_or_make()?;
-        let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
         let file = descriptor::make(|| openat(&handle, name, flags, Mode::from_bits_truncate(0o600)))
             .map_err(|error| self.failed(name, &error.into()))?;
-        match Flock::lock(File::from(file), FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => Ok(Some(lock)),
-            Err((_, Errno::EWOULDBLOCK)) => Ok(None),
-            Err((_, error)) => Err(self.failed(name, &error.into())),
+        match lock::lock(File::from(file), FlockArg::LockExclusiveNonblock) {
+            Ok(Tried::Locked(lock)) => Ok(Some(Lock::of(lock))),
+            Ok(Tried::Held) => Ok(None),
+            Ok(Tried::Unsupported) => {
+                self.dir.note(Lack::Locks);
+                Ok(Some(Lock::none()))
+            }
+            Err(error) => Err(self.failed(name, &error)),
         }
     }
 
     /// The lock of this name, or none while another process has held it for this long.
-    pub fn lock_within(&self, name: &str, patience: Duration) -> Result<Option<Flock<File>>, Error> {
-        let deadline = Instant::now() + patience;
+    pub fn lock_within(&self, name: &str, patience: Duration) -> Result<Option<Lock>, Error> {
+        let deadline = lock::end_of(patience);
         loop {
             // flock(2) has no timeout, and a signal to cut it short would be the host's.
             match self.lock(name)? {
@@ -414,49 +488,45 @@ impl Folder {
 
     fn open(&self, name: &str, access: OFlag) -> Result<Option<File>, Error> {
         let Some(handle) = self.existing_handle()? else { return Ok(None) };
+        self.open_in(&handle, name, access).map_err(|error| self.failed(name, &error))
+    }
+
+    /// An error of the system has its number, one of ours has none.
+    fn open_in(&self, handle: &OwnedFd, name: &str, access: OFlag) -> io::Result<Option<File>> {
         // O_NONBLOCK: a FIFO put there by somebody must not hold the process.
         let flags = access | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
-        match open_at(&handle, name, flags) {
+        match open_at(handle, name, flags) {
             Ok(file) => {
-                let meta = fstat(&file).map_err(|error| self.failed(name, &error.into()))?;
+                let meta = fstat(&file)?;
                 if meta.st_mode & libc::S_IFMT != libc::S_IFREG {
-                    return Err(self.failed(name, &io::Error::other("not a regular file")));
+                    return Err(io::Error::other("not a regular file"));
                 }
                 Ok(Some(File::from(file)))
             }
             Err(Errno::ENOENT) => Ok(None),
-            Err(Errno::ELOOP) => Err(self.failed(name, &io::Error::other("a symlink, which is not followed"))),
-            Err(error) => Err(self.failed(name, &error.into())),
+            Err(Errno::ELOOP) => Err(io::Error::other("a symlink, which is not followed")),
+            // A device or a FIFO without a reader, a folder that was to be written.
+            Err(Errno::ENXIO | Errno::EISDIR) => Err(io::Error::other("not a regular file")),
+            Err(error) => Err(error.into()),
         }
     }
 
-    /// Whether something could be written, found out without writing.
-    fn probe(&self) -> Result<(), Error> {
-        let may_write = AccessFlags::W_OK | AccessFlags::X_OK;
-        let shown = self.path();
-        let shown = shown.display();
-        faccessat(AT_FDCWD, &self.path(), may_write, AtFlags::AT_EACCESS).map_err(|error| match error {
-            Errno::EROFS => Error::Io(format!(
-                "state_dir {shown} is on a read-only file system: mount it for writing or name another directory"
-            )),
-            Errno::EACCES => Error::Io(format!("state_dir {shown}: permission denied: chmod 0700 {shown}")),
-            error => self.failed("", &error.into()),
-        })
-    }
-
     fn handle(&self) -> Result<OwnedFd, Error> {
-        let path = self.path();
-        self.existing_handle()?
-            .ok_or_else(|| Error::Io(format!("state_dir {} does not exist: create it with mode 0700", path.display())))
+        self.existing_handle()?.ok_or_else(|| self.dir.missing())
     }
 
     /// Also whether it was made, which is not durable yet.
     fn handle_or_make(&self) -> Result<(OwnedFd, bool), Error> {
-        if let Some(handle) = self.existing_handle()? {
-            return Ok((handle, false));
+        let was_there = self.dir.handle(Making::No)?;
+        let is_new = was_there.is_none();
+        let root = match was_there {
+            Some(root) => root,
+            None => self.dir.handle(Making::Yes)?.ok_or_else(|| self.dir.missing())?,
+        };
+        let Some(name) = self.name else { return Ok((root, is_new)) };
+        if let Some(handle) = self.folder_in(&root)? {
+            return Ok((handle, is_new));
         }
-        let Some(name) = self.name else { return Ok((self.handle()?, false)) };
-        let root = Self { root: self.root.clone(), name: None }.handle()?;
         let mut made_to = root;
         for part in name.split('/') {
             match mkdirat(&made_to, part, Mode::from_bits_truncate(0o700)) {
@@ -468,32 +538,27 @@ impl Folder {
         Ok((made_to, true))
     }
 
-    fn existing_handle(&self) -> Result<Option<OwnedFd>, Error> {
-        let mut handle = match open_at(AT_FDCWD, &self.root, DIRECTORY) {
-            Ok(handle) => handle,
-            Err(Errno::ENOENT) => return Ok(None),
-            Err(error) => return Err(self.not_a_directory(error)),
+    fn existing_handle(&self) -> Result<Option<OwnedFd>, Barred> {
+        let root = match self.dir.handle(Making::No) {
+            Ok(Some(root)) => root,
+            // In another user's there is nothing of ours.
+            Ok(None) | Err(Barred::NotOurs(_)) => return Ok(None),
+            Err(barred) => return Err(barred),
         };
-        for part in self.name.into_iter().flat_map(|name| name.split('/')) {
-            handle = match open_at(&handle, part, DIRECTORY) {
-                Ok(handle) => handle,
-                Err(Errno::ENOENT) => return Ok(None),
-                Err(error) => return Err(self.not_a_directory(error)),
-            };
-        }
-        Ok(Some(handle))
+        if self.name.is_none() { Ok(Some(root)) } else { self.folder_in(&root) }
     }
 
-    fn not_a_directory(&self, error: Errno) -> Error {
-        let shown = self.path();
-        let shown = shown.display();
-        match error {
-            // What O_NOFOLLOW with O_DIRECTORY answers for a symlink, open(2).
-            Errno::ENOTDIR | Errno::ELOOP => {
-                Error::Io(format!("state_dir {shown} is a symlink or not a directory: name the real directory"))
-            }
-            error => Error::Io(format!("state_dir {shown}: {}", io::Error::from(error))),
+    /// This folder of the root.
+    fn folder_in(&self, root: &OwnedFd) -> Result<Option<OwnedFd>, Barred> {
+        let mut handle: Option<OwnedFd> = None;
+        for part in self.name.into_iter().flat_map(|name| name.split('/')) {
+            handle = match open_at(handle.as_ref().unwrap_or(root), part, DIRECTORY) {
+                Ok(handle) => Some(handle),
+                Err(Errno::ENOENT) => return Ok(None),
+                Err(error) => return Err(self.dir.barred(&self.path(), error)),
+            };
         }
+        Ok(handle)
     }
 
     fn failed(&self, name: &str, error: &io::Error) -> Error {
@@ -501,30 +566,15 @@ impl Folder {
     }
 }
 
-fn open_at(folder: impl AsFd, name: &(impl NixPath + ?Sized), flags: OFlag) -> nix::Result<OwnedFd> {
-    descriptor::make(|| openat(folder, name, flags, Mode::empty()))
+/// Whether an error of fsync(2) says that the file system cannot do that.
+fn lacks_sync(synced: &io::Result<()>) -> bool {
+    let number = synced.as_ref().err().and_then(io::Error::raw_os_error);
+    number.is_some_and(|number| [libc::EINVAL, libc::EOPNOTSUPP, libc::ENOSYS].contains(&number))
 }
 
-const DIRECTORY: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
-
-fn locked(file: OwnedFile) -> io::Result<Flock<File>> {
-    let file = File::from(file.into_inner()?);
-    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| error.into())
-}
-
-/// What came of asking for the lock of a folder.
-pub enum FolderLock {
-    /// It was nobody's.
-    Taken(Flock<File>),
-    /// Somebody has it.
-    Held,
-    /// There is no such folder, or there are no locks.
-    Absent,
-}
-
-/// Whether the file system has no locks at all, flock(2) and what servers answer.
-fn has_no_locks(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::ENOLCK | libc::EOPNOTSUPP | libc::ENOSYS | libc::EINVAL))
+fn unix_seconds() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_secs()).unwrap_or(i64::MAX)
 }
 
 /// A file being written. Without [`commit`](Self::commit) it disappears.
@@ -541,13 +591,13 @@ impl NewFile {
     /// Makes the bytes durable under this name. Returns the open file, locked.
     pub fn publish(mut self, name: &str) -> Result<OwnedFile, Error> {
         if let Some(file) = &self.file {
-            file.sync().map_err(|error| self.folder.failed(name, &error))?;
+            self.folder.sync_file(file).map_err(|error| self.folder.failed(name, &error))?;
         }
         let file = self.rename(name)?;
         if self.is_new {
             self.folder.sync()?;
         } else {
-            let synced = self.handle.borrow().and_then(|handle| Ok(fsync(handle)?));
+            let synced = self.handle.borrow().and_then(|handle| Ok(self.folder.dir.sync(&handle)?));
             synced.map_err(|error| self.folder.failed(name, &error))?;
         }
         Ok(file)
@@ -556,18 +606,6 @@ impl NewFile {
     /// The same for bytes that a power cut may undo: every process sees them from now on, and they outlive this one.
     pub fn publish_unsynced(mut self, name: &str) -> Result<OwnedFile, Error> {
         self.rename(name)
-    }
-
-    /// As [`publish`](Self::publish), for who is not somebody else's process.
-    pub fn commit(self, name: &str) -> Result<Flock<File>, Error> {
-        let folder = self.folder.clone();
-        self.publish(name).and_then(|file| locked(file).map_err(|error| folder.failed(name, &error)))
-    }
-
-    /// As [`publish_unsynced`](Self::publish_unsynced), likewise.
-    pub fn commit_unsynced(self, name: &str) -> Result<Flock<File>, Error> {
-        let folder = self.folder.clone();
-        self.publish_unsynced(name).and_then(|file| locked(file).map_err(|error| folder.failed(name, &error)))
     }
 
     fn rename(&mut self, name: &str) -> Result<OwnedFile, Error> {
@@ -645,7 +683,7 @@ mod tests {
         let mut expected = vec![mine[0].clone(), "a".to_owned()];
         expected.sort();
         assert_eq!(scratch.names("spool/x"), expected);
-        writing.commit("b").unwrap();
+        writing.publish("b").unwrap();
         assert_eq!(scratch.names("spool/x"), ["a", "b"]);
         assert_eq!(folder.read("b").unwrap().unwrap(), b"half");
     }

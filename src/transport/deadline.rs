@@ -1,8 +1,11 @@
-//! Waiting for a socket: until a deadline, and no longer than it is permitted.
+//! One deadline for a whole call: whoever waits for a socket or reads a file waits until then, and no longer than it is
+//! permitted.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
+use std::ops::ControlFlow;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,6 +19,11 @@ use nix::sys::socket::{
 use nix::unistd::pipe2;
 
 use crate::sys::descriptor::{self, Owned};
+
+/// No call waits longer than this.
+const LONGEST: Duration = Duration::from_secs(86_400);
+/// How much of a file is in memory at a time.
+const PIECE_BYTES: usize = 32 * 1024;
 
 /// Ends, from another thread, what waits for the network. A pipe whose writing end is closed: every wait sees that, also
 /// one that begins later.
@@ -47,6 +55,11 @@ impl Interrupt {
 pub trait Socket {
     /// Its descriptor; `EBADF` where it is not ours any more.
     fn descriptor(&self) -> io::Result<BorrowedFd<'_>>;
+
+    /// What has to be waited for where somebody waits for this: more, where bytes of its own are still to be written.
+    fn events(&self, what: PollFlags) -> PollFlags {
+        what
+    }
 }
 
 impl<S: AsFd> Socket for S {
@@ -64,6 +77,16 @@ impl Stream {
     /// Takes it.
     pub fn new(socket: OwnedFd) -> io::Result<Self> {
         Owned::new(socket).map(Self)
+    }
+}
+
+impl Stream {
+    /// Has what comes be acknowledged at once. A server that answers early and closes sends its answer only when what it said
+    /// before is acknowledged (RFC 896), and loses it where the close comes first.
+    pub fn acknowledge_at_once(&self) {
+        if let Some(socket) = self.0.get() {
+            descriptor::acknowledge_at_once(socket);
+        }
     }
 }
 
@@ -89,48 +112,85 @@ impl Write for Stream {
     }
 }
 
-/// How long something may take.
+/// When something ends, by the clock, and what ends it before.
 #[derive(Clone, Copy)]
-pub struct Patience<'a> {
+pub struct Deadline<'a> {
     /// What ends it before.
     pub interrupt: &'a Interrupt,
     /// When it ends.
-    pub deadline: Instant,
+    pub at: Instant,
 }
 
-impl Patience<'_> {
-    /// The same, but at most so long from now.
-    pub fn at_most(self, duration: Duration) -> Self {
-        Self { deadline: self.deadline.min(Instant::now() + duration), ..self }
+impl<'a> Deadline<'a> {
+    /// So long from now.
+    pub fn after(interrupt: &'a Interrupt, duration: Duration) -> Self {
+        // A time that no clock reaches is a day: nobody waits for a server any longer.
+        let now = Instant::now();
+        Self { interrupt, at: now.checked_add(duration).unwrap_or(now + LONGEST) }
     }
 
-    /// Whether there is none left.
+    /// The same, but at most so long from now.
+    pub fn at_most(self, duration: Duration) -> Self {
+        Self { at: self.at.min(Instant::now() + duration.min(LONGEST)), ..self }
+    }
+
+    /// What is left until then.
+    pub fn left(&self) -> Duration {
+        self.at.saturating_duration_since(Instant::now())
+    }
+
+    /// Whether nothing is left.
     pub fn is_over(&self) -> bool {
-        self.interrupt.is_raised() || self.deadline <= Instant::now()
+        self.interrupt.is_raised() || self.at <= Instant::now()
     }
 
     /// Waits until the socket can do this. [`ErrorKind::TimedOut`] at the deadline and when interrupted.
-    fn wait(&self, socket: &impl Socket, what: PollFlags) -> io::Result<()> {
+    pub fn wait(&self, socket: &impl Socket, what: PollFlags) -> io::Result<()> {
+        self.wait_for_any(&[socket], what)
+    }
+
+    /// The same for the first of several.
+    pub fn wait_for_any(&self, sockets: &[&impl Socket], what: PollFlags) -> io::Result<()> {
         loop {
             if self.is_over() {
                 return Err(ErrorKind::TimedOut.into());
             }
-            let left = self.deadline.saturating_duration_since(Instant::now());
             // poll(2) counts whole milliseconds: one more, so that the last of them is not spent asking again and again.
-            let timeout = PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
+            let timeout = PollTimeout::try_from(self.left() + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
             // Closed by the host, it interrupts as well: nothing else would any more.
             let interrupt = self.interrupt.reader.get().ok_or(ErrorKind::TimedOut)?;
-            let mut fds = [PollFd::new(socket.descriptor()?, what), PollFd::new(interrupt, PollFlags::empty())];
+            let mut fds = vec![PollFd::new(interrupt, PollFlags::empty())];
+            for socket in sockets {
+                fds.push(PollFd::new(socket.descriptor()?, socket.events(what)));
+            }
             match poll(&mut fds, timeout) {
                 // Errors too are there to be fetched.
-                Ok(_) if fds[0].any().unwrap_or(true) => return Ok(()),
+                Ok(_) if fds[1..].iter().any(|fd| fd.any().unwrap_or(true)) => return Ok(()),
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(error) => return Err(error.into()),
             }
         }
     }
 
-    /// Does this with a socket that does not block, waiting as often as it would. Once the patience is over nothing is done
+    /// Reads a regular file piece by piece, until `take` wants no more. What is no regular file is not waited for.
+    pub fn read_file(&self, path: &Path, mut take: impl FnMut(&[u8]) -> ControlFlow<()>) -> io::Result<()> {
+        let mut file = descriptor::open_regular(path)?;
+        let mut piece = vec![0; PIECE_BYTES];
+        loop {
+            if self.is_over() {
+                return Err(ErrorKind::TimedOut.into());
+            }
+            match file.read(&mut piece) {
+                Ok(0) => return Ok(()),
+                Ok(read) if take(&piece[..read]).is_break() => return Ok(()),
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Does this with a socket that does not block, waiting as often as it would. Once it is over nothing is done
     /// any more, also where the socket could: a peer that never stops sending must not go on for ever.
     pub fn until_done<S: Socket, T>(
         &self,
@@ -167,7 +227,7 @@ impl Patience<'_> {
             error => return Err(io::Error::from_raw_os_error(error)),
         }
         // A request and its answer: nothing is gained by waiting for more to send.
-        setsockopt(&stream.0.borrow()?, TcpNoDelay, &true)?;
+        let _ = setsockopt(&stream.0.borrow()?, TcpNoDelay, &true);
         Ok(stream)
     }
 
@@ -204,8 +264,8 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(600);
 
-    fn patience(interrupt: &Interrupt) -> Patience<'_> {
-        Patience { interrupt, deadline: Instant::now() + LONG }
+    fn ample(interrupt: &Interrupt) -> Deadline<'_> {
+        Deadline { interrupt, at: Instant::now() + LONG }
     }
 
     #[test]
@@ -214,7 +274,7 @@ mod tests {
         let mut socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.set_nonblocking(true).unwrap();
         let receive = |socket: &mut UdpSocket| socket.recv(&mut [0; 8]);
-        let waiting = patience(&interrupt);
+        let waiting = ample(&interrupt);
         let mut again = socket.try_clone().unwrap();
         thread::scope(|scope| {
             let waiter = scope.spawn(|| waiting.until_done(&mut socket, PollFlags::POLLIN, receive));
@@ -232,10 +292,10 @@ mod tests {
         let (mut here, there) = (UdpSocket::bind("127.0.0.1:0").unwrap(), UdpSocket::bind("127.0.0.1:0").unwrap());
         here.set_nonblocking(true).unwrap();
         too_late.raise();
-        let over = Patience { interrupt: &interrupt, deadline: Instant::now() };
-        for over in [over, patience(&too_late)] {
+        let over = Deadline { interrupt: &interrupt, at: Instant::now() };
+        for over in [over, ample(&too_late)] {
             there.send_to(b"no answer", here.local_addr().unwrap()).unwrap();
-            patience(&interrupt).wait(&here, PollFlags::POLLIN).unwrap();
+            ample(&interrupt).wait(&here, PollFlags::POLLIN).unwrap();
             let received = over.until_done(&mut here, PollFlags::POLLIN, |socket| socket.recv(&mut [0; 16]));
             assert_eq!(received.unwrap_err().kind(), ErrorKind::TimedOut);
         }
@@ -245,7 +305,7 @@ mod tests {
     fn a_deadline_ends_it() {
         let interrupt = Interrupt::new().unwrap();
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let waiting = patience(&interrupt).at_most(Duration::from_millis(3));
+        let waiting = ample(&interrupt).at_most(Duration::from_millis(3));
         assert_eq!(waiting.wait(&socket, PollFlags::POLLIN).unwrap_err().kind(), ErrorKind::TimedOut);
         assert!(waiting.is_over());
     }
@@ -254,18 +314,18 @@ mod tests {
     fn what_is_larger_than_the_socket_s_buffers_arrives_whole() {
         let interrupt = Interrupt::new().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let mut there = patience(&interrupt).connect(listener.local_addr().unwrap()).unwrap();
+        let mut there = ample(&interrupt).connect(listener.local_addr().unwrap()).unwrap();
         let mut here = listener.accept().unwrap().0;
         here.set_nonblocking(true).unwrap();
         let sent: Vec<u8> = (0..16_000_000_u32).map(|at| at.to_le_bytes()[at as usize % 3]).collect();
         let mut received = vec![0; sent.len()];
         thread::scope(|scope| {
-            scope.spawn(|| patience(&interrupt).write_all(&mut there, &sent).unwrap());
-            patience(&interrupt).read_exact(&mut here, &mut received).unwrap();
+            scope.spawn(|| ample(&interrupt).write_all(&mut there, &sent).unwrap());
+            ample(&interrupt).read_exact(&mut here, &mut received).unwrap();
         });
         assert!(received == sent);
         drop(there);
-        let end = patience(&interrupt).read_exact(&mut here, &mut [0]);
+        let end = ample(&interrupt).read_exact(&mut here, &mut [0]);
         assert_eq!(end.unwrap_err().kind(), ErrorKind::UnexpectedEof);
     }
 
@@ -275,6 +335,6 @@ mod tests {
         let address = listener.local_addr().unwrap();
         drop(listener);
         let interrupt = Interrupt::new().unwrap();
-        assert_eq!(patience(&interrupt).connect(address).unwrap_err().kind(), ErrorKind::ConnectionRefused);
+        assert_eq!(ample(&interrupt).connect(address).unwrap_err().kind(), ErrorKind::ConnectionRefused);
     }
 }

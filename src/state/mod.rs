@@ -1,0 +1,10 @@
+//! The state directory: which one it is, and its files, which are never read half-written and never followed through a
+//! symlink.
+
+mod dir;
+mod file;
+pub mod layout;
+pub mod lock;
+
+pub use dir::StateDir;
+pub use file::{Entry, Folder, Look, NewFile, oldest_first};
