@@ -55,7 +55,7 @@ func TestEverySettingIsSet(t *testing.T) {
 		"cluster_id":       func(c *telemetry.Config) { c.ClusterID = strings.Repeat("c", 257) },
 		"node_id":          func(c *telemetry.Config) { c.NodeID = strings.Repeat("c", 257) },
 		"identity_key":     func(c *telemetry.Config) { c.IdentityKey = []byte{1} },
-		"state_dir":        func(c *telemetry.Config) { c.StateDir = "/nowhere" },
+		"state_dir":        func(c *telemetry.Config) { c.StateDir = "/dev/null" },
 		"version_zone":     func(c *telemetry.Config) { c.VersionZone = ".." },
 		"version_key":      func(c *telemetry.Config) { c.VersionKey = "x" },
 		"version_seal_key": func(c *telemetry.Config) { c.VersionSealKey = "x" },

@@ -250,7 +250,7 @@ func awaitEnd(t *testing.T, pidfd int) {
 // filesBelow are the files of a state directory but for what the library remembers.
 func filesBelow(t *testing.T, folder string) []string {
 	t.Helper()
-	memory := []string{"cores.json", "cores.lock", "crash.json", "crash-memory.lock", "notice.json"}
+	memory := []string{"cores.json", "cores.lock", "crash.json", "crash-memory.lock", "notice.json", "switches.reserve"}
 	var files []string
 	must(t, filepath.WalkDir(folder, func(path string, entry os.DirEntry, err error) error {
 		// The administrator's copies of what was delivered.
