@@ -79,6 +79,7 @@ func (s *HTTP) Wait(t testing.TB, count int) {
 
 // Event is what tests look at in a crash report.
 type Event struct {
+	ID        string `json:"event_id"`
 	Exception struct {
 		Values []struct{ Type, Value string }
 	}

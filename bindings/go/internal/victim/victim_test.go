@@ -624,6 +624,9 @@ func TestPanicsInContainers(t *testing.T) {
 					t.Log("the namespace was gone before the monitor had read the runtime's output")
 					return
 				}
+				// A monitor that is killed before it could note that the server has the event leaves it to the next start.
+				// Servers take what has one id for one event.
+				events = slices.CompactFunc(events, func(a, b sink.Event) bool { return a.ID == b.ID })
 				if len(events) != 1 || !strings.HasSuffix(events[0].What(), "(Go panic)") {
 					t.Fatalf("%d events: %+v", len(events), events)
 				}
