@@ -85,8 +85,10 @@ install: install-library commands
 	$(OUT)/ondat-telemetry completions fish > $(DESTDIR)$(FISHDIR)/ondat-telemetry.fish
 	$(OUT)/ondat-telemetry man --out $(DESTDIR)$(MANDIR)
 
-# What programs are built with and run with.
-install-library: library
+# What programs are built with and run with. With ONDAT_TELEMETRY_BUILD it installs what is there: cargo compiles the library
+# twice each time, as library and monitor are of one package and the monitor wants it as a Rust library.
+install-library: OUT = $(or $(ONDAT_TELEMETRY_BUILD),target/release)
+install-library: $(if $(ONDAT_TELEMETRY_BUILD),,library)
 	install -d $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(INCLUDEDIR) $(DESTDIR)$(LIBEXECDIR)
 	install -m 0644 include/ondat_telemetry.h $(DESTDIR)$(INCLUDEDIR)/
 	install -m 0755 -s $(OUT)/$(LIB) $(DESTDIR)$(LIBDIR)/$(LIB).$(VERSION)

@@ -282,7 +282,7 @@ fn to_bytes<T: Serialize>(dir: &StateDir, name: &str, value: &T) -> Result<Vec<u
 }
 
 /// With what a newer version has written into the file and this one does not know; none where there is nothing like that. Of
-/// bytes, as code for each form would be 20 KB of the library.
+/// bytes: code for each form would make the library larger.
 fn with_unknown(dir: &StateDir, name: &str, now: &[u8]) -> Option<Vec<u8>> {
     let before = dir.root().read(name).ok()??;
     let (before, mut now) = (serde_json::from_slice(&before).ok()?, serde_json::from_slice(now).ok()?);

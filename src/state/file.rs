@@ -349,7 +349,8 @@ impl Folder {
                 Err(error) => return Err(failed(error.into())),
             };
             match lock::lock_owned(&made).map_err(failed)? {
-                Tried::Held => {}
+                // One that looks for what the dead have left is about to remove it.
+                Tried::Held => std::thread::sleep(LOCK_POLL),
                 // Where another is there now, or none, a process has taken this one for what the dead have left.
                 Tried::Locked(()) => {
                     let there = fstatat(&handle, name, AtFlags::AT_SYMLINK_NOFOLLOW).map(|meta| meta.st_ino);

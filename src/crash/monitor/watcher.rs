@@ -27,7 +27,7 @@ use crate::sys::library::{self, Whose};
 use crate::sys::page::{Page, Stage};
 use crate::sys::procfs::{self, Stat, StatFile};
 
-/// How long the host waits at most for what is read of its disk beforehand: it takes some hundredths of a millisecond.
+/// How long the host waits at most for what is read of its disk beforehand.
 const BEFOREHAND: Duration = Duration::from_secs(1);
 /// How often a host without a pidfd (before Linux 5.3) is looked at once its socket has closed.
 const POLL_WITHOUT_PIDFD: Duration = Duration::from_millis(20);
