@@ -12,6 +12,7 @@ import time
 from hosts import Host, Receiver, become_parent_of_crashes, in_words, memory, percentile, print_times
 
 IDLE_SECONDS = 5
+REST_SECONDS = 1
 # Those of a process with gigabytes take seconds each.
 FEWEST_RUNS = 10
 WORK = pathlib.Path(sys.argv[1])
@@ -73,12 +74,21 @@ def switches(pid):
     return sum(int(line.split()[1]) for line in lines if "ctxt_switches" in line)
 
 
+def wait_for_rest(pid):
+    """The monitor gives memory back after its host was told that it watches."""
+    before = None
+    while before != (now := switches(pid)):
+        before = now
+        time.sleep(REST_SECONDS)
+
+
 def at_rest(dsn):
     without, host = Host(WORK, WITHOUT, look="look"), Host(WORK, WITH, dsn, look="look")
     for what, before in [("the program without", seen(without, "after_")), ("before init", seen(host, "before_"))]:
         more = {name: value - before[name] for name, value in seen(host, "after_").items()}
         print(f"{'host, more than ' + what:<44} {in_words(more)}, {more['threads']} threads, "
               f"{more['descriptors']} descriptors")
+    wait_for_rest(host.monitor)
     print(f"{'monitor':<44} {in_words(memory(host.monitor))}")
     before = switches(host.monitor)
     time.sleep(IDLE_SECONDS)
