@@ -1,6 +1,7 @@
 # ondat-telemetry
 #
 #   make demo      see it work, from nothing to a crash report
+#   make check     format, lints, and the tests that need no server: for each change
 #   make test      everything
 #   make test-vm   crashes in other kernels: Debian 11's and 12's, in qemu (VM="--runs 100" for figures)
 #   make           the library, the monitor, the commands
@@ -27,10 +28,10 @@ OUT = target/release
 LIB = libondat_telemetry.so
 
 CFLAGS = -std=c99 -Wall -Wextra -Wpedantic -Werror -O2 -g
-# What a static link needs besides the archive: tests/c_programs.rs compares it with what rustc says.
+# What a static link needs besides the archive: tests/programs/bad_input.rs compares it with what rustc says.
 STATIC_LIBS = -lgcc_s -lutil -lrt -lpthread -lm -ldl -lc
 
-.PHONY: all library commands demo test test-vm fuzz bench install install-library uninstall clean setup
+.PHONY: all library commands demo check test test-vm fuzz bench install install-library uninstall clean setup
 
 all: library commands
 
@@ -61,6 +62,13 @@ setup:
 demo: library $(OUT)/dataplane
 	cargo build --locked -p ondat-telemetry-cli -p ondat-telemetry-collector
 	@ONDAT_TELEMETRY_COMMANDS=$(CURDIR)/target/debug ./tools/demo
+
+check: setup
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo test --workspace --locked --lib --bins --test house --test header --test schema --test properties --test corpus
+	@if cargo deny --version >/dev/null 2>&1; then cargo deny --log-level error check bans licenses sources; \
+	else echo 'check: licences and sources of dependencies were not looked at: cargo install cargo-deny'; fi
 
 test:
 	@./tools/test

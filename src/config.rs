@@ -240,7 +240,7 @@ impl ConfigBuilder {
         self.load_environment(privilege::is_secure());
     }
 
-    /// In a privileged program the environment is the word of somebody with fewer rights: he may turn off, and name no file
+    /// In a privileged program the environment is the word of somebody with fewer rights, who may turn off, but name no file
     /// to read, no program to start and no server to ask.
     fn load_environment(&mut self, is_secure: bool) {
         let variable = |name: &str| match std::env::var(name) {
@@ -291,7 +291,7 @@ impl ConfigBuilder {
         proxy.http = http.unwrap_or_else(|| std::mem::take(&mut proxy.http));
         proxy.https = https.unwrap_or_else(|| std::mem::take(&mut proxy.https));
         proxy.no_proxy = no_proxy.unwrap_or_else(|| std::mem::take(&mut proxy.no_proxy));
-        // What cannot be read is set.
+        // A variable that is not valid UTF-8 counts as set.
         proxy.cgi |= variable("REQUEST_METHOD").map_or(true, |method| method.is_some_and(|method| !method.is_empty()));
         if let Some(file) = read(self, "SSL_CERT_FILE").filter(|file| !file.is_empty()) {
             let file = PathBuf::from(file);

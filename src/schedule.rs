@@ -92,7 +92,7 @@ pub struct Reported {
 pub fn next_report(now: &Moment, started: &Moment, slot: i64, reported: &Reported, chance: u64) -> i64 {
     let today = day(now.unix);
     let after = |since: &Moment, wait| Timer { since: since.clone(), wait }.due(now);
-    // A clock that was ahead may have used up tomorrow already.
+    // If the clock ran ahead earlier, tomorrow may already have its report.
     let next = (today..).find(|day| !reported.days.contains(day)).unwrap_or(today);
     let jitter = spread(mixed(chance, next), 2 * REPORT_JITTER) - REPORT_JITTER;
     // Thrown back at both ends of the day: held at midnight, many would come in its first minute, and beyond the last

@@ -50,7 +50,7 @@ pub fn parse(text: &str) -> Result<ClusterSpec, String> {
 struct Resource {
     /// How many there are before it.
     number: usize,
-    /// The same of its document.
+    /// Index of its YAML document, counted the same way.
     document: usize,
 }
 

@@ -65,7 +65,7 @@ pub fn objects(value: &str) -> bool {
 /// The name of the administrator's file in the state directory.
 pub const FILE: &str = layout::SWITCHES;
 
-/// How the administrator is named where he has turned a switch off.
+/// How the administrator is named as the one who turned a switch off.
 pub const ADMINISTRATOR: &str = "the administrator (switches.json)";
 
 /// What the administrator has said.
@@ -232,8 +232,8 @@ impl Switches {
         self.administrator.lock().unwrap_or_else(PoisonError::into_inner).complaint().cloned()
     }
 
-    /// Whether what is stored for this switch is to be removed: somebody says that it is off. That his word is not known, or
-    /// holds from before, removes nothing.
+    /// Whether what is stored for this switch is to be removed: somebody says that it is off. A word that is not known, or
+    /// that holds from before, removes nothing.
     pub fn is_said_off(&self, switch: Switch) -> bool {
         let is_against = |objection: &Objection| objection.switch == switch;
         let heard = self.administrator.lock().unwrap_or_else(PoisonError::into_inner);

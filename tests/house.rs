@@ -133,9 +133,9 @@ fn the_readme_lists_the_fields_as_they_are() {
     let path = root().join("README.md");
     let readme = std::fs::read_to_string(&path).unwrap();
     let (before, rest) = readme.split_once("| field | type |\n|---|---|\n").unwrap();
-    let (table, after) = rest.split_once("\n**Crash report**").unwrap();
+    let (table, after) = rest.split_once("\n## Where things are").unwrap();
     if std::env::var_os("UPDATE_README").is_some() {
-        let updated = format!("{before}| field | type |\n|---|---|\n{rows}\n**Crash report**{after}");
+        let updated = format!("{before}| field | type |\n|---|---|\n{rows}\n## Where things are{after}");
         std::fs::write(&path, updated).unwrap();
         return;
     }
@@ -171,4 +171,82 @@ fn the_names_of_the_state_directory_stand_in_one_file() {
     let names: Vec<String> = names.map(|name| format!("\"{name}\"")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     only(&names, &["src/state/layout.rs"]);
+}
+
+/// What is tracked at the top, as documents name it.
+const FOLDERS: [&str; 11] = [
+    "src/",
+    "tests/",
+    "docs/",
+    "cli/",
+    "collector/",
+    "bindings/",
+    "examples/",
+    "include/ondat",
+    "tools/",
+    "fuzz/",
+    "benches/",
+];
+
+/// The paths of this tree that a text names, without a line number or an anchor behind them.
+fn paths(text: &str) -> impl Iterator<Item = &str> {
+    let is_of_path = |c: char| c.is_ascii_alphanumeric() || "_./-*{}<>".contains(c);
+    let words = text.split(move |c| !is_of_path(c)).map(|word| word.trim_end_matches(['.', '-', '/']));
+    // A pattern stands for many, and a word in capitals for another one.
+    let is_pattern = |word: &str| word.contains(['*', '{', '<']) || word.contains("NAME") || word.contains("X.Y.Z");
+    words.filter(move |word| FOLDERS.iter().any(|folder| word.starts_with(folder)) && !is_pattern(word))
+}
+
+/// A document that names what is no longer there sends its reader astray.
+#[test]
+fn paths_that_documents_name_exist() {
+    let listed = std::process::Command::new("git").arg("-C").arg(root()).args(["ls-files", "-z"]).output().unwrap();
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    let (mut found, mut missing) = (0, Vec::new());
+    for name in listed.split_terminator('\0') {
+        let is_document = name.ends_with(".md") || name.ends_with("Makefile");
+        if !is_document && !name.ends_with(".rs") || name == "CHANGELOG.md" {
+            continue;
+        }
+        let Ok(text) = std::fs::read_to_string(root().join(name)) else { continue };
+        let said = text.lines().filter(|line| is_document || line.trim_start().starts_with("//"));
+        for line in said {
+            for path in paths(line) {
+                // A module is named with or without its ending, from the top or from its own package.
+                let package = name.split_once('/').map_or("", |(package, _)| package);
+                let places = [root().join(path), root().join(package).join(path), root().join(format!("{path}.rs"))];
+                found += 1;
+                if !places.iter().any(|place| place.exists()) {
+                    missing.push(format!("{name} names {path}"));
+                }
+            }
+        }
+    }
+    assert!(missing.is_empty(), "{missing:#?}");
+    assert!(found > 100, "{found}: the paths are looked for in the wrong way");
+}
+
+/// The version and the number of the C ABI, RELEASE.md.
+#[test]
+fn the_places_of_the_version_agree() {
+    let read = |name: &str| std::fs::read_to_string(root().join(name)).unwrap();
+    let after = |text: &str, words: &str| {
+        let (_, rest) = text.split_once(words).unwrap_or_else(|| panic!("{words:?} is gone"));
+        rest.chars().take_while(|c| c.is_ascii_digit() || *c == '.').collect::<String>()
+    };
+    let version = env!("CARGO_PKG_VERSION");
+    let constants = read("src/ffi/types.rs");
+    let parts = ["MAJOR", "MINOR", "PATCH"];
+    let parts = parts.map(|part| after(&constants, &format!("ONDAT_TELEMETRY_VERSION_{part}: u32 = ")));
+    assert_eq!(parts.join("."), version, "src/ffi/types.rs");
+    assert_eq!(after(&read("README.md"), "**Maturity**: version ").trim_end_matches('.'), version, "README.md");
+    let (wanted_major, wanted_minor) = {
+        let guard = read("bindings/go/callback.h");
+        (after(&guard, "VERSION_MAJOR != "), after(&guard, "VERSION_MINOR < "))
+    };
+    assert_eq!(wanted_major, parts[0], "bindings/go/callback.h");
+    assert!(wanted_minor.parse::<u32>().unwrap() <= parts[1].parse().unwrap(), "bindings/go/callback.h");
+    let so = after(&read("Makefile"), "SOVERSION = ");
+    assert_eq!(after(&read("build.rs"), "libondat_telemetry.so.").trim_end_matches('.'), so, "build.rs");
+    assert_eq!(after(&read("docs/abi.md"), "libondat_telemetry.so.").trim_end_matches('.'), so, "docs/abi.md");
 }

@@ -15,7 +15,7 @@ use ondat_telemetry::switches::Switches;
 
 use crate::sources::Sources;
 
-/// Stand in for what was not said, so that `status` can do without; never shown and never sent.
+/// Placeholders that let `status` run without these settings; never shown and never sent.
 const NO_VERSION: &str = "0.0.0+not-configured";
 const CLI: &str = "cli";
 const NO_ID: &str = "not configured: 0d8e6b7a4c395f0c1d2be8a7c6f40931";

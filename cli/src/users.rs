@@ -83,7 +83,7 @@ pub(crate) struct Arguments {
     /// The user
     #[arg(default_value = DEFAULT_USER)]
     user: String,
-    /// Take the user away: every session of his ends
+    /// Take the user away: all of the user's sessions end
     #[arg(long)]
     remove: bool,
 }

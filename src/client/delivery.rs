@@ -130,7 +130,7 @@ impl Core {
                     left.claimed.push(name);
                     continue;
                 }
-                // One that cannot be opened does not hold up the others.
+                // An entry that cannot be opened is skipped.
                 Err(error) => {
                     self.log(priority::DEBUG, &error.to_string());
                     left.unusable = Some(error);
@@ -206,7 +206,7 @@ impl Core {
                 }
             };
             let (waiting, _) = self.waiting(queue);
-            // Also where no server was asked: nothing is retried without a pause. What somebody else has, he may give back,
+            // Also where no server was asked: nothing is retried without a pause. Another process may give back what it has,
             // or is only storing.
             if !waiting.is_empty() {
                 let is_claimed = waiting.iter().all(|name| claimed.contains(name));

@@ -327,8 +327,8 @@ impl Client {
         Ok(())
     }
 
-    /// Does what is due, as the schedule's thread does it, and says when the next thing will be, in Unix seconds: for who
-    /// keeps a schedule of his own instead of [`start`](Self::start).
+    /// Does what is due, as the schedule's thread does it, and says when the next thing will be, in Unix seconds: for
+    /// callers that schedule the work themselves instead of [`start`](Self::start).
     pub fn work(&self) -> Result<Option<i64>, Error> {
         self.core.may_block()?;
         Ok(worker::work(&self.core))
@@ -650,7 +650,7 @@ impl Core {
 
     /// Says once in a state directory what is sent and how to turn it off.
     fn give_notice(&self) {
-        // Said to nobody, it would not have been given.
+        // Do not record the notice as given where no log callback shows it.
         let is_heard = self.callbacks().is_some_and(|callbacks| {
             callbacks.log.as_ref().is_some_and(|(most_verbose, _)| priority::NOTICE <= *most_verbose)
         });
@@ -659,7 +659,7 @@ impl Core {
         }
         match self.config.state_dir.as_ref().map(|dir| memory::note_notice(dir, self.now())) {
             Some(Ok(true)) => {}
-            // Where it cannot be noted, it is rather said again.
+            // If the marker cannot be written, repeat the notice rather than lose it.
             Some(Ok(false) | Err(_)) | None => self.log(priority::NOTICE, NOTICE),
         }
     }

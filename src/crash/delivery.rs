@@ -63,7 +63,8 @@ pub fn file_of(event_id: &str) -> String {
     format!("{event_id}.json")
 }
 
-/// Posts a stored crash event; the monitor and the worker do it alike. Also for how long the server wants no more.
+/// Posts a stored crash event; the monitor and the worker use it alike. It also returns how long the server asks us to
+/// wait.
 pub fn send_event(
     https: &dyn Https,
     permit: Permit,

@@ -42,3 +42,19 @@ fn the_example_compiles_without_a_warning() {
         compile(compiler, &root().join("examples/dataplane.c"), &dir.join("dataplane"), &flags);
     }
 }
+
+#[test]
+fn the_quick_start_of_the_readme_compiles_without_a_warning() {
+    let dir = TempDir::new();
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let (_, code) = readme.split_once("```c\n").unwrap();
+    let (code, _) = code.split_once("\n```").unwrap();
+    let source = dir.join("quick_start.c");
+    let main = "int main(int argc, char **argv)\n{\n    (void)argc;\n    return begin_telemetry(argv[0], argv[0], argv[0]) \
+                == NULL;\n}\n";
+    std::fs::write(&source, format!("#include <string.h>\n#include <syslog.h>\n{code}\n{main}")).unwrap();
+    let flags = ["-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-O2"];
+    for compiler in ["gcc", "clang"] {
+        compile(compiler, &source, &dir.join("quick_start"), &flags);
+    }
+}

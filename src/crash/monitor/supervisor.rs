@@ -274,7 +274,7 @@ impl Supervisor {
             if left.is_zero() || !is_ready {
                 return;
             }
-            // Who stops a container now has what he wants: the program is dead.
+            // Whoever stops the container wants the program dead, and it is.
             if self.signals.read_signal().is_ok_and(|signal| signal.is_some()) {
                 self.reap();
             }
