@@ -2,16 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::CommandFactory;
 use clap_complete::Shell;
 use ondat_telemetry::error::Error;
 
-use crate::{Command, Output};
+use crate::{Output, help};
 
 /// The script that completes the command line in this shell.
 pub(crate) fn completions(shell: Shell) -> Output {
     let mut bytes = Vec::new();
-    clap_complete::generate(shell, &mut Command::command(), "ondat-telemetry", &mut bytes);
+    clap_complete::generate(shell, &mut help::command_line(), "ondat-telemetry", &mut bytes);
     let script = String::from_utf8_lossy(&bytes);
     // For a program with a hyphen in its name, bash's part looks for subcommands under another name than it gives them
     // (clap-rs/clap#6421, clap_complete 4.6.11).
@@ -20,12 +19,12 @@ pub(crate) fn completions(shell: Shell) -> Output {
 
 /// The manual page of the whole command on the standard output, or a page for each subcommand in a folder.
 pub(crate) fn man(out: Option<&PathBuf>) -> Result<Output, Error> {
-    let command = Command::command().version(env!("CARGO_PKG_VERSION"));
+    let command = help::for_manual();
     let Some(folder) = out else {
         let mut bytes = Vec::new();
         let rendered = clap_mangen::Man::new(command).render(&mut bytes);
         rendered.map_err(|error| Error::Internal(format!("manual page: {error}")))?;
-        return Ok(Output { bytes, code: 0 });
+        return Ok(Output::bytes(bytes));
     };
     let failed = |path: &Path, error: std::io::Error| Error::InvalidArgument(format!("{}: {error}", path.display()));
     std::fs::create_dir_all(folder).map_err(|error| failed(folder, error))?;
