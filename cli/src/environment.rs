@@ -56,13 +56,16 @@ impl SettingsFile {
         Self::parse(path, mode, &bytes)
     }
 
-    /// `settings.env` in the state directory; none where there is none, or where the directory cannot be looked into, which
-    /// is told elsewhere.
+    /// `settings.env` in the state directory; none where there is none, or where the directory cannot be looked into: everything
+    /// is off then, and others say why.
     pub(crate) fn of(dir: &StateDir) -> Result<Option<Self>, Error> {
         let path = dir.path().join(layout::SETTINGS);
         match dir.root().look(layout::SETTINGS) {
-            Look::NoFile | Look::NoFolder | Look::Denied(_) | Look::Unknown(_) => Ok(None),
-            Look::Unreadable(why) => Err(Error::InvalidArgument(format!("settings file {why}"))),
+            Look::NoFile | Look::NoFolder => Ok(None),
+            Look::Denied(_) | Look::Unknown(_) if is_unknown(&dir.root().look(layout::SWITCHES)) => Ok(None),
+            Look::Denied(why) | Look::Unknown(why) | Look::Unreadable(why) => {
+                Err(Error::InvalidArgument(format!("settings file {why}")))
+            }
             Look::Bytes(bytes) => {
                 let mode = path.symlink_metadata().map_or(0, |meta| meta.mode());
                 Self::parse(&path, mode, &bytes).map(Some)
@@ -150,6 +153,10 @@ impl SettingsFile {
         }
         warnings
     }
+}
+
+fn is_unknown(look: &Look) -> bool {
+    matches!(look, Look::Denied(_) | Look::Unknown(_))
 }
 
 fn refused(path: &Path, why: &str) -> Error {

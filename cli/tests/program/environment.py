@@ -5,7 +5,8 @@ import glob
 import json
 import sys
 
-path = sorted(glob.glob("/usr/lib/**/systemd/libsystemd-shared-*.so", recursive=True))
+folders = ["/usr/lib/systemd", "/usr/lib64/systemd", "/usr/lib/*/systemd"]
+path = [path for folder in folders for path in glob.glob(folder + "/libsystemd-shared-*.so")]
 if not path:
     sys.exit("libsystemd-shared is missing: run tools/setup test first")
 systemd = ctypes.CDLL(path[-1])

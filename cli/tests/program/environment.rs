@@ -36,8 +36,26 @@ fn dice() -> impl FnMut(usize) -> usize {
 fn systemd_reads_the_same() {
     let place = Place::new("environment-systemd");
     let pieces: [&[u8]; 20] = [
-        b"ONDAT_TELEMETRY_STATE_DIR=", b"ONDAT_TELEMETRY_STATE_DIR", b"=", b"a", b"b c", b" ", b"\t", b"\n", b"\n", b"\r\n",
-        b"'", b"'", b"\"", b"\"", b"\\", b"\\\n", b"#", b";", b"$`", "ä".as_bytes(),
+        b"ONDAT_TELEMETRY_STATE_DIR=",
+        b"ONDAT_TELEMETRY_STATE_DIR",
+        b"=",
+        b"a",
+        b"b c",
+        b" ",
+        b"\t",
+        b"\n",
+        b"\n",
+        b"\r\n",
+        b"'",
+        b"'",
+        b"\"",
+        b"\"",
+        b"\\",
+        b"\\\n",
+        b"#",
+        b";",
+        b"$`",
+        "ä".as_bytes(),
     ];
     let mut roll = dice();
     let files: Vec<String> = (0..240)
@@ -189,6 +207,23 @@ fn what_is_no_settings_file_is_refused_in_a_line() {
 }
 
 #[test]
+fn exec_takes_its_settings_from_the_file_and_hands_none_on() {
+    let place = Place::new("environment-exec");
+    let file = place.with(
+        "a.env",
+        "ONDAT_TELEMETRY_VERSION=2.8.2\nONDAT_TELEMETRY_CLUSTER_ID=c-1\nONDAT_TELEMETRY_NODE_ID=n-1\n\
+         ONDAT_TELEMETRY_SENTRY_DSN=http://key@127.0.0.1:9/1\nONDAT_TELEMETRY_MONITOR_PATH=/absent/monitor\n",
+    );
+    let ended = run(&["exec", "--env-file", &file, "--", "env"]).with(0);
+    assert!(!ended.stdout.contains("ONDAT_TELEMETRY"), "{}", ended.stdout);
+    // Nothing is missing but the monitor that the file names.
+    assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
+    assert!(ended.stderr.contains("unsupervised") && ended.stderr.contains("/absent/monitor"), "{}", ended.stderr);
+    let without = run(&["exec", "--", "env"]).with(0);
+    assert!(without.stderr.contains("the running product's version is required"), "{}", without.stderr);
+}
+
+#[test]
 fn what_is_odd_about_a_file_is_said() {
     let place = Place::new("environment-odd");
     let file = place.with(
@@ -202,7 +237,9 @@ fn what_is_odd_about_a_file_is_said() {
         lines,
         [
             format!("{said}not of the form NAME=VALUE and passed over: line 3, 4"),
-            format!("{said}no setting and passed over: ONDAT_TELEMETRY_REPORT_ULR (line 5), disable_telemetry (line 6)"),
+            format!(
+                "{said}no setting and passed over: ONDAT_TELEMETRY_REPORT_ULR (line 5), disable_telemetry (line 6)"
+            ),
         ]
     );
     let many = place.with("many.env", &"nonsense\n".repeat(100_000));

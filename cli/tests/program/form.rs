@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
+use ondat_telemetry::version::query::{Query, version_label};
 use serde_json::{Value, json};
 
 use crate::program::{Ended, IDENTITY, Place, run, run_with_input};
@@ -48,14 +49,69 @@ fn yaml_says_what_json_says() {
 fn whatever_stands_in_a_value_comes_out_of_yaml_as_it_went_in() {
     let place = Place::new("form-values");
     let texts = [
-        "", "on", "Off", "YES", "n", "null", "~", "true", "1", "-1", "+1", "1_000", "0o7", "0x1f", "1e3", "1.5e300", ".5", ".inf",
-        ".NaN", "190:20:30", "2026-11-30", "2026-11-30T01:02:03Z", "=", "<<", "- a", "a: b", "a #b", "#", "&a", "*a", "!a", "%a",
-        "@a", "`a", "{a", "[a", "|", ">", "'", "\"", "\\", "a\nb", "a\r\nb\n", "\t", " a", "a ", "---", "...", "? a", "é", "\u{85}",
-        "\u{2028}", "\u{feff}", "\u{202e}", "\u{7f}", "\u{1b}[31m", "\u{0}", "\u{1f600}", "\u{ffff}",
+        "",
+        "on",
+        "Off",
+        "YES",
+        "n",
+        "null",
+        "~",
+        "true",
+        "1",
+        "-1",
+        "+1",
+        "1_000",
+        "0o7",
+        "0x1f",
+        "1e3",
+        "1.5e300",
+        ".5",
+        ".inf",
+        ".NaN",
+        "190:20:30",
+        "2026-11-30",
+        "2026-11-30T01:02:03Z",
+        "=",
+        "<<",
+        "- a",
+        "a: b",
+        "a #b",
+        "#",
+        "&a",
+        "*a",
+        "!a",
+        "%a",
+        "@a",
+        "`a",
+        "{a",
+        "[a",
+        "|",
+        ">",
+        "'",
+        "\"",
+        "\\",
+        "a\nb",
+        "a\r\nb\n",
+        "\t",
+        " a",
+        "a ",
+        "---",
+        "...",
+        "? a",
+        "é",
+        "\u{85}",
+        "\u{2028}",
+        "\u{feff}",
+        "\u{202e}",
+        "\u{7f}",
+        "\u{1b}[31m",
+        "\u{0}",
+        "\u{1f600}",
+        "\u{ffff}",
     ];
     let members: serde_json::Map<String, Value> = texts.iter().map(|text| ((*text).to_owned(), json!(text))).collect();
     let event = json!({
-        "texts": texts, "members": members, "numbers": [0, -1, u64::MAX, i64::MIN, 1.5, 1e300, -1e-7, 100.0],
+        "texts": texts.to_vec(), "members": members, "numbers": [0, -1, u64::MAX, i64::MIN, 1.5, 1e300, -1e-7, 100.0],
         "others": [null, true, false, [], {}, [[], [[]], {"a": []}], [{"a": {"b": [1, {"c": 2}]}}]],
     });
     std::fs::create_dir_all(place.at("spool/crashes")).unwrap();
@@ -69,10 +125,13 @@ fn whatever_stands_in_a_value_comes_out_of_yaml_as_it_went_in() {
 
 #[test]
 fn a_row_of_values_is_a_row_of_documents() {
-    let name = "0a000001000000000000000000000000000000000000000000000000000000000000.x";
-    // None of ours: nothing comes out, in whichever form.
-    let ended = run(&["decode-query", name, "-o", "yaml"]).with(2);
-    assert_eq!(ended.stdout, "");
+    let version = version_label(&"2.8.2".parse().unwrap());
+    let name = |day| Query { cluster: [1; 16], node: [2; 16], day, version: version.clone() }.name("z.example");
+    let (one, other) = (name(20_781), name(20_782));
+    let with = |form: &str| run(&["decode-query", &one, "-o", form, &other]).with(0).stdout;
+    let json: Vec<Value> = with("json").lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((json.len(), read_yaml(&with("yaml"))), (2, json!(json)));
+    assert_eq!(run(&["decode-query", "www.example.com", "-o", "yaml"]).with(2).stdout, "");
 }
 
 #[test]
