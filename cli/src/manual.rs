@@ -14,7 +14,24 @@ pub(crate) fn completions(shell: Shell) -> Output {
     let script = String::from_utf8_lossy(&bytes);
     // For a program with a hyphen in its name, bash's part looks for subcommands under another name than it gives them
     // (clap-rs/clap#6421, clap_complete 4.6.11).
-    Output::text(script.replace("ondat__subcmd__telemetry", "ondat__telemetry"))
+    let script = script.replace("ondat__subcmd__telemetry", "ondat__telemetry");
+    Output::text(if shell == Shell::Fish { script + &values_for_fish() } else { script })
+}
+
+/// The values of arguments without a name, of which clap_complete 4.6.11 tells every shell but fish.
+fn values_for_fish() -> String {
+    let command = help::command_line();
+    let lines = command.get_subcommands().flat_map(|inner| {
+        inner.get_positionals().filter_map(|argument| {
+            let values = argument.get_possible_values();
+            let values: Vec<_> = values.iter().map(clap::builder::PossibleValue::get_name).collect();
+            let name = inner.get_name();
+            let condition = format!("__fish_ondat_telemetry_using_subcommand {name}");
+            let line = format!("complete -c ondat-telemetry -n \"{condition}\" -f -a \"{}\"\n", values.join(" "));
+            (!values.is_empty()).then_some(line)
+        })
+    });
+    lines.collect()
 }
 
 /// The manual page of the whole command on the standard output, or a page for each subcommand in a folder.

@@ -85,10 +85,7 @@ fn judgements(seen: &Seen) -> Vec<Value> {
 fn wait() -> bool {
     let out = io::stdout();
     let mut watched = [PollFd::new(out.as_fd(), PollFlags::empty())];
-    match poll(&mut watched, PollTimeout::from(PERIOD_MS)) {
-        Ok(0) | Err(Errno::EINTR) => true,
-        _ => false,
-    }
+    matches!(poll(&mut watched, PollTimeout::from(PERIOD_MS)), Ok(0) | Err(Errno::EINTR))
 }
 
 /// Where it is shown.
