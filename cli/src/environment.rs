@@ -255,13 +255,8 @@ impl Reader {
             }
             (At::Comment, b'\\') => At::CommentEscape,
             // Before systemd 254 a backslash made the next line part of the comment: what turns something off there counts.
-            (At::Comment | At::CommentEscape, _) => {
-                if is_end {
-                    At::BeforeName
-                } else {
-                    At::Comment
-                }
-            }
+            (At::Comment | At::CommentEscape, _) if is_end => At::BeforeName,
+            (At::Comment | At::CommentEscape, _) => At::Comment,
             (At::Name, b'=') => self.begin_value(),
             (At::Name | At::BeforeValue | At::Value, _) if is_end => self.finish(),
             (At::Name, _) => self.push_trimmed(byte, At::Name),

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::program::{Place, command, finish, run};
+use crate::program::{IDENTITY, Place, command, finish, run};
 
 const OFF: &str = "DISABLE_TELEMETRY=true\n";
 
@@ -164,6 +164,23 @@ fn nothing_is_turned_on_by_a_file() {
     let seen = run(&["status", "--json", "--env-file", &on, "--state-dir", &state]).with(0).json();
     assert_eq!(off_by(&seen), [format!("settings file {} DISABLE_TELEMETRY", place.at("settings.env"))]);
     assert_eq!(seen["version_check"]["zone"], json!(null));
+    // Nothing is sent then, whoever runs the command.
+    let document = place.with("report.json", "{}");
+    let submit = [
+        "report",
+        "submit",
+        &document,
+        "--env-file",
+        &on,
+        "--state-dir",
+        &state,
+        "--report-url",
+        "http://127.0.0.1:9/",
+    ];
+    run(&["keygen", "report", "--out", &place.at("keys")]).with(0);
+    let keys = place.at("keys/report-keys.json");
+    let why = run(&[&submit[..], &IDENTITY, &["--report-keys", &keys]].concat()).with(3).stderr;
+    assert!(why.contains("daily_report is turned off by settings file"), "{why}");
     // What cannot be read is no leave to send.
     place.with("settings.env", "DISABLE_TELEMETRY=true\0");
     let why = run(&["status", "--state-dir", &state]).with(2).stderr;
