@@ -221,7 +221,7 @@ fn run(command: &Command, warnings: &Warnings, form: Form) -> Result<Output, Err
         Action::Status { watch: false } => status::run(&settings()?, json),
         Action::Enable { which } => switches::set(*which, true, &command.options, warnings, json),
         Action::Disable { which } => switches::set(*which, false, &command.options, warnings, json),
-        Action::Apply => switches::apply(&settings()?, json),
+        Action::Apply => switches::apply(&settings()?, &command.options, json),
         Action::Repair => switches::repair(&command.options, json),
         Action::ResetIdentity(arguments) => identity::run(arguments, &command.options, warnings, json),
         Action::Password(arguments) => users::run(arguments, &command.options),

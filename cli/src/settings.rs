@@ -115,8 +115,6 @@ pub(crate) struct Settings {
     pub(crate) has_cluster_id: bool,
     /// Whether the node id was said.
     pub(crate) has_node_id: bool,
-    /// Whether a cluster spec was named.
-    pub(crate) has_cluster_spec: bool,
     /// The settings file that was read.
     pub(crate) file: Option<PathBuf>,
 }
@@ -148,6 +146,11 @@ impl Options {
         Ok(file.filter(|file| file.value(variable).is_some()).map(|file| file.path().to_owned()))
     }
 
+    /// The cluster spec as it was written.
+    pub(crate) fn cluster_spec_text(&self) -> Result<Option<String>, Error> {
+        self.cluster_spec.as_deref().map(|path| read_text(path, "cluster spec")).transpose()
+    }
+
     fn named_file(&self) -> Option<Result<SettingsFile, Error>> {
         self.env_file.as_deref().map(SettingsFile::named)
     }
@@ -163,8 +166,8 @@ impl Options {
             warnings.add(file.load(*extent, &mut builder)?);
         }
         builder.load_env();
-        if let Some(path) = &self.cluster_spec {
-            builder.load_cluster_spec(&read_text(path, "cluster spec")?);
+        if let Some(text) = self.cluster_spec_text()? {
+            builder.load_cluster_spec(&text);
         }
         let texts = [
             (Setting::Component, &self.component),
@@ -221,7 +224,6 @@ impl Settings {
             has_version: config.version_text != NO_VERSION,
             has_cluster_id: config.cluster != config.identity.anonymise(Purpose::Cluster, NO_ID),
             has_node_id: config.node != config.identity.anonymise(Purpose::Node, NO_ID),
-            has_cluster_spec: options.cluster_spec.is_some(),
             file: named.first().map(|(file, _)| *file).or(own.as_ref()).map(|file| file.path().to_owned()),
             config,
         })
@@ -257,14 +259,14 @@ impl Settings {
 
 /// Reads a text file that an option names.
 pub(crate) fn read_text(path: &Path, what: &str) -> Result<String, Error> {
-    let failed = |why: String| Error::InvalidArgument(format!("{what} {}: {why}", path.display()));
-    let mut text = String::new();
-    let file = File::open(path).map_err(|error| failed(error.to_string()))?;
-    file.take(LONGEST_DOCUMENT as u64 + 1).read_to_string(&mut text).map_err(|error| failed(error.to_string()))?;
-    if text.len() > LONGEST_DOCUMENT {
-        return Err(failed(format!("longer than {LONGEST_DOCUMENT} bytes")));
+    let failed = |why: &str| Error::InvalidArgument(format!("{what} {}: {why}", path.display()));
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(|error| failed(&error.to_string()))?;
+    file.take(LONGEST_DOCUMENT as u64 + 1).read_to_end(&mut bytes).map_err(|error| failed(&error.to_string()))?;
+    if bytes.len() > LONGEST_DOCUMENT {
+        return Err(failed(&format!("longer than {LONGEST_DOCUMENT} bytes")));
     }
-    Ok(text)
+    String::from_utf8(bytes).map_err(|_| failed("not UTF-8"))
 }
 
 /// What the library warned of while it was at work.

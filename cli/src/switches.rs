@@ -7,6 +7,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Command};
 use ondat_telemetry::config::SWITCH_VARIABLES;
 use ondat_telemetry::error::Error;
+use ondat_telemetry::spec::{self, ClusterSpec};
 use ondat_telemetry::switches::{Switch, Switches};
 use serde_json::json;
 
@@ -15,6 +16,8 @@ use crate::settings::{CLUSTER_SPEC, Options, Settings, Warnings};
 use crate::sources::Sources;
 use crate::{Output, complain};
 
+/// The kind of resource that a cluster spec is.
+const RESOURCE: &str = "StorageOSCluster";
 /// Why there must be a state directory.
 const WHERE: &str = "the switches are in the state directory";
 
@@ -127,9 +130,14 @@ pub(crate) fn repair(options: &Options, json: bool) -> Result<Output, Error> {
 }
 
 /// Takes over what the cluster spec turns off, for all running processes, and gives up what it no longer turns off.
-pub(crate) fn apply(settings: &Settings, json: bool) -> Result<Output, Error> {
-    if !settings.has_cluster_spec {
-        return Err(Error::InvalidArgument("apply takes over a cluster spec: name it with --cluster-spec".to_owned()));
+pub(crate) fn apply(settings: &Settings, options: &Options, json: bool) -> Result<Output, Error> {
+    let refused = |why: &str| Err(Error::InvalidArgument(why.to_owned()));
+    let Some(text) = options.cluster_spec_text()? else {
+        return refused("apply takes over a cluster spec: name it with --cluster-spec");
+    };
+    // A file that was cut short, or the list of a cluster without one, is nobody's word that something may be on again.
+    if !text.contains(RESOURCE) && spec::parse(&text) == Ok(ClusterSpec::default()) {
+        return refused("cluster spec: no StorageOSCluster in it; nothing was changed");
     }
     let objections: Vec<_> = settings
         .config

@@ -87,6 +87,17 @@ fn the_ways_that_the_command_goes_take_nothing_else() {
         assert!(ended.stderr.contains(why) && ended.stderr.lines().count() == 1, "{text:?}: {}", ended.stderr);
         assert!(!place.path().join("state/switches.json").exists());
     }
+    // What was taken over is not given up by a file with nothing in it.
+    let apply =
+        |text: &str| run(&["apply", "--cluster-spec", &place.with("cluster.yaml", text), "--state-dir", &state]);
+    apply("kind: StorageOSCluster\nspec:\n  disableTelemetry: true\n").with(0);
+    let before = std::fs::read(place.at("state/switches.json")).unwrap();
+    for text in ["", "# kind\n", "null", "{}", "spec:\n", "kind: List\nitems: []\n"] {
+        let why = apply(text).with(2).stderr;
+        assert!(why.starts_with("ondat-telemetry: cluster spec: no StorageOSCluster in it"), "{text}: {why}");
+        assert_eq!(std::fs::read(place.at("state/switches.json")).unwrap(), before);
+    }
+    apply("kind: StorageOSCluster\n").with(0);
     // The environment: whatever is not a word for "no" turns off.
     for (value, is_on) in [("true", false), ("yes", false), ("flase", false), ("false", true), ("", true)] {
         let mut status = command(&["status", "--json", "--state-dir", &state]);
