@@ -9,6 +9,8 @@
 #   make bench     sizes and times
 #   make install   DESTDIR= PREFIX=/usr/local LIBDIR=$(PREFIX)/lib
 #
+# Where there is no git, ONDAT_TELEMETRY_COMMIT says what `ondat-telemetry version` calls the commit.
+#
 # Cargo does the building; this file knows what is installed where.
 
 PREFIX     = /usr/local

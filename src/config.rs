@@ -143,6 +143,16 @@ impl ConfigBuilder {
         self.first_error.get_or_insert(error);
     }
 
+    /// The first bad value's error.
+    pub fn error(&self) -> Option<&Error> {
+        self.first_error.as_ref()
+    }
+
+    /// The state directory, as far as it was said.
+    pub fn state_dir(&self) -> Option<&Path> {
+        self.state_dir.as_deref()
+    }
+
     /// Keeps a parsed value, or the error with the setting's name.
     fn accept<T>(&mut self, setting: &str, value: Result<T, String>) -> Option<T> {
         value.map_err(|why| self.remember(Error::InvalidConfig(format!("{setting}: {why}")))).ok()
@@ -276,7 +286,8 @@ impl ConfigBuilder {
         }
     }
 
-    fn load_variables(&mut self, origin: &str, variable: impl Fn(&str) -> Result<Option<String>, String>) {
+    /// Reads the variables of docs/settings.md from wherever `variable` has them. `origin` is how that is named to people.
+    pub fn load_variables(&mut self, origin: &str, variable: impl Fn(&str) -> Result<Option<String>, String>) {
         self.load_switch_variables(origin, &variable);
         let read =
             |builder: &mut Self, name: &str| builder.accept(&format!("{origin} {name}"), variable(name)).flatten();
@@ -400,7 +411,7 @@ impl ConfigBuilder {
 }
 
 /// The variables that turn something off.
-const SWITCH_VARIABLES: [(&str, &[Switch]); 5] = [
+pub const SWITCH_VARIABLES: [(&str, &[Switch]); 5] = [
     ("DISABLE_VERSION_CHECK", &[Switch::VersionCheck]),
     ("DISABLE_TELEMETRY", &[Switch::DailyReport]),
     ("DISABLE_ERROR_REPORTING", &[Switch::CrashReports]),

@@ -164,8 +164,16 @@ fn the_crash_scenarios_name_tests_that_are_there() {
 /// A name that stands in two places is written in one of them and looked for in the other.
 #[test]
 fn the_names_of_the_state_directory_stand_in_one_file() {
-    let names =
-        ["switches.json", "report.json", "version.json", "crash.json", "cores.json", "notice.json", "identity.key"];
+    let names = [
+        "switches.json",
+        "report.json",
+        "version.json",
+        "crash.json",
+        "cores.json",
+        "notice.json",
+        "identity.key",
+        "settings.env",
+    ];
     let names =
         names.into_iter().chain(["spool/reports", "spool/crashes", "report.lock", "audit.jsonl", "sent/crashes"]);
     let names: Vec<String> = names.map(|name| format!("\"{name}\"")).collect();

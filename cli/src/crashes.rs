@@ -1,4 +1,4 @@
-//! `crashes`: what is stored and not delivered yet.
+//! `crashes`: what is stored and not delivered yet, and what was sent.
 
 use std::time::{Duration, Instant};
 
@@ -11,14 +11,15 @@ use ondat_telemetry::switches::Switch;
 use serde_json::{Value, json};
 
 use crate::Output;
+use crate::form::may_stand;
 use crate::settings::Settings;
 
 /// What is done with them.
 #[derive(Subcommand)]
 pub(crate) enum Action {
-    /// List them, the oldest first
+    /// List those that wait and the last that were sent, the oldest first
     List,
-    /// Print one byte for byte as it would be sent
+    /// Print one byte for byte as it would be sent, or was
     Show {
         /// The event's id
         id: String,
@@ -44,29 +45,40 @@ pub(crate) fn run(action: &Action, settings: Settings, json: bool) -> Result<Out
     let dir = settings.state_dir("crash reports are stored in the state directory")?.clone();
     match action {
         Action::List => list(&dir, json),
-        Action::Show { id } => show(&dir.folder(FOLDER), id),
+        Action::Show { id } => show(&dir, id),
         Action::Send => send(settings, json),
         Action::Purge { id: Some(id), .. } => {
-            event(&dir.folder(FOLDER), id)?;
-            dir.folder(FOLDER).remove(&file_name(id))?;
-            Ok(Output::text("removed\n".to_owned()))
+            let waiting = dir.folder(FOLDER);
+            event(&waiting, id)?.ok_or_else(|| unknown(&dir, id))?;
+            waiting.remove(&file_name(id))?;
+            Ok(outcome("removed", json))
         }
         Action::Purge { id: None, .. } => {
             memory::purge(&dir, Switch::CrashReports)?;
-            Ok(Output::text("removed\n".to_owned()))
+            Ok(outcome("removed", json))
         }
     }
+}
+
+fn outcome(word: &str, json: bool) -> Output {
+    if json { Output::json(&json!({ "outcome": word })) } else { Output::text(format!("{word}\n")) }
 }
 
 fn file_name(id: &str) -> String {
     format!("{id}.json")
 }
 
-/// The stored event's bytes.
-fn event(folder: &Folder, id: &str) -> Result<Vec<u8>, Error> {
+/// The bytes of an event in this folder; none where it is not there.
+fn event(folder: &Folder, id: &str) -> Result<Option<Vec<u8>>, Error> {
     let is_id = id.len() == 32 && id.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-    let bytes = if is_id { folder.read(&file_name(id))? } else { None };
-    bytes.ok_or_else(|| Error::InvalidArgument(format!("no crash report {id:?} is stored; `crashes list` names them")))
+    if is_id { folder.read(&file_name(id)) } else { Ok(None) }
+}
+
+/// Why there is nothing to remove.
+fn unknown(dir: &StateDir, id: &str) -> Error {
+    let is_sent = event(&dir.folder(SENT), id).is_ok_and(|sent| sent.is_some());
+    let what = if is_sent { "waits: it was sent" } else { "is stored" };
+    Error::InvalidArgument(format!("no crash report {id:?} {what}; `crashes list` names them"))
 }
 
 /// The events in a folder, the oldest first.
@@ -95,30 +107,42 @@ pub(crate) fn json(dir: &StateDir) -> Result<Value, Error> {
 }
 
 fn list(dir: &StateDir, json: bool) -> Result<Output, Error> {
-    let events = events(&dir.folder(FOLDER))?;
+    let (waiting, sent) = (events(&dir.folder(FOLDER))?, events(&dir.folder(SENT))?);
     let held = memory::crash_limits(dir).held();
     if json {
-        return Ok(Output::json(&json!({ "crashes": events_json(&events), "held_back": held })));
+        let said = json!({ "crashes": events_json(&waiting), "sent": events_json(&sent), "held_back": held });
+        return Ok(Output::json(&said));
     }
-    let mut text = String::new();
-    for (id, event) in &events {
-        let word = |pointer: &str| event.pointer(pointer).and_then(Value::as_str).unwrap_or("unreadable").to_owned();
-        let (time, release) = (word("/timestamp"), word("/release"));
-        text.push_str(&format!("{id}  {time}  {release}  {}\n", word("/exception/values/0/value")));
-    }
-    if events.is_empty() {
-        text.push_str("no crash report is stored\n");
+    let mut text: String = waiting.iter().map(line).collect();
+    if waiting.is_empty() {
+        text.push_str(if sent.is_empty() { "no crash report is stored\n" } else { "no crash report waits\n" });
     }
     if held > 0 {
         text.push_str(&format!("{held} more are held back, as there were many of their kind within an hour\n"));
     }
+    if !sent.is_empty() {
+        text.push_str("\nsent (the last 100 are kept)\n");
+        text.extend(sent.iter().map(line));
+    }
     Ok(Output::text(text))
 }
 
-fn show(folder: &Folder, id: &str) -> Result<Output, Error> {
-    let mut bytes = event(folder, id)?;
+/// An event in a line. Whatever stands in the file, the terminal gets plain characters.
+fn line((id, event): &(String, Value)) -> String {
+    let word = |pointer: &str| event.pointer(pointer).and_then(Value::as_str).unwrap_or("unreadable");
+    let (time, release, value) = (word("/timestamp"), word("/release"), word("/exception/values/0/value"));
+    let line = format!("{id}  {time}  {release}  {value}");
+    line.chars().map(|c| if may_stand(c) { c } else { char::REPLACEMENT_CHARACTER }).chain(['\n']).collect()
+}
+
+fn show(dir: &StateDir, id: &str) -> Result<Output, Error> {
+    let found = match event(&dir.folder(FOLDER), id)? {
+        None => event(&dir.folder(SENT), id)?,
+        waiting => waiting,
+    };
+    let mut bytes = found.ok_or_else(|| unknown(dir, id))?;
     bytes.push(b'\n');
-    Ok(Output { bytes, code: 0 })
+    Ok(Output::bytes(bytes))
 }
 
 fn send(settings: Settings, json: bool) -> Result<Output, Error> {
@@ -127,5 +151,5 @@ fn send(settings: Settings, json: bool) -> Result<Output, Error> {
     let sent = client.deliver(Switch::CrashReports, Instant::now() + timeout);
     client.close(Duration::ZERO);
     sent?;
-    Ok(if json { Output::json(&json!({ "outcome": "delivered" })) } else { Output::text("delivered\n".to_owned()) })
+    Ok(outcome("delivered", json))
 }

@@ -11,6 +11,7 @@ use ondat_telemetry::seal::MessageSecret;
 use ondat_telemetry::version::query::{Query, SealedQuery, version_of};
 use serde_json::{Value, json};
 
+use crate::form::Form;
 use crate::keygen::read_seal_key;
 use crate::{Output, complain, print, status};
 
@@ -35,9 +36,9 @@ const LONGEST_LINE: u64 = 16_384;
 const PRINTED_AT_ONCE: usize = 65_536;
 
 /// Decodes names, then logs.
-pub(crate) fn run(arguments: &Arguments, zone: Option<&str>, json: bool) -> Result<Output, Error> {
+pub(crate) fn run(arguments: &Arguments, zone: Option<&str>, form: Form) -> Result<Output, Error> {
     let secrets = arguments.keys.iter().map(|path| read_seal_key(path)).collect::<Result<Vec<_>, _>>()?;
-    let mut decoder = Decoder { zone, secrets, json, out: String::new(), decoded: 0, dropped: 0 };
+    let mut decoder = Decoder { zone, secrets, form, out: String::new(), decoded: 0, dropped: 0 };
     let mut code = 0;
     for name in &arguments.names {
         if !decoder.decode(name) {
@@ -57,7 +58,7 @@ pub(crate) fn run(arguments: &Arguments, zone: Option<&str>, json: bool) -> Resu
 struct Decoder<'a> {
     zone: Option<&'a str>,
     secrets: Vec<MessageSecret>,
-    json: bool,
+    form: Form,
     out: String,
     decoded: u64,
     dropped: u64,
@@ -79,7 +80,8 @@ impl Decoder<'_> {
             return false;
         };
         self.decoded += 1;
-        self.out.push_str(&if self.json { format!("{}\n", said.as_json()) } else { said.as_text() });
+        let text = if self.form.is_for_programs() { self.form.of_one_more(&said.as_json()) } else { said.as_text() };
+        self.out.push_str(&text);
         true
     }
 

@@ -10,10 +10,8 @@ use serde_json::json;
 
 use crate::Output;
 use crate::administration::{self, Actor};
+use crate::environment::IDENTITY_KEY as VARIABLE;
 use crate::settings::{Options, Settings, Warnings, read_text};
-
-/// An explicit key, which goes before the file.
-const VARIABLE: &str = "ONDAT_TELEMETRY_IDENTITY_KEY";
 
 /// How the new identity is made.
 #[derive(Args)]
@@ -25,12 +23,18 @@ pub(crate) struct Arguments {
 
 /// Writes the key.
 pub(crate) fn run(arguments: &Arguments, options: &Options, warnings: &Warnings, json: bool) -> Result<Output, Error> {
+    let goes_before = |place: String| {
+        Err(Error::InvalidConfig(format!(
+            "{VARIABLE} is set{place} and goes before {IDENTITY_KEY}: change or unset it"
+        )))
+    };
     if std::env::var_os(VARIABLE).is_some_and(|value| !value.is_empty()) {
-        return Err(Error::InvalidConfig(format!(
-            "{VARIABLE} is set and goes before {IDENTITY_KEY}: change or unset it"
-        )));
+        return goes_before(String::new());
     }
     let dir = options.state_dir("the identity is kept in the state directory")?;
+    if let Some(path) = options.file_with(VARIABLE, &dir)? {
+        return goes_before(format!(" in {}", path.display()));
+    }
     // Not known where the key that is there is damaged, which this command is the way out of.
     let before = cluster_id(options, warnings).ok().flatten();
     let key = match &arguments.key_file {

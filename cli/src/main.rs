@@ -6,8 +6,11 @@ mod administration;
 mod check;
 mod crashes;
 mod decode;
+mod environment;
 mod exec;
 mod exit;
+mod form;
+mod help;
 mod identity;
 mod keygen;
 mod manual;
@@ -18,6 +21,8 @@ mod sources;
 mod status;
 mod switches;
 mod users;
+mod version;
+mod watch;
 mod zone;
 
 use std::io::{self, Write};
@@ -27,16 +32,18 @@ use std::process::ExitCode;
 use anstream::adapter::strip_str;
 use anstream::{AutoStream, ColorChoice};
 use clap::error::ErrorKind;
-use clap::{Parser, Subcommand};
+use clap::{FromArgMatches, Parser, Subcommand};
 use ondat_telemetry::error::Error;
+use serde_json::Value;
 
+use crate::form::Form;
 use crate::settings::{Options, Settings, Warnings};
 
 ondat_telemetry::remember_sigpipe!();
 
 /// Version check, daily report and crash reports: the operator's command.
 #[derive(Parser)]
-#[command(name = "ondat-telemetry", version, after_help = exit::HELP)]
+#[command(name = "ondat-telemetry", version)]
 struct Command {
     #[command(flatten)]
     options: Options,
@@ -52,7 +59,7 @@ enum Action {
     /// Look at a report, or send it
     #[command(subcommand, after_help = exit::HELP)]
     Report(report::Action),
-    /// Look at the crash reports that are not delivered yet, send or remove them
+    /// Look at the crash reports that wait and those that were sent, send or remove what waits
     #[command(subcommand, after_help = exit::HELP)]
     Crashes(crashes::Action),
     /// Run a program and report how it ends
@@ -68,19 +75,25 @@ enum Action {
     /// Say what is on, what is remembered and what is stored; no network, nothing is changed
     ///
     /// The environment is that of this command. A running daemon may have been started with another one.
-    Status,
+    Status {
+        /// Say it again whenever something has changed, until it is interrupted
+        #[arg(long)]
+        watch: bool,
+    },
     /// Turn on what the administrator had turned off; running daemons follow within a second
     ///
     /// Off wins: what the environment, the cluster spec or the daemon itself turns off stays off, and is named.
     #[command(after_help = exit::HELP)]
     Enable {
         /// Which
+        #[arg(value_parser = switches::WhichParser)]
         which: switches::Which,
     },
     /// Turn off; running daemons follow within a second, and what is stored for it is removed
     #[command(after_help = exit::HELP)]
     Disable {
         /// Which
+        #[arg(value_parser = switches::WhichParser)]
         which: switches::Which,
     },
     /// Take over what the cluster spec turns off, for daemons that are running already
@@ -100,6 +113,11 @@ enum Action {
     /// Serve the administrator's page and API
     #[command(after_help = serve::HELP)]
     Serve(serve::Arguments),
+    /// Say which build this is: version, commit, target, compiler
+    Version,
+    /// Show the settings that the subcommands share, and where they come from
+    #[command(long_about = settings::ORDER)]
+    Settings,
     /// Print the completions of this command line for a shell
     Completions {
         /// The shell
@@ -115,16 +133,26 @@ enum Action {
 
 /// What a subcommand has to say, and the exit status that goes with it.
 pub(crate) struct Output {
-    /// For the standard output.
-    pub(crate) bytes: Vec<u8>,
-    /// The exit status.
-    pub(crate) code: u8,
+    said: Said,
+    code: u8,
+}
+
+/// For the standard output.
+enum Said {
+    Bytes(Vec<u8>),
+    /// For programs, in the form that they ask for.
+    Value(Value),
 }
 
 impl Output {
+    /// These very bytes, and success.
+    pub(crate) fn bytes(bytes: Vec<u8>) -> Self {
+        Self { said: Said::Bytes(bytes), code: 0 }
+    }
+
     /// Text, and success.
     pub(crate) fn text(text: String) -> Self {
-        Self { bytes: text.into_bytes(), code: 0 }
+        Self::bytes(text.into_bytes())
     }
 
     /// Text with colours, which it loses where the standard output is no terminal or NO_COLOR is set.
@@ -133,9 +161,17 @@ impl Output {
         Self::text(if has_colours { text.to_owned() } else { strip_str(text).to_string() })
     }
 
-    /// One line of JSON, and success.
-    pub(crate) fn json(value: &serde_json::Value) -> Self {
-        Self::text(format!("{value}\n"))
+    /// What programs read, one line of JSON or the same as YAML, and success.
+    pub(crate) fn json(value: &Value) -> Self {
+        Self { said: Said::Value(value.clone()), code: 0 }
+    }
+
+    /// What is printed.
+    fn into_bytes(self, form: Form) -> Vec<u8> {
+        match self.said {
+            Said::Bytes(bytes) => bytes,
+            Said::Value(value) => form.of(&value).into_bytes(),
+        }
     }
 
     /// The same with this exit status.
@@ -145,12 +181,14 @@ impl Output {
 }
 
 fn main() -> ExitCode {
-    let command = match Command::try_parse() {
+    let matches = help::command_line().try_get_matches();
+    let command = match matches.and_then(|matches| Command::from_arg_matches(&matches)) {
         Ok(command) => command,
         Err(error) => return refuse(&error),
     };
     let warnings = Warnings::default();
-    let outcome = run(&command, &warnings);
+    let form = command.options.form();
+    let outcome = form.clone().and_then(|form| run(&command, &warnings, form));
     let error_line = outcome.as_ref().err().map(Error::to_string);
     for warning in warnings.take() {
         // The library logs some failures that it also returns.
@@ -158,15 +196,18 @@ fn main() -> ExitCode {
             complain(&format!("warning: {warning}"));
         }
     }
-    let outcome = outcome.and_then(|output| print(&output.bytes).map(|_| output.code));
+    let outcome = outcome.and_then(|output| {
+        let code = output.code;
+        print(&output.into_bytes(form.unwrap_or(Form::Text))).map(|_| code)
+    });
     ExitCode::from(outcome.unwrap_or_else(|error| {
         complain(&error.to_string());
         exit::of_error(&error)
     }))
 }
 
-fn run(command: &Command, warnings: &Warnings) -> Result<Output, Error> {
-    let json = command.options.json;
+fn run(command: &Command, warnings: &Warnings, form: Form) -> Result<Output, Error> {
+    let json = form.is_for_programs();
     let settings = || Settings::load(&command.options, warnings);
     match &command.action {
         Action::CheckVersion => check::run(settings()?.complete()?, json),
@@ -174,29 +215,35 @@ fn run(command: &Command, warnings: &Warnings) -> Result<Output, Error> {
         Action::Crashes(action) => crashes::run(action, settings()?, json),
         Action::Exec(arguments) => exec::run(arguments, settings(), warnings),
         Action::Zone(arguments) => zone::run(arguments),
-        Action::DecodeQuery(arguments) => decode::run(arguments, settings()?.config.version_zone.as_deref(), json),
+        Action::DecodeQuery(arguments) => decode::run(arguments, settings()?.config.version_zone.as_deref(), form),
         Action::Keygen(action) => keygen::run(action, json),
-        Action::Status => status::run(&settings()?, json),
-        Action::Enable { which } => switches::set(*which, true, &command.options, warnings),
-        Action::Disable { which } => switches::set(*which, false, &command.options, warnings),
-        Action::Apply => switches::apply(&settings()?, json),
-        Action::Repair => switches::repair(&command.options),
+        Action::Status { watch: true } => watch::run(settings, warnings, form),
+        Action::Status { watch: false } => status::run(&settings()?, json),
+        Action::Enable { which } => switches::set(*which, true, &command.options, warnings, json),
+        Action::Disable { which } => switches::set(*which, false, &command.options, warnings, json),
+        Action::Apply => switches::apply(&settings()?, &command.options, json),
+        Action::Repair => switches::repair(&command.options, json),
         Action::ResetIdentity(arguments) => identity::run(arguments, &command.options, warnings, json),
         Action::Password(arguments) => users::run(arguments, &command.options),
         Action::Serve(arguments) => serve::run(arguments, &command.options, settings()?),
+        Action::Version => Ok(version::run(json)),
+        Action::Settings => Ok(Output::text(help::settings())),
         Action::Completions { shell } => Ok(manual::completions(*shell)),
         Action::Man { out } => manual::man(out.as_ref()),
     }
 }
 
-/// Shows help where it was asked for, else the first paragraph of what clap says in one line.
+/// Shows help where it was asked for, else in one line the first paragraph of what clap says, and what it takes to have been
+/// meant.
 fn refuse(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         let _ = error.print();
     } else {
         let text = error.to_string();
         let paragraph = text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect::<Vec<_>>().join(" ");
-        complain(&format!("{}; see --help", paragraph.trim_start_matches("error: ")));
+        let tips = text.lines().filter_map(|line| line.trim().strip_prefix("tip: "));
+        let said = [paragraph.trim_start_matches("error: ")].into_iter().chain(tips).collect::<Vec<_>>().join("; ");
+        complain(&format!("{said}; see --help"));
     }
     ExitCode::from(if error.use_stderr() { 2 } else { 0 })
 }

@@ -6,11 +6,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Subcommand;
+use data_encoding::HEXLOWER;
 use ondat_telemetry::client::Client;
 use ondat_telemetry::error::Error;
 use ondat_telemetry::memory::{ReportMemory, Try};
+use ondat_telemetry::schedule;
 use ondat_telemetry::state::{Entry, StateDir, layout};
 use ondat_telemetry::switches::Switches;
+use ondat_telemetry::sys::clock::{Clock, SystemClock};
 use serde_json::{Value, json};
 
 use crate::settings::Settings;
@@ -50,35 +53,69 @@ fn preview(file: &Path, settings: Settings) -> Result<Output, Error> {
     config.host_switches = switches.on();
     config.objections.clear();
     let bytes = Client::new(config)?.preview_report(&read_document(file)?)?;
-    Ok(Output { bytes, code: 0 })
+    Ok(Output::bytes(bytes))
 }
 
 fn submit(file: &Path, settings: Settings, json: bool) -> Result<Output, Error> {
     let config = settings.complete()?;
     let document = read_document(file)?;
     let (timeout, has_state_dir) = (config.timeout, config.state_dir.is_some());
+    let identity = config.identity.clone();
+    let id_of_today =
+        || HEXLOWER.encode(&identity.report_id(&status::date(schedule::day(SystemClock::new().now().unix))));
+    let before = id_of_today();
     let client = Client::new(config)?;
     let outcome = client.submit_report(&document, timeout);
+    // Daemons on the same state directory try too, and midnight may have passed.
+    let ids = [before, id_of_today()];
+    let made = client.tries().into_iter().rfind(|try_| ids.contains(&try_.report_id));
     client.close(Duration::ZERO);
     match outcome {
-        Ok(()) if json => Ok(Output::json(&json!({ "outcome": "delivered" }))),
-        Ok(()) => Ok(Output::text("delivered\n".to_owned())),
+        Ok(()) => Ok(submitted("delivered", None, made.as_ref(), json)),
         // What is stored in the memory of this process is gone with it.
         Err(Error::Queued(why)) if !has_state_dir => {
             let reason = why.split_once(": ").map_or(why.as_str(), |(_, reason)| reason);
             Err(Error::Network(format!("not delivered, and not stored because no --state-dir is set: {reason}")))
         }
         Err(error @ Error::Queued(_)) => {
-            let (code, reason) = (exit::of_error(&error), error.to_string());
-            let output = if json {
-                Output::json(&json!({ "outcome": "stored", "reason": reason }))
-            } else {
-                Output::text(format!("stored for later: {reason}\n"))
-            };
-            Ok(output.with_code(code))
+            let output = submitted("stored", Some(&error.to_string()), made.as_ref(), json);
+            Ok(output.with_code(exit::of_error(&error)))
         }
         Err(error) => Err(error),
     }
+}
+
+/// What became of a report: which one it is, how large, and for which collector.
+fn submitted(outcome: &str, reason: Option<&str>, made: Option<&Try>, json: bool) -> Output {
+    if json {
+        let mut said = json!({
+            "outcome": outcome,
+            "report_id": made.map(|made| &made.report_id),
+            "day": made.map(|made| status::date(made.day)),
+            "bytes": made.map(|made| made.bytes),
+            "host": made.map(|made| host(&made.url)),
+        });
+        if let Some(reason) = reason {
+            said["reason"] = reason.into();
+        }
+        return Output::json(&said);
+    }
+    let which = made.map(|made| {
+        let Try { report_id, day, bytes, url, .. } = made;
+        format!("report {report_id} of {}, {bytes} bytes sealed, to {}", status::date(*day), host(url))
+    });
+    Output::text(match (reason, which) {
+        (None, None) => format!("{outcome}\n"),
+        (None, Some(which)) => format!("{outcome}: {which}\n"),
+        (Some(reason), None) => format!("{outcome} for later: {reason}\n"),
+        (Some(reason), Some(which)) => format!("{outcome} for later: {which}: {reason}\n"),
+    })
+}
+
+/// Host and port of a URL.
+fn host(url: &str) -> &str {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    rest.split('/').next().unwrap_or_default()
 }
 
 fn history(settings: &Settings, json: bool) -> Result<Output, Error> {

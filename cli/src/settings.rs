@@ -1,4 +1,4 @@
-//! From options, environment and cluster spec to the library's settings.
+//! From settings file, environment, cluster spec and options to the library's settings.
 
 use std::fs::File;
 use std::io::Read;
@@ -13,8 +13,12 @@ use ondat_telemetry::identity::Purpose;
 use ondat_telemetry::state::StateDir;
 use ondat_telemetry::switches::Switches;
 
+use crate::environment::{Extent, SettingsFile};
+use crate::form::Form;
 use crate::sources::Sources;
 
+/// Where the state directory is, in the environment and the settings file.
+const STATE_DIR: &str = "ONDAT_TELEMETRY_STATE_DIR";
 /// Placeholders that let `status` run without these settings; never shown and never sent.
 const NO_VERSION: &str = "0.0.0+not-configured";
 const CLI: &str = "cli";
@@ -22,9 +26,9 @@ const NO_ID: &str = "not configured: 0d8e6b7a4c395f0c1d2be8a7c6f40931";
 /// How the library names the cluster spec where it turns something off.
 pub(crate) const CLUSTER_SPEC: &str = "cluster spec ";
 
-/// The settings of every subcommand. The environment is read first, then the cluster spec, and options override both.
+/// The settings of every subcommand, which are read in the order of [`ORDER`]. Which subcommand shows which stands in help.rs.
 #[derive(Args, Clone)]
-#[command(next_help_heading = "Settings (read from the environment, then the cluster spec, then these options)")]
+#[command(next_help_heading = "Settings (more: `ondat-telemetry help settings`)")]
 pub(crate) struct Options {
     /// The component's name [default: cli, for exec the program's own] [env: ONDAT_TELEMETRY_COMPONENT]
     #[arg(long, global = true, value_name = "NAME")]
@@ -78,10 +82,26 @@ pub(crate) struct Options {
     /// A StorageOSCluster resource, YAML or JSON
     #[arg(long, global = true, value_name = "FILE")]
     cluster_spec: Option<PathBuf>,
-    /// Print one line of JSON (not for zone and report preview, whose output has a form of its own)
+    /// The settings file, as systemd's EnvironmentFile= has it [default: settings.env in the state directory]
+    #[arg(long, global = true, value_name = "FILE")]
+    env_file: Option<PathBuf>,
+    /// Print it in this form
+    #[arg(short, long, global = true, value_enum, value_name = "FORM")]
+    output: Option<Form>,
+    /// The same as --output json
     #[arg(long, global = true)]
-    pub(crate) json: bool,
+    json: bool,
 }
+
+/// Where settings come from.
+pub(crate) const ORDER: &str = "\
+Settings are read from the settings file, the environment, the cluster spec and the options; of two words on one setting,
+the later one's holds. What any of them turns off stays off.
+
+The settings file is the one of --env-file, else settings.env in the state directory. It has the form of systemd's
+EnvironmentFile= (systemd.exec(5)): NAME=VALUE in lines, # and ; before comments. The variables of the environment are read
+from it, others are passed over. Another file than settings.env goes in its place, but what settings.env turns off stays
+off. Daemons do not read it: they have the environment that they are started with. docs/settings.md has more.";
 
 /// What is true, and which of it was said at all.
 pub(crate) struct Settings {
@@ -95,17 +115,88 @@ pub(crate) struct Settings {
     pub(crate) has_cluster_id: bool,
     /// Whether the node id was said.
     pub(crate) has_node_id: bool,
-    /// Whether a cluster spec was named.
-    pub(crate) has_cluster_spec: bool,
+    /// The settings file that was read.
+    pub(crate) file: Option<PathBuf>,
 }
 
 impl Options {
+    /// The form of what is printed.
+    pub(crate) fn form(&self) -> Result<Form, Error> {
+        match (self.json, self.output) {
+            (true, None | Some(Form::Json)) => Ok(Form::Json),
+            (true, Some(_)) => Err(Error::InvalidArgument("--json and --output name two forms: say one".to_owned())),
+            (false, form) => Ok(form.unwrap_or(Form::Text)),
+        }
+    }
+
     /// The state directory alone, where something else may be wrong with the settings.
     pub(crate) fn state_dir(&self, why: &str) -> Result<StateDir, Error> {
         let path = self.state_dir.clone().map(PathBuf::from);
-        let path = path.or_else(|| std::env::var_os("ONDAT_TELEMETRY_STATE_DIR").map(PathBuf::from));
-        let path = path.filter(|path| !path.as_os_str().is_empty());
+        let path = path.or_else(|| std::env::var_os(STATE_DIR).map(PathBuf::from));
+        let path = match (path.filter(|path| !path.as_os_str().is_empty()), self.named_file()) {
+            (None, Some(file)) => file?.value(STATE_DIR).map(PathBuf::from),
+            (path, _) => path,
+        };
         StateDir::open(&path.ok_or_else(|| no_state_dir(why))?)
+    }
+
+    /// Where this variable is set besides the environment.
+    pub(crate) fn file_with(&self, variable: &str, dir: &StateDir) -> Result<Option<PathBuf>, Error> {
+        let file = self.named_file().transpose()?.map_or_else(|| SettingsFile::of(dir), |file| Ok(Some(file)))?;
+        Ok(file.filter(|file| file.value(variable).is_some()).map(|file| file.path().to_owned()))
+    }
+
+    /// The cluster spec as it was written.
+    pub(crate) fn cluster_spec_text(&self) -> Result<Option<String>, Error> {
+        self.cluster_spec.as_deref().map(|path| read_text(path, "cluster spec")).transpose()
+    }
+
+    fn named_file(&self) -> Option<Result<SettingsFile, Error>> {
+        self.env_file.as_deref().map(SettingsFile::named)
+    }
+
+    /// What environment, cluster spec and options say, and before them these files.
+    fn said(&self, files: &[(&SettingsFile, Extent)], warnings: &Warnings) -> Result<ConfigBuilder, Error> {
+        let mut builder = ConfigBuilder::new();
+        builder.set(Setting::Component, CLI);
+        builder.set(Setting::Version, NO_VERSION);
+        builder.set(Setting::ClusterId, NO_ID);
+        builder.set(Setting::NodeId, NO_ID);
+        for (file, extent) in files {
+            warnings.add(file.load(*extent, &mut builder)?);
+        }
+        builder.load_env();
+        if let Some(text) = self.cluster_spec_text()? {
+            builder.load_cluster_spec(&text);
+        }
+        let texts = [
+            (Setting::Component, &self.component),
+            (Setting::Version, &self.product_version),
+            (Setting::ClusterId, &self.cluster_id),
+            (Setting::NodeId, &self.node_id),
+            (Setting::StateDir, &self.state_dir),
+            (Setting::VersionZone, &self.version_zone),
+            (Setting::VersionKey, &self.version_key),
+            (Setting::VersionSealKey, &self.version_seal_key),
+            (Setting::Nameservers, &self.nameservers),
+            (Setting::ReportUrl, &self.report_url),
+            (Setting::SentryDsn, &self.sentry_dsn),
+            (Setting::MonitorPath, &self.monitor_path),
+            (Setting::CaFile, &self.ca_file),
+            (Setting::Proxy, &self.proxy),
+        ];
+        for (setting, text) in texts {
+            if let Some(text) = text {
+                builder.set(setting, text);
+            }
+        }
+        if let Some(path) = &self.report_keys {
+            builder.set(Setting::ReportKeys, &read_text(path, "report keys")?);
+        }
+        if let Some(milliseconds) = self.timeout_ms {
+            builder.set_timeout_ms(milliseconds);
+        }
+        Ok(builder)
     }
 }
 
@@ -114,43 +205,17 @@ fn no_state_dir(why: &str) -> Error {
 }
 
 impl Settings {
-    /// Reads environment, cluster spec and options. The library's warnings go where `warnings` keeps them.
+    /// Reads settings file, environment, cluster spec and options. The library's warnings go where `warnings` keeps them.
     pub(crate) fn load(options: &Options, warnings: &Warnings) -> Result<Self, Error> {
-        let mut builder = ConfigBuilder::new();
-        builder.set(Setting::Component, CLI);
-        builder.set(Setting::Version, NO_VERSION);
-        builder.set(Setting::ClusterId, NO_ID);
-        builder.set(Setting::NodeId, NO_ID);
-        builder.load_env();
-        if let Some(path) = &options.cluster_spec {
-            builder.load_cluster_spec(&read_text(path, "cluster spec")?);
-        }
-        let texts = [
-            (Setting::Component, &options.component),
-            (Setting::Version, &options.product_version),
-            (Setting::ClusterId, &options.cluster_id),
-            (Setting::NodeId, &options.node_id),
-            (Setting::StateDir, &options.state_dir),
-            (Setting::VersionZone, &options.version_zone),
-            (Setting::VersionKey, &options.version_key),
-            (Setting::VersionSealKey, &options.version_seal_key),
-            (Setting::Nameservers, &options.nameservers),
-            (Setting::ReportUrl, &options.report_url),
-            (Setting::SentryDsn, &options.sentry_dsn),
-            (Setting::MonitorPath, &options.monitor_path),
-            (Setting::CaFile, &options.ca_file),
-            (Setting::Proxy, &options.proxy),
-        ];
-        for (setting, text) in texts {
-            if let Some(text) = text {
-                builder.set(setting, text);
-            }
-        }
-        if let Some(path) = &options.report_keys {
-            builder.set(Setting::ReportKeys, &read_text(path, "report keys")?);
-        }
-        if let Some(milliseconds) = options.timeout_ms {
-            builder.set_timeout_ms(milliseconds);
+        let named = options.named_file().transpose()?;
+        let named: Vec<_> = named.iter().map(|file| (file, Extent::All)).collect();
+        let mut builder = options.said(&named, warnings)?;
+        // A state directory that cannot be one is refused when the settings are built.
+        let dir = builder.state_dir().and_then(|path| StateDir::open(path).ok());
+        let own = dir.map_or(Ok(None), |dir| SettingsFile::of(&dir))?;
+        if let Some(own) = &own {
+            let extent = if named.is_empty() { Extent::All } else { Extent::Switches };
+            builder = options.said(&[&[(own, extent)], named.as_slice()].concat(), warnings)?;
         }
         builder.set_log(priority::WARNING, warnings.log());
         let config = builder.build()?;
@@ -159,7 +224,7 @@ impl Settings {
             has_version: config.version_text != NO_VERSION,
             has_cluster_id: config.cluster != config.identity.anonymise(Purpose::Cluster, NO_ID),
             has_node_id: config.node != config.identity.anonymise(Purpose::Node, NO_ID),
-            has_cluster_spec: options.cluster_spec.is_some(),
+            file: named.first().map(|(file, _)| *file).or(own.as_ref()).map(|file| file.path().to_owned()),
             config,
         })
     }
@@ -194,14 +259,14 @@ impl Settings {
 
 /// Reads a text file that an option names.
 pub(crate) fn read_text(path: &Path, what: &str) -> Result<String, Error> {
-    let failed = |why: String| Error::InvalidArgument(format!("{what} {}: {why}", path.display()));
-    let mut text = String::new();
-    let file = File::open(path).map_err(|error| failed(error.to_string()))?;
-    file.take(LONGEST_DOCUMENT as u64 + 1).read_to_string(&mut text).map_err(|error| failed(error.to_string()))?;
-    if text.len() > LONGEST_DOCUMENT {
-        return Err(failed(format!("longer than {LONGEST_DOCUMENT} bytes")));
+    let failed = |why: &str| Error::InvalidArgument(format!("{what} {}: {why}", path.display()));
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(|error| failed(&error.to_string()))?;
+    file.take(LONGEST_DOCUMENT as u64 + 1).read_to_end(&mut bytes).map_err(|error| failed(&error.to_string()))?;
+    if bytes.len() > LONGEST_DOCUMENT {
+        return Err(failed(&format!("longer than {LONGEST_DOCUMENT} bytes")));
     }
-    Ok(text)
+    String::from_utf8(bytes).map_err(|_| failed("not UTF-8"))
 }
 
 /// What the library warned of while it was at work.
@@ -214,6 +279,16 @@ impl Warnings {
     /// The warnings so far.
     pub(crate) fn take(&self) -> Vec<String> {
         std::mem::take(&mut self.lines.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Keeps these; what is said already is not said twice.
+    fn add(&self, more: Vec<String>) {
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        for line in more {
+            if !lines.contains(&line) {
+                lines.push(line);
+            }
+        }
     }
 
     fn log(&self) -> ondat_telemetry::client::LogFn {

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
 use data_encoding::HEXLOWER;
@@ -38,13 +39,16 @@ const END_OF_TIME: i64 = 253_402_300_799;
 
 /// Says it all.
 pub(crate) fn run(settings: &Settings, json: bool) -> Result<Output, Error> {
-    let status = Status::read(settings, SystemClock::new().now())?;
-    if json {
-        return Ok(Output::json(&status.as_json()));
-    }
+    let (value, text) = at(settings, SystemClock::new().now())?;
+    Ok(if json { Output::json(&value) } else { Output::coloured(&text) })
+}
+
+/// The same at a moment, as JSON and as text.
+pub(crate) fn at(settings: &Settings, now: Moment) -> Result<(Value, String), Error> {
+    let status = Status::read(settings, now)?;
     let mut text = String::new();
     status.write_text(&mut text).map_err(|error| Error::Internal(error.to_string()))?;
-    Ok(Output::coloured(&text))
+    Ok((status.as_json(), text))
 }
 
 /// The same for the API.
@@ -55,6 +59,7 @@ pub(crate) fn json(settings: &Settings) -> Result<Value, Error> {
 /// What there is to say.
 struct Status<'a> {
     config: &'a Config,
+    settings_file: Option<&'a Path>,
     /// Why the state directory cannot be used, or something in it.
     disk_problem: Option<String>,
     now: Moment,
@@ -120,6 +125,7 @@ impl<'a> Status<'a> {
         let runs = known(dir.map_or(Ok(Vec::new()), marker::runs), &mut disk_problem);
         Ok(Self {
             config,
+            settings_file: settings.file.as_deref(),
             disk_problem,
             now,
             sources: settings.sources()?,
@@ -163,6 +169,7 @@ impl<'a> Status<'a> {
         json!({
             "state_dir": dir.map(|dir| dir.path().display().to_string()),
             "state_dir_problem": self.disk_problem,
+            "settings_file": self.settings_file.map(|path| path.display().to_string()),
             "switches": self.sources.explain(),
             "processes": self.sources.processes_json(),
             "administrator": self.administrator.as_ref().map(administrator_json),
@@ -209,6 +216,9 @@ impl<'a> Status<'a> {
         }
         if let Some(why) = &self.disk_problem {
             writeln!(out, "                 cannot be used: {why}")?;
+        }
+        if let Some(path) = self.settings_file {
+            writeln!(out, "settings file    {}", path.display())?;
         }
         let id =
             |id: &Option<String>, option: &str| id.clone().unwrap_or_else(|| format!("{NOT_CONFIGURED} ({option})"));

@@ -1,7 +1,13 @@
 //! `enable`, `disable`, `repair`, `apply`: the administrator's word on the three switches, from the command line.
 
-use clap::ValueEnum;
+use std::ffi::OsStr;
+
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Arg, Command};
+use ondat_telemetry::config::SWITCH_VARIABLES;
 use ondat_telemetry::error::Error;
+use ondat_telemetry::spec::{self, ClusterSpec};
 use ondat_telemetry::switches::{Switch, Switches};
 use serde_json::json;
 
@@ -10,42 +16,96 @@ use crate::settings::{CLUSTER_SPEC, Options, Settings, Warnings};
 use crate::sources::Sources;
 use crate::{Output, complain};
 
+/// The kind of resource that a cluster spec is.
+const RESOURCE: &str = "StorageOSCluster";
 /// Why there must be a state directory.
 const WHERE: &str = "the switches are in the state directory";
 
-/// What is turned on or off.
-#[derive(Clone, Copy, ValueEnum)]
-pub(crate) enum Which {
-    /// The DNS query for the latest version
-    VersionCheck,
-    /// The sealed daily report
-    DailyReport,
-    /// Crash reports to Sentry
-    CrashReports,
-    /// All three
-    All,
+/// The names under which people know the switches. The variables that turn something off are names too: of the switch.
+const NAMES: [(&str, &[Switch]); 7] = [
+    ("version-check", &[Switch::VersionCheck]),
+    ("daily-report", &[Switch::DailyReport]),
+    ("crash-reports", &[Switch::CrashReports]),
+    (ALL, &Switch::ALL),
+    ("telemetry", &[Switch::DailyReport]),
+    ("crash-reporting", &[Switch::CrashReports]),
+    ("error-reporting", &[Switch::CrashReports]),
+];
+/// The first ones are what the switches are called here.
+const OWN: usize = 4;
+const ALL: &str = "all";
+
+fn names() -> impl Iterator<Item = (&'static str, &'static [Switch])> {
+    NAMES.into_iter().chain(SWITCH_VARIABLES)
+}
+
+/// What is turned on or off, under the name that was typed.
+#[derive(Clone, Copy)]
+pub(crate) struct Which {
+    name: &'static str,
+    switches: &'static [Switch],
 }
 
 impl Which {
-    fn switches(self) -> &'static [Switch] {
-        match self {
-            Self::VersionCheck => &[Switch::VersionCheck],
-            Self::DailyReport => &[Switch::DailyReport],
-            Self::CrashReports => &[Switch::CrashReports],
-            Self::All => &Switch::ALL,
+    /// Whatever the case, and with _ or - between the words.
+    fn of(typed: &str) -> Option<Self> {
+        let plain = |name: &str| name.to_ascii_lowercase().replace('_', "-");
+        let found = names().find(|(name, _)| plain(name) == plain(typed));
+        found.map(|(name, switches)| Self { name, switches })
+    }
+
+    /// What it is called here.
+    fn own_name(self) -> &'static str {
+        let own = NAMES.iter().take(OWN).find(|(_, switches)| *switches == self.switches);
+        own.map_or(self.name, |(name, _)| name)
+    }
+}
+
+/// Reads a name of a switch; clap's own parser is asked which name was meant.
+#[derive(Clone)]
+pub(crate) struct WhichParser;
+
+impl TypedValueParser for WhichParser {
+    type Value = Which;
+
+    fn parse_ref(&self, command: &Command, argument: Option<&Arg>, value: &OsStr) -> Result<Which, clap::Error> {
+        if let Some(which) = value.to_str().and_then(Which::of) {
+            return Ok(which);
         }
+        let every = PossibleValuesParser::new(names().map(|(name, _)| name));
+        let mut error = match every.parse_ref(command, argument, value) {
+            Err(error) => error,
+            Ok(_) => clap::Error::new(ErrorKind::InvalidValue).with_cmd(command),
+        };
+        let own = NAMES.iter().take(OWN).map(|(name, _)| (*name).to_owned()).collect();
+        error.insert(ContextKind::ValidValue, ContextValue::Strings(own));
+        Err(error)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        let help = |name: &str, switches: &[Switch]| match (Which::of(name), switches) {
+            (Some(which), _) if which.own_name() != name => format!("The same as {}", which.own_name()),
+            (_, [Switch::VersionCheck]) => "The DNS query for the latest version".to_owned(),
+            (_, [Switch::DailyReport]) => "The sealed daily report".to_owned(),
+            (_, [Switch::CrashReports]) => "Crash reports to Sentry".to_owned(),
+            _ => "All three".to_owned(),
+        };
+        Some(Box::new(names().map(move |(name, switches)| PossibleValue::new(name).help(help(name, switches)))))
     }
 }
 
 /// Says whether these are on. It needs the state directory and nothing else: whatever is wrong with the settings, telemetry
 /// can be turned off.
-pub(crate) fn set(which: Which, on: bool, options: &Options, warnings: &Warnings) -> Result<Output, Error> {
+pub(crate) fn set(which: Which, on: bool, options: &Options, warnings: &Warnings, json: bool) -> Result<Output, Error> {
     let dir = options.state_dir(WHERE)?;
     administration::change(&dir, &Actor::command(), None, |word| {
-        for switch in which.switches() {
+        for switch in which.switches {
             word.set(*switch, on);
         }
     })?;
+    if on && SWITCH_VARIABLES.iter().any(|(name, _)| *name == which.name) {
+        complain(&format!("{} is the variable that turns {} off; this turns it on", which.name, which.own_name()));
+    }
     let now = match Settings::load(options, warnings) {
         Ok(settings) => settings.sources()?,
         Err(error) => {
@@ -53,13 +113,13 @@ pub(crate) fn set(which: Which, on: bool, options: &Options, warnings: &Warnings
             Sources::read(Switches::new(Switch::ALL_BITS, Vec::new(), Some(dir.clone())), Some(&dir))?
         }
     };
-    Ok(said(&now, which.switches(), options.json))
+    Ok(said(&now, which.switches, json))
 }
 
 /// Puts an unreadable switches.json aside.
-pub(crate) fn repair(options: &Options) -> Result<Output, Error> {
+pub(crate) fn repair(options: &Options, json: bool) -> Result<Output, Error> {
     let is_repaired = administration::repair(&options.state_dir(WHERE)?, &Actor::command())?;
-    if options.json {
+    if json {
         return Ok(Output::json(&json!({ "repaired": is_repaired })));
     }
     Ok(Output::text(if is_repaired {
@@ -70,9 +130,14 @@ pub(crate) fn repair(options: &Options) -> Result<Output, Error> {
 }
 
 /// Takes over what the cluster spec turns off, for all running processes, and gives up what it no longer turns off.
-pub(crate) fn apply(settings: &Settings, json: bool) -> Result<Output, Error> {
-    if !settings.has_cluster_spec {
-        return Err(Error::InvalidArgument("apply takes over a cluster spec: name it with --cluster-spec".to_owned()));
+pub(crate) fn apply(settings: &Settings, options: &Options, json: bool) -> Result<Output, Error> {
+    let refused = |why: &str| Err(Error::InvalidArgument(why.to_owned()));
+    let Some(text) = options.cluster_spec_text()? else {
+        return refused("apply takes over a cluster spec: name it with --cluster-spec");
+    };
+    // A file that was cut short, or the list of a cluster without one, is nobody's word that something may be on again.
+    if !text.contains(RESOURCE) && spec::parse(&text) == Ok(ClusterSpec::default()) {
+        return refused("cluster spec: no StorageOSCluster in it; nothing was changed");
     }
     let objections: Vec<_> = settings
         .config

@@ -23,7 +23,7 @@ use crate::crash::marker::Marker;
 use crate::crash::sentry;
 use crate::error::Error;
 use crate::follower::following;
-use crate::memory::{self, ReportMemory, VersionMemory};
+use crate::memory::{self, ReportMemory, Try, VersionMemory};
 use crate::presence::{Presence, Process};
 use crate::report::buffer::Buffer;
 use crate::report::input;
@@ -441,6 +441,11 @@ impl Client {
         let outcome = until(Instant::now() + timeout, make);
         self.wake();
         outcome
+    }
+
+    /// The last tries to deliver reports, by all processes on the state directory.
+    pub fn tries(&self) -> Vec<Try> {
+        self.core.report_memory().tries
     }
 
     /// The plaintext of that report, byte for byte what would be sealed.

@@ -163,7 +163,7 @@ impl Core {
     }
 
     /// What is remembered of reports, by all processes on the state directory.
-    fn report_memory(&self) -> ReportMemory {
+    pub(super) fn report_memory(&self) -> ReportMemory {
         let mut known = lock(&self.reports_known);
         let damaged = self.read_report_memory(&mut known);
         let memory = known.memory.clone();

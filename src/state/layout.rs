@@ -19,6 +19,8 @@ pub const AUDIT_BEFORE: &str = "audit.jsonl.1";
 pub const NOTICE: &str = "notice.json";
 /// The key of the anonymised ids, where there is one of its own.
 pub const IDENTITY_KEY: &str = "identity.key";
+/// What commands are told beside their environment; daemons do not read it.
+pub const SETTINGS: &str = "settings.env";
 /// Who may log in to `serve`.
 pub const USERS: &str = "users.json";
 /// The password of one run of `serve`.

@@ -76,6 +76,8 @@ fn one_or_all_are_removed() {
     run(&["crashes", "purge", "--state-dir", &state]).with(2);
     run(&["crashes", "purge", "--all", "--state-dir", &state]).with(0);
     let left = run(&["crashes", "list", "--json", "--state-dir", &state]).with(0).json();
+    let outcome = run(&["crashes", "purge", "--all", "--json", "--state-dir", &state]).with(0).json();
+    assert_eq!(outcome, serde_json::json!({ "outcome": "removed" }));
     assert_eq!((left["crashes"].as_array().map(Vec::len), &left["held_back"]), (Some(0), &0.into()));
 }
 
@@ -99,4 +101,37 @@ fn what_is_stored_is_sent_and_stays_where_it_cannot_be() {
     arguments(&dsn(address)).with(0);
     assert!(received.recv_timeout(Duration::from_secs(20)).unwrap().contains("dataplane exited with code 3"));
     assert_eq!(ids(&place).len(), 0);
+    // It is in the list from now on, and can be looked at.
+    let listed = run(&["crashes", "list", "--state-dir", &state]).with(0).stdout;
+    let sent = listed
+        .strip_prefix("no crash report waits\n\nsent (the last 100 are kept)\n")
+        .unwrap_or_else(|| panic!("{listed}"));
+    assert!(sent.ends_with("  ondat@2.8.2  dataplane exited with code 3\n"), "{sent}");
+    let json = run(&["crashes", "list", "--json", "--state-dir", &state]).with(0).json();
+    let id = json["sent"][0]["id"].as_str().unwrap();
+    assert!(sent.starts_with(id), "{sent}");
+    let shown = run(&["crashes", "show", id, "--state-dir", &state]).with(0).stdout;
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).unwrap(), json["sent"][0]["event"]);
+    // What has left the machine cannot be taken back.
+    let why = run(&["crashes", "purge", id, "--state-dir", &state]).with(2).stderr;
+    assert!(why.contains("waits: it was sent"), "{why}");
+    stored(&place, &[SIGKILL]);
+    let both = run(&["crashes", "list", "--state-dir", &state]).with(0).stdout;
+    let (waiting, sent) = both.split_once("\n\nsent (the last 100 are kept)\n").unwrap();
+    assert!(waiting.ends_with("killed by SIGKILL") && sent.contains(id), "{both}");
+}
+
+#[test]
+fn what_a_file_holds_does_nothing_to_the_terminal() {
+    let place = Place::new("crashes-controls");
+    let folder = place.at("spool/crashes");
+    std::fs::create_dir_all(&folder).unwrap();
+    let event = "{\"timestamp\":\"\\u001b[2J\",\"release\":\"a\\u202eb\",\"exception\":{\"values\":[{\"value\":\"\\u009b31m\"}]}}";
+    place.with("spool/crashes/0123456789abcdef0123456789abcdef.json", event);
+    place.with("spool/crashes/00000000000000000000000000000000.json", "{");
+    let listed = run(&["crashes", "list", "--state-dir", &place.at("")]).with(0).stdout;
+    let lines: Vec<_> = listed.lines().collect();
+    assert_eq!(lines.len(), 2, "{listed}");
+    assert!(lines.contains(&"0123456789abcdef0123456789abcdef  \u{fffd}[2J  a\u{fffd}b  \u{fffd}31m"), "{listed:?}");
+    assert!(lines.contains(&"00000000000000000000000000000000  unreadable  unreadable  unreadable"), "{listed:?}");
 }

@@ -2,9 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may fail by panicking")]
 
+mod administration;
 mod check;
 mod crashes;
 mod decode;
+mod environment;
+mod form;
 mod keygen;
 mod manual;
 mod program;
@@ -12,4 +15,6 @@ mod report;
 mod servers;
 mod status;
 mod switches;
+mod version;
+mod watch;
 mod zone;

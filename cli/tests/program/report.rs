@@ -64,10 +64,15 @@ fn a_preview_follows_the_administrator_and_removes_nothing() {
 fn a_delivered_report_is_delivered_once_a_day() {
     let place = Place::new("report-delivered");
     let keys = report_keys(&place);
-    let url = format!("http://{}/", servers::collector(201, true));
+    let host = servers::collector(201, true);
+    let url = format!("http://{host}/");
     let state = place.at("");
     let submit = arguments("submit", "-", &["--report-url", &url, "--report-keys", &keys, "--state-dir", &state]);
-    assert_eq!(run_with_input(&submit, DOCUMENT).with(0).stdout, "delivered\n");
+    let said = run_with_input(&submit, DOCUMENT).with(0).stdout;
+    let tries = run(&["report", "history", "--json", "--state-dir", &state]).with(0).json()["tries"].clone();
+    let word = |name: &str| tries[0][name].as_str().unwrap().to_owned();
+    let which = format!("report {} of {}, {} bytes sealed", word("report_id"), word("day"), tries[0]["bytes"]);
+    assert_eq!(said, format!("delivered: {which}, to {host}\n"));
     let again = run_with_input(&submit, DOCUMENT).with(2);
     assert!(again.stderr.contains("the report of this UTC day was delivered at"), "{}", again.stderr);
     let status = run(&["status", "--json", "--state-dir", &state, "--cluster-id", "c-1"]).with(0).json();
@@ -84,6 +89,8 @@ fn an_undelivered_report_is_stored_and_shown() {
     let ended = run_with_input(&arguments("submit", "-", &options), DOCUMENT).with(6);
     assert!(ended.stdout.starts_with("stored for later: ") && ended.stdout.lines().count() == 1, "{}", ended.stdout);
     assert!(ended.stdout.contains("HTTP 503") && ended.stderr.is_empty(), "{}{}", ended.stdout, ended.stderr);
+    let which = format!(" bytes sealed, to {}: ", url.trim_start_matches("http://").trim_end_matches('/'));
+    assert!(ended.stdout.contains(&which), "{}", ended.stdout);
     let status = run(&["status", "--json", "--state-dir", &state]).with(0).json();
     let items = status["spool"]["spool/reports"]["items"].as_array().unwrap();
     assert_eq!(items.len(), 1, "{status}");
@@ -98,6 +105,29 @@ fn without_a_state_directory_nothing_is_said_to_be_stored() {
     let options = ["--report-url", &url, "--report-keys", &keys];
     let ended = run_with_input(&arguments("submit", "-", &options), DOCUMENT).with(4);
     assert!(ended.stderr.contains("not stored because no --state-dir is set"), "{}", ended.stderr);
+}
+
+#[test]
+fn programs_read_id_bytes_and_host() {
+    let place = Place::new("report-submit-json");
+    let keys = report_keys(&place);
+    for (status, outcome, code) in [(201, "delivered", 0), (503, "stored", 6)] {
+        let host = servers::collector(status, true).to_string();
+        let (url, state) = (format!("http://{host}/"), place.at(outcome));
+        let options = ["--report-url", &url, "--report-keys", &keys, "--state-dir", &state, "--json"];
+        let said = run_with_input(&arguments("submit", "-", &options), DOCUMENT).with(code).json();
+        assert_eq!((said["outcome"].as_str(), said["host"].as_str()), (Some(outcome), Some(host.as_str())), "{said}");
+        let identity = ondat_telemetry::identity::Identity::from_cluster_id("c-1");
+        let id = data_encoding::HEXLOWER.encode(&identity.report_id(said["day"].as_str().unwrap()));
+        assert_eq!(said["report_id"], id.as_str());
+        assert!(said["bytes"].as_u64() > Some(100), "{said}");
+        assert_eq!(said.get("reason").is_some(), outcome == "stored", "{said}");
+    }
+    // Without a state directory it is known as well.
+    let url = format!("http://{}/", servers::collector(201, true));
+    let options = ["--report-url", &url, "--report-keys", &keys, "--json"];
+    let said = run_with_input(&arguments("submit", "-", &options), DOCUMENT).with(0).json();
+    assert!(said["report_id"].is_string() && said["bytes"].is_u64(), "{said}");
 }
 
 #[test]

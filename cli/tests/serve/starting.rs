@@ -153,3 +153,32 @@ fn damaged_users_are_no_open_door() {
     assert_eq!(ended.status.code(), Some(2), "{said}");
     assert!(said.contains("users.json is damaged"), "{said}");
 }
+
+#[test]
+fn the_settings_file_is_followed_and_a_damaged_one_changes_nothing() {
+    let state = state_dir("settings-file");
+    set_password(&state, PASSWORD);
+    let file = state.join("a.env");
+    let write = |text: &str| fs::write(&file, text).unwrap();
+    write("ONDAT_TELEMETRY_VERSION_ZONE=one.example\nDISABLE_TELEMETRY=true\n");
+    let mut server = Server::start_in(&state, &["--env-file", file.to_str().unwrap()]);
+    let session = server.log_in();
+    let status = || server.ask("GET", "/v1/status", &session, "").with(200).json();
+    let seen = status();
+    assert_eq!(seen["version_check"]["zone"], "one.example");
+    assert_eq!(seen["settings_file"], file.to_str().unwrap());
+    let source = format!("settings file {} DISABLE_TELEMETRY", file.display());
+    assert_eq!(seen["switches"]["daily_report"]["off_by"], serde_json::json!([source]));
+    write("ONDAT_TELEMETRY_VERSION_ZONE=two.example\nDISABLE_TELEMETRY=true\n");
+    assert_eq!(status()["version_check"]["zone"], "two.example");
+    write("export DISABLE_TELEMETRY=false\n");
+    let seen = status();
+    assert_eq!(
+        (&seen["version_check"]["zone"], &seen["switches"]["daily_report"]["on"]),
+        (&"two.example".into(), &false.into())
+    );
+    let log = server.log();
+    server.signal(Signal::SIGTERM);
+    let why = log.lines().map(Result::unwrap).find(|line| line.contains("the settings of before stay")).unwrap();
+    assert!(why.contains("a.env: line 1: `export`"), "{why}");
+}

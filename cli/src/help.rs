@@ -1,0 +1,125 @@
+//! What `--help` shows: of the settings, which every subcommand takes, those that it uses.
+
+use clap::CommandFactory;
+
+use crate::{Command, exit};
+
+/// The topic that shows all of them.
+const TOPIC: &str = "settings";
+/// The end of the first page.
+const MORE: &str = "Settings, such as --state-dir and --cluster-id: `ondat-telemetry help settings`.";
+
+const FORM: &[&str] = &["output", "json"];
+/// Where the state directory is.
+const PLACE: &[&str] = &["state_dir", "env_file"];
+const SPEC: &[&str] = &["cluster_spec"];
+const WHO: &[&str] = &["product_version", "cluster_id", "node_id"];
+const ZONE: &[&str] = &["version_zone", "version_key", "version_seal_key"];
+const REPORTS: &[&str] = &["report_url", "report_keys"];
+const CRASHES: &[&str] = &["sentry_dsn"];
+/// How a server is reached.
+const NETWORK: &[&str] = &["nameservers", "ca_file", "proxy", "timeout_ms"];
+
+/// Which settings each subcommand uses. Those that only hold others use none.
+const USED: [(&str, &[&[&str]]); 28] = [
+    ("check-version", &[PLACE, SPEC, WHO, ZONE, &["nameservers", "timeout_ms"], FORM]),
+    ("report", &[]),
+    ("report preview", &[PLACE, SPEC, WHO]),
+    ("report submit", &[PLACE, SPEC, WHO, REPORTS, NETWORK, FORM]),
+    ("report history", &[PLACE, FORM]),
+    ("crashes", &[]),
+    ("crashes list", &[PLACE, FORM]),
+    ("crashes show", &[PLACE]),
+    ("crashes send", &[PLACE, SPEC, WHO, CRASHES, NETWORK, FORM]),
+    ("crashes purge", &[PLACE, FORM]),
+    ("exec", &[PLACE, SPEC, &["component", "monitor_path"], WHO, CRASHES, NETWORK]),
+    ("zone", &[]),
+    ("decode-query", &[&["version_zone"], FORM]),
+    ("keygen", &[]),
+    ("keygen version", &[FORM]),
+    ("keygen version-seal", &[FORM]),
+    ("keygen report", &[FORM]),
+    ("status", &[PLACE, SPEC, WHO, ZONE, REPORTS, CRASHES, FORM]),
+    ("enable", &[PLACE, SPEC, FORM]),
+    ("disable", &[PLACE, SPEC, FORM]),
+    ("apply", &[PLACE, SPEC, FORM]),
+    ("repair", &[PLACE, FORM]),
+    ("reset-identity", &[PLACE, &["cluster_id"], FORM]),
+    ("password", &[PLACE]),
+    ("serve", &[PLACE, SPEC, WHO, ZONE, REPORTS, CRASHES]),
+    ("version", &[FORM]),
+    ("completions", &[]),
+    ("man", &[]),
+];
+
+/// The command line, as it is parsed, completed and printed in manual pages.
+pub(crate) fn command_line() -> clap::Command {
+    shown(Command::command())
+}
+
+/// The same without the subcommand `help`, which has no manual page.
+pub(crate) fn for_manual() -> clap::Command {
+    shown(Command::command().disable_help_subcommand(true))
+}
+
+/// What the topic has to say.
+pub(crate) fn settings() -> String {
+    let mut command = command_line();
+    command.find_subcommand_mut(TOPIC).map(|topic| topic.render_long_help().to_string()).unwrap_or_default()
+}
+
+fn shown(command: clap::Command) -> clap::Command {
+    let mut command = command.after_help(format!("{MORE}\n\n{}", exit::HELP));
+    // Settings are arguments of every subcommand only when this has been done.
+    command.build();
+    with_used(command, "")
+}
+
+/// Hides of this subcommand and those in it what they do not use.
+fn with_used(command: clap::Command, path: &str) -> clap::Command {
+    let used = USED.iter().find(|(name, _)| *name == path).map_or([].as_slice(), |(_, used)| used);
+    let is_used = |id: &str| used.iter().any(|group| group.contains(&id));
+    command
+        .mut_args(|argument| {
+            let hides = argument.is_global_set() && path != TOPIC && !is_used(argument.get_id().as_str());
+            if hides { argument.hide(true) } else { argument }
+        })
+        .mut_subcommands(|inner| {
+            let name = inner.get_name().to_owned();
+            with_used(inner, format!("{path} {name}").trim_start())
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The subcommands, with those that they are in.
+    fn paths(command: &clap::Command, path: &str) -> Vec<String> {
+        let inner = command.get_subcommands().filter(|inner| inner.get_name() != "help");
+        inner
+            .flat_map(|inner| {
+                let path = format!("{path} {}", inner.get_name()).trim_start().to_owned();
+                [vec![path.clone()], paths(inner, &path)].concat()
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_table_has_every_subcommand_and_nothing_else() {
+        let command = command_line();
+        let found = paths(&command, "");
+        let known: Vec<_> = USED.iter().map(|(name, _)| *name).chain([TOPIC]).collect();
+        found.iter().for_each(|path| assert!(known.contains(&path.as_str()), "{path} is not in the table"));
+        known.iter().for_each(|name| assert!(found.iter().any(|path| path == name), "{name} is no subcommand"));
+        let settings: Vec<_> = command.get_arguments().filter(|argument| argument.is_global_set()).collect();
+        for id in USED.iter().flat_map(|(_, used)| used.iter().copied().flatten()) {
+            assert!(settings.iter().any(|argument| argument.get_id() == id), "{id} is no setting");
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Command::command().debug_assert();
+    }
+}
