@@ -450,12 +450,18 @@ pub(crate) fn repair(dir: &StateDir, actor: &Actor) -> Result<bool, Error> {
     audit_locked(dir, actor, &json!({ "action": "repair", "why": why }))?;
     // Copied, not renamed: without the file, everything would be on for a moment. What cannot be read at all, such as a
     // symlink, is only replaced.
-    if let Ok(Some(bytes)) = dir.root().read(FILE) {
-        dir.root().write(layout::SWITCHES_DAMAGED, &bytes)?;
+    let damaged = dir.root().read(FILE).ok().flatten();
+    if let Some(bytes) = &damaged {
+        dir.root().write(layout::SWITCHES_DAMAGED, bytes)?;
     }
     let mut word = Word::parse(b"").map_err(Error::Internal)?;
+    let damaged: Value = damaged.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
     for switch in Switch::ALL {
         word.set(Speaker::Administrator, switch, false);
+        // As far as it can be read, the API client's word is kept: the administrator does not take it back by repairing.
+        if damaged[WORDS][WORD_OF_API_CLIENT][switch.name()] == Value::Bool(false) {
+            word.set(Speaker::ApiClient, switch, false);
+        }
     }
     write_audited(dir, actor, FILE, &word.renewed(now()))?;
     Ok(true)

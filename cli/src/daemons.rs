@@ -221,7 +221,7 @@ fn said(settings: &Value, watched: Option<&Watched>) -> Map<String, Value> {
         Some(Watched::Nobody(why)) => ("none", Some(why.as_str())),
         None => ("not installed", None),
     };
-    let state_dir = settings["state_dir"].as_str().unwrap_or("none");
+    let state_dir = settings["state_dir"].as_str().filter(|word| ["own", "subfolder"].contains(word)).unwrap_or("none");
     let why_state_dir = match state_dir {
         "subfolder" => Some(WHY_SUBFOLDER),
         "none" => Some("no state directory is set"),
