@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::crash::cores::Cores;
 use crate::crash::limit::CrashLimits;
@@ -44,6 +44,8 @@ pub struct Told {
     pub next: Option<Timer>,
     /// Failures since the last accepted answer.
     pub failures: u32,
+    /// Whether a key that was configured then had signed it; none where an older version has taken it.
+    pub authenticated: Option<bool>,
 }
 
 /// `report.json`: the last reports of each cluster, and how their delivery goes.
@@ -88,6 +90,25 @@ pub struct Try {
     pub proxy: Option<String>,
     /// What became of it, in one line.
     pub result: String,
+}
+
+/// Remembers why something could not be sent, for `status`: when, in which words, and when it is tried again, where that is
+/// known. In a file of its own for each switch: it is written whole, and takes no lock.
+pub fn note_failure(dir: &StateDir, switch: Switch, at: i64, text: &str, next: Option<i64>) {
+    let failure = json!({ "at": at, "text": text, "next": next });
+    // It only informs: the log has said it. After a power cut it is nothing new.
+    let _ = dir.folder(layout::FAILURES).write_unsynced(switch.name(), failure.to_string().as_bytes());
+}
+
+/// Forgets it: it was sent.
+pub fn note_success(dir: &StateDir, switch: Switch) {
+    let _ = dir.folder(layout::FAILURES).remove_unsynced(switch.name());
+}
+
+/// What [`note_failure`] has written; null where there is nothing, or something else.
+pub fn failure(dir: &StateDir, switch: Switch) -> Value {
+    let bytes = dir.folder(layout::FAILURES).read(switch.name()).ok().flatten();
+    bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
 }
 
 /// The most reports of a cluster that are remembered: a day comes twice only where the clock is set back by more than

@@ -9,6 +9,7 @@ use hpke::kdf::HkdfSha256;
 use hpke::kem::{X25519HkdfSha256, XWing};
 use hpke::{Deserializable, Kem as _, OpModeR, OpModeS, Serializable};
 use serde::Deserialize;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 /// The plaintext bytes of every chunk but the last.
@@ -95,6 +96,11 @@ impl KeySet {
         let keys = document.keys.iter().enumerate();
         let keys = keys.map(|(at, key)| key.parse().map_err(|why| format!("keys[{at}]: {why}")));
         Ok(Self { keys: keys.collect::<Result<_, _>>()? })
+    }
+
+    /// Of each key the id, from when and until when it is valid.
+    pub fn to_json(&self) -> Value {
+        self.keys.iter().map(|key| json!([HEXLOWER.encode(&key.id), key.not_before, key.not_after])).collect()
     }
 
     /// The key to seal for now: of those valid, the one with the newest `not_before`.
@@ -486,14 +492,14 @@ mod tests {
         assert_eq!([150, 250, 350].map(|now| keys.current(now).is_some()), [true, false, true]);
     }
 
-    fn from_hex(hex: &serde_json::Value) -> Vec<u8> {
+    fn from_hex(hex: &Value) -> Vec<u8> {
         HEXLOWER.decode(hex.as_str().unwrap().as_bytes()).unwrap()
     }
 
     /// Published vectors: `x25519` is the base mode vector of RFC 9180 (test-vectors.json, to which its appendix A
     /// points) for the suite that is sealed with here; `x_wing` is the key encapsulation 0x647a out of two revisions of
     /// draft-ietf-hpke-pq, which has no vector with AES-256-GCM: key schedule and AEAD are those of the first.
-    fn vectors() -> serde_json::Value {
+    fn vectors() -> Value {
         serde_json::from_str(include_str!("../tests/vectors/hpke.json")).unwrap()
     }
 

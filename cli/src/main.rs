@@ -5,6 +5,7 @@
 mod administration;
 mod check;
 mod crashes;
+mod daemons;
 mod decode;
 mod environment;
 mod exec;
@@ -14,6 +15,7 @@ mod help;
 mod identity;
 mod keygen;
 mod manual;
+mod outcome;
 mod report;
 mod serve;
 mod settings;
@@ -74,7 +76,7 @@ enum Action {
     Keygen(keygen::Action),
     /// Say what is on, what is remembered and what is stored; no network, nothing is changed
     ///
-    /// The environment is that of this command. A running daemon may have been started with another one.
+    /// It speaks of the running daemons, and of this command's own settings where none runs.
     Status {
         /// Say it again whenever something has changed, until it is interrupted
         #[arg(long)]
@@ -88,6 +90,9 @@ enum Action {
         /// Which
         #[arg(value_parser = switches::WhichParser)]
         which: switches::Which,
+        /// Take back the word of the API client as well, such as the product's operator
+        #[arg(long)]
+        also_api: bool,
     },
     /// Turn off; running daemons follow within a second, and what is stored for it is removed
     #[command(after_help = exit::HELP)]
@@ -206,8 +211,26 @@ fn main() -> ExitCode {
     }))
 }
 
+/// Whoever looks or changes something where no daemon has ever been should know it.
+fn warn_of_unused(command: &Command) {
+    let is_about_daemons = matches!(
+        command.action,
+        Action::Enable { .. }
+            | Action::Disable { .. }
+            | Action::Apply
+            | Action::Repair
+            | Action::Crashes(_)
+            | Action::Report(report::Action::History)
+    );
+    let dir = if is_about_daemons { command.options.state_dir("").ok() } else { None };
+    if let Some((dir, unused)) = dir.and_then(|dir| daemons::unused(&dir).map(|unused| (dir, unused))) {
+        complain(&format!("warning: {}: {unused}", dir.path().display()));
+    }
+}
+
 fn run(command: &Command, warnings: &Warnings, form: Form) -> Result<Output, Error> {
     let json = form.is_for_programs();
+    warn_of_unused(command);
     let settings = || Settings::load(&command.options, warnings);
     match &command.action {
         Action::CheckVersion => check::run(settings()?.complete()?, json),
@@ -219,8 +242,8 @@ fn run(command: &Command, warnings: &Warnings, form: Form) -> Result<Output, Err
         Action::Keygen(action) => keygen::run(action, json),
         Action::Status { watch: true } => watch::run(settings, warnings, form),
         Action::Status { watch: false } => status::run(&settings()?, json),
-        Action::Enable { which } => switches::set(*which, true, &command.options, warnings, json),
-        Action::Disable { which } => switches::set(*which, false, &command.options, warnings, json),
+        Action::Enable { which, also_api } => switches::enable(*which, *also_api, &command.options, warnings, json),
+        Action::Disable { which } => switches::disable(*which, &command.options, warnings, json),
         Action::Apply => switches::apply(&settings()?, &command.options, json),
         Action::Repair => switches::repair(&command.options, json),
         Action::ResetIdentity(arguments) => identity::run(arguments, &command.options, warnings, json),

@@ -11,7 +11,7 @@ use ondat_telemetry::spec::{self, ClusterSpec};
 use ondat_telemetry::switches::{Switch, Switches};
 use serde_json::json;
 
-use crate::administration::{self, Actor};
+use crate::administration::{self, Actor, Changed, Speaker};
 use crate::settings::{CLUSTER_SPEC, Options, Settings, Warnings};
 use crate::sources::Sources;
 use crate::{Output, complain};
@@ -94,18 +94,41 @@ impl TypedValueParser for WhichParser {
     }
 }
 
-/// Says whether these are on. It needs the state directory and nothing else: whatever is wrong with the settings, telemetry
-/// can be turned off.
-pub(crate) fn set(which: Which, on: bool, options: &Options, warnings: &Warnings, json: bool) -> Result<Output, Error> {
-    let dir = options.state_dir(WHERE)?;
-    administration::change(&dir, &Actor::command(), None, |word| {
-        for switch in which.switches {
-            word.set(*switch, on);
-        }
-    })?;
-    if on && SWITCH_VARIABLES.iter().any(|(name, _)| *name == which.name) {
+/// Turns these on, by the administrator's word, and with `also_api` by the API client's.
+pub(crate) fn enable(
+    which: Which,
+    also_api: bool,
+    options: &Options,
+    warnings: &Warnings,
+    json: bool,
+) -> Result<Output, Error> {
+    let speakers: &[_] = if also_api { &Speaker::ALL } else { &[Speaker::Administrator] };
+    if SWITCH_VARIABLES.iter().any(|(name, _)| *name == which.name) {
         complain(&format!("{} is the variable that turns {} off; this turns it on", which.name, which.own_name()));
     }
+    set(which.switches, speakers, true, options, warnings, json)
+}
+
+/// Turns these off.
+pub(crate) fn disable(which: Which, options: &Options, warnings: &Warnings, json: bool) -> Result<Output, Error> {
+    set(which.switches, &[Speaker::Administrator], false, options, warnings, json)
+}
+
+/// It needs the state directory and nothing else: whatever is wrong with the settings, telemetry can be turned off.
+fn set(
+    switches: &[Switch],
+    speakers: &[Speaker],
+    on: bool,
+    options: &Options,
+    warnings: &Warnings,
+    json: bool,
+) -> Result<Output, Error> {
+    let dir = options.state_dir(WHERE)?;
+    let changed = administration::change(&dir, &Actor::command(), None, |word| {
+        for switch in switches {
+            speakers.iter().for_each(|speaker| word.set(*speaker, *switch, on));
+        }
+    })?;
     let now = match Settings::load(options, warnings) {
         Ok(settings) => settings.sources()?,
         Err(error) => {
@@ -113,7 +136,9 @@ pub(crate) fn set(which: Which, on: bool, options: &Options, warnings: &Warnings
             Sources::read(Switches::new(Switch::ALL_BITS, Vec::new(), Some(dir.clone())), Some(&dir))?
         }
     };
-    Ok(said(&now, which.switches, json))
+    let is_held = |switch: &Switch| on && !changed.word.is_on(Speaker::ApiClient, *switch);
+    let held: Vec<_> = switches.iter().copied().filter(is_held).collect();
+    Ok(said(&now, switches, &changed, &held, json))
 }
 
 /// Puts an unreadable switches.json aside.
@@ -147,15 +172,23 @@ pub(crate) fn apply(settings: &Settings, options: &Options, json: bool) -> Resul
         .cloned()
         .collect();
     let dir = settings.state_dir(WHERE)?;
-    administration::change(dir, &Actor::command(), None, |word| word.set_objections(&objections))?;
-    Ok(said(&settings.sources()?, &Switch::ALL, json))
+    let changed = administration::change(dir, &Actor::command(), None, |word| word.set_objections(&objections))?;
+    Ok(said(&settings.sources()?, &Switch::ALL, &changed, &[], json))
 }
 
-/// These switches, and who turns them off.
-fn said(now: &Sources, switches: &[Switch], json: bool) -> Output {
+/// These switches, and who turns them off; what was changed, and which of them the API client still holds off.
+fn said(now: &Sources, switches: &[Switch], changed: &Changed, held: &[Switch], json: bool) -> Output {
     if json {
-        return Output::json(&json!({ "switches": now.explain() }));
+        return Output::json(&json!({ "switches": now.explain(), "changed": changed.what }));
     }
     let lines = switches.iter().map(|switch| now.line(*switch) + "\n");
-    Output::coloured(&lines.collect::<String>())
+    let mut text = lines.collect::<String>();
+    for switch in held {
+        let (name, word) = (switch.name(), switch.name().replace('_', "-"));
+        text.push_str(&format!(
+            "{name} is still off by the API client's word: have it turned on there, in the cluster's resource if that is the \
+             product's operator, or take that word back with `ondat-telemetry enable {word} --also-api`\n"
+        ));
+    }
+    Output::coloured(&text)
 }

@@ -377,7 +377,18 @@ impl Core {
             let (now, seconds) = (self.moment(), i64::try_from(pause.as_secs()).unwrap_or(i64::MAX));
             self.change_crash_limits(|limits| limits.pause(&now, seconds));
         }
-        match sent.map(|(sent, _)| sent) {
+        let sent = sent.map(|(sent, _)| sent);
+        let wait = match &sent {
+            Ok(Sent::Later { at_least, .. }) => {
+                self.slow_down(Queue::Crashes, i64::try_from(at_least.as_secs()).unwrap_or(0))
+            }
+            _ => 0,
+        };
+        if let (Ok(sent), Some(dir)) = (&sent, self.disk()) {
+            let now = self.now();
+            sent.note(dir, now, (wait > 0).then_some(now + wait));
+        }
+        match sent {
             Ok(Sent::Delivered) => {
                 *lock(&self.crash_pace) = Pace::default();
                 self.log(priority::INFO, "crash report delivered");
@@ -387,8 +398,7 @@ impl Core {
                 self.log(priority::WARNING, &why);
                 Ok(())
             }
-            Ok(Sent::Later { at_least, why }) => {
-                let wait = self.slow_down(Queue::Crashes, i64::try_from(at_least.as_secs()).unwrap_or(0));
+            Ok(Sent::Later { why, .. }) => {
                 Err(Error::Queued(format!("the crash report is stored and tried again in {wait} s: {why}")))
             }
             Err(error @ Error::Disabled(_)) => {

@@ -54,7 +54,12 @@ impl Core {
         timeout: Duration,
     ) -> Result<(), Error> {
         let deadline = Instant::now() + timeout;
-        let claim = self.store_report(fill)?;
+        let claim = self.store_report(fill).inspect_err(|error| {
+            // What a command lacks is nothing that the daemons lack.
+            if self.has_worker() {
+                self.note_outcome(Switch::DailyReport, Some(error), None);
+            }
+        })?;
         let (name, day) = (claim.name().to_owned(), schedule::day(self.now()));
         let is_kept = self.config.state_dir.is_none() || claim.is_on_disk() || self.has_worker();
         match self.deliver_report(claim, deadline) {
@@ -111,6 +116,7 @@ impl Core {
         }
         let made = MadeReport { day, at: made_at, delivered_at: None };
         self.change_reports(|memory| memory.note_made(&self.cluster_id(), made));
+        self.note_outcome(Switch::DailyReport, None, None);
         // The report itself is stored: it goes its way.
         if let Err(error) = kept {
             self.complain_of_disk(&format!("the administrator's copy of the report is not kept: {error}"));
@@ -176,6 +182,12 @@ impl Core {
 
     /// Changes it, so that no process undoes what another one has written.
     pub(super) fn change_reports(&self, change: impl FnOnce(&mut ReportMemory)) {
+        let mut change = Some(change);
+        self.change_reports_once(&mut |memory| change.take().into_iter().for_each(|change| change(memory)));
+    }
+
+    /// In the library once.
+    fn change_reports_once(&self, change: &mut dyn FnMut(&mut ReportMemory)) {
         let mut known = lock(&self.reports_known);
         let dir = self.config.state_dir.as_ref();
         let locked = dir.map(ReportMemory::lock);
@@ -231,6 +243,7 @@ impl Core {
             Err(error) => {
                 let (now, random) = (self.moment(), (self.surroundings.random)());
                 let wait = lock(&self.making_pace).failed(&now, 0, random);
+                self.note_outcome(Switch::DailyReport, Some(&error), Some(now.unix + wait));
                 self.log(priority::INFO, &format!("daily report: {error}; tried again in {wait} s"));
             }
         }

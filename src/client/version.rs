@@ -161,6 +161,12 @@ impl Core {
     }
 
     fn ask(&self, zone: &str, permit: Permit, timeout: Duration) -> Result<VersionInfo, Error> {
+        let asked = self.ask_zone(zone, permit, timeout);
+        self.note_outcome(Switch::VersionCheck, asked.as_ref().err(), None);
+        asked
+    }
+
+    fn ask_zone(&self, zone: &str, permit: Permit, timeout: Duration) -> Result<VersionInfo, Error> {
         let asked_at = self.moment();
         let query = Query {
             cluster: self.config.cluster,
@@ -187,6 +193,7 @@ impl Core {
             known.told.answer = Some(text);
             known.told.checked_at = asked_at.unix;
             known.told.failures = 0;
+            known.told.authenticated = Some(answer.authenticated);
             let wait = schedule::next_version_check(asked_at.unix, self.config.slot);
             known.told.next = Some(Timer { since: asked_at, wait });
             known.newest_issued = known.newest_issued.max(answer.issued);
@@ -197,19 +204,30 @@ impl Core {
     }
 
     /// Changes what is known, and what is remembered of it. `change` sees what other processes have written.
-    fn update_known<T>(&self, change: impl FnOnce(&mut Known) -> T) -> T {
+    fn update_known<T: Default>(&self, change: impl FnOnce(&mut Known) -> T) -> T {
+        let (mut change, mut outcome) = (Some(change), T::default());
+        self.update_known_once(&mut |known| {
+            if let Some(change) = change.take() {
+                outcome = change(known);
+            }
+        });
+        outcome
+    }
+
+    /// In the library once.
+    fn update_known_once(&self, change: &mut dyn FnMut(&mut Known)) {
         let turn = lock(&self.version_turn);
         let Some(dir) = &self.config.state_dir else { return change(&mut lock(&self.version)) };
         let locked = VersionMemory::lock(dir);
         let (mut memory, damaged) = read_memory(dir);
-        let (outcome, told) = {
+        let told = {
             // Not held while the disk is used: latest_version must not wait for that.
             let mut known = lock(&self.version);
             if !known.is_unsaved {
                 known.take(&self.config, &memory);
             }
-            let outcome = change(&mut known);
-            (outcome, known.told.clone())
+            change(&mut known);
+            known.told.clone()
         };
         memory.remember(told);
         let stored = memory.store(dir);
@@ -223,7 +241,6 @@ impl Core {
             let line = format!("the version check is not remembered, a restart will ask again: {error}");
             self.complain_of_disk(&line);
         }
-        outcome
     }
 
     /// Follows what other processes on the state directory have learnt, and time, by which an answer expires.
