@@ -13,7 +13,7 @@ use std::time::Duration;
 use axum::Extension;
 use axum::middleware::AddExtension;
 use axum_server::accept::Accept;
-use nix::sys::socket::{Shutdown, shutdown};
+use nix::sys::socket::{MsgFlags, Shutdown, recv, shutdown};
 use ondat_telemetry::error::Error;
 use rustls::ServerConfig;
 use rustls::crypto::ring;
@@ -65,20 +65,15 @@ impl Door {
         places.retain(|place| place.strong_count() > 0);
         if places.len() >= MOST_CONNECTIONS {
             let taken = places.iter().enumerate().filter_map(|(at, place)| Some((at, place.upgrade()?)));
-            let idle = taken.filter(|(_, place)| place.busy.load(Ordering::Relaxed) == 0);
-            let Some((at, place)) = idle.min_by_key(|(_, place)| place.asked.load(Ordering::Relaxed)) else {
+            let mut idle: Vec<_> = taken.filter(|(_, place)| place.busy.load(Ordering::Relaxed) == 0).collect();
+            idle.sort_by_key(|(_, place)| place.asked.load(Ordering::Relaxed));
+            let Some((at, place)) = idle.into_iter().find(|(_, place)| !place.has_input()) else {
                 return Err(stream);
             };
             places.swap_remove(at);
             place.close();
         }
-        let place = Place {
-            stream: Arc::new(stream),
-            asked: AtomicU64::new(self.requests.fetch_add(1, Ordering::Relaxed)),
-            requests: Arc::clone(&self.requests),
-            busy: AtomicUsize::new(0),
-        };
-        let place = Arc::new(place);
+        let place = Place::new(stream, Arc::clone(&self.requests));
         places.push(Arc::downgrade(&place));
         Ok((Stream(Arc::clone(&place.stream)), place))
     }
@@ -95,6 +90,18 @@ pub(crate) struct Place {
 }
 
 impl Place {
+    fn new(stream: TcpStream, requests: Arc<AtomicU64>) -> Arc<Self> {
+        let place = Self { stream: Arc::new(stream), asked: AtomicU64::new(0), requests, busy: AtomicUsize::new(0) };
+        place.ask();
+        Arc::new(place)
+    }
+
+    /// Alone.
+    #[cfg(test)]
+    pub(crate) fn of(stream: TcpStream) -> Arc<Self> {
+        Self::new(stream, Arc::default())
+    }
+
     /// Asks something.
     pub(crate) fn ask(&self) {
         self.asked.store(self.requests.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
@@ -110,6 +117,12 @@ impl Place {
     pub(crate) fn is_gone(&self) -> bool {
         let state = pin!(self.stream.ready(Interest::READABLE)).poll(&mut Context::from_waker(Waker::noop()));
         matches!(state, Poll::Ready(Ok(ready)) if ready.is_read_closed())
+    }
+
+    /// Whether something has come that nobody has read yet.
+    fn has_input(&self) -> bool {
+        let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+        recv(self.stream.as_raw_fd(), &mut [0], flags).is_ok_and(|length| length > 0)
     }
 
     fn close(&self) {

@@ -24,10 +24,11 @@ impl App {
     ) -> Result<String, Refusal> {
         let busy =
             || Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "too many logins at once: try again later").after(1);
+        let _busy = place.busy();
         let source = Source::new(user, from.ip());
         let is_held = self.tries.over(&source, Instant::now()).is_some();
         let ticket = self.line.enter(source.clone(), self.tries.is_known(&source), place).ok_or_else(busy)?;
-        let turn = ticket.turn(is_held).await.ok_or_else(busy)?;
+        let turn = ticket.turn(is_held, place).await.ok_or_else(busy)?;
         let app = Arc::clone(self);
         blocking(move || app.verify(turn, &source, &password, from, is_held)).await?
     }

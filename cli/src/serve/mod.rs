@@ -70,10 +70,10 @@ const CHECKS: usize = 2;
 const PLAIN: &str = "http without TLS beyond this machine, as --plain-http-on-trusted-network says: whoever sees the network's \
     traffic sees passwords and tokens";
 
-/// Threads that answer, and those that read and write the disk: administrators are few, and machines may have many
-/// processors.
-const WORKERS: usize = 2;
-const READERS: usize = 16;
+/// One thread answers, and so many at most read and write the disk and check passwords, each with a stack that is enough for
+/// it: administrators are few, machines may have many processors, and memory may be short.
+const READERS: usize = 8;
+const STACK: usize = 1 << 20;
 
 /// How it listens.
 #[derive(Args, Clone)]
@@ -212,8 +212,8 @@ pub(crate) fn run(arguments: &Arguments, options: &Options, settings: Settings) 
             &format!("no password is set: user {DEFAULT_USER}'s for this run is in {}", path.display()),
         );
     }
-    let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    let runtime = runtime.worker_threads(WORKERS).max_blocking_threads(READERS).enable_all().build();
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.max_blocking_threads(READERS).thread_stack_size(STACK).enable_all().build();
     let runtime = runtime.map_err(|error| Error::Internal(format!("cannot start: {error}")))?;
     let outcome = runtime.block_on(serve(arguments, &app, tls));
     runtime.shutdown_timeout(Duration::from_secs(1));
