@@ -36,6 +36,9 @@ const HEADERS: [(HeaderName, &str); 6] = [
 /// Whether it runs.
 pub(crate) const HEALTH: &str = "/healthz";
 
+/// Figures for Prometheus, which cannot log in.
+pub(crate) const METRICS: &str = "/metrics";
+
 /// The header that a page sends with its cookie.
 const CSRF: &str = "x-csrf-token";
 
@@ -154,14 +157,23 @@ pub(crate) async fn log_in(
     // Read from the disk, so not on the thread that answers others.
     let headers = request.headers().clone();
     let is_reading = matches!(*request.method(), Method::GET | Method::HEAD);
+    let is_metrics = request.uri().path() == METRICS;
     match blocking(move || caller(&app, &headers, is_reading, address)).await.and_then(|caller| caller) {
         Ok(caller) => {
             request.extensions_mut().insert(caller);
             let _busy = place.busy();
             next.run(request).await
         }
+        Err(_) if is_metrics && !has_login(request.headers()) => {
+            let why = "beyond this machine figures take a login, or `ondat-telemetry serve --metrics`";
+            Refusal::new(StatusCode::UNAUTHORIZED, why).into_response()
+        }
         Err(refusal) => refusal.into_response(),
     }
+}
+
+fn has_login(headers: &HeaderMap) -> bool {
+    token(headers).or(cookie(headers)).is_some()
 }
 
 fn caller(app: &App, headers: &HeaderMap, is_reading: bool, address: SocketAddr) -> Result<Caller, Refusal> {
