@@ -283,8 +283,12 @@ mod tests {
             let refused = Cost::of(&format!("${params}${salt_and_hash}")).err().unwrap();
             assert!(refused.contains(why), "{params}: {refused}");
         }
-        for hash in ["", "correct horse", "$2b$12$R9h/cIPz0gi.URNNX3kh2OPST9/PgBkqquzi.Ss7KIUgO2t0jWMUW", "$argon2id$v=19$m=64,t=2,p=1"]
-        {
+        for hash in [
+            "",
+            "correct horse",
+            "$2b$12$R9h/cIPz0gi.URNNX3kh2OPST9/PgBkqquzi.Ss7KIUgO2t0jWMUW",
+            "$argon2id$v=19$m=64,t=2,p=1",
+        ] {
             assert!(Cost::of(hash).is_err(), "{hash}");
         }
     }

@@ -133,12 +133,34 @@ mod tests {
     #[test]
     fn what_is_no_authority_is_none() {
         for text in [
-            "", ".", "..", ":80", "a..b", "a b", "a,b", "a/b", "user@a", "a:b", "a:80:80", "a:99999", "a:-1", "a:+1", "::1",
-            "[::1", "[::1].evil", "[::1]80", "[::1%25lo]", "[127.0.0.1]", "größe", "a\u{0}",
+            "",
+            ".",
+            "..",
+            ":80",
+            "a..b",
+            "a b",
+            "a,b",
+            "a/b",
+            "user@a",
+            "a:b",
+            "a:80:80",
+            "a:99999",
+            "a:-1",
+            "a:+1",
+            "::1",
+            "[::1",
+            "[::1].evil",
+            "[::1]80",
+            "[::1%25lo]",
+            "[127.0.0.1]",
+            "größe",
+            "a\u{0}",
         ] {
             assert_eq!(Authority::parse(text), None, "{text:?}");
         }
-        for text in ["null", "storageos", "://storageos", "ftp://storageos", "http://a http://b", "https://a/", "https://"] {
+        for text in
+            ["null", "storageos", "://storageos", "ftp://storageos", "http://a http://b", "https://a/", "https://"]
+        {
             assert_eq!(origin(text), None, "{text:?}");
         }
     }

@@ -124,7 +124,8 @@ fn host(uri: &Uri, headers: &HeaderMap) -> Result<Option<Authority>, Refusal> {
     if let Some(target) = uri.authority() {
         let target = Authority::parse(target.as_str());
         let scheme = Scheme::parse(uri.scheme_str().unwrap_or("http"));
-        let is_same = target.zip(host.as_ref()).zip(scheme).is_some_and(|((target, host), scheme)| target.is(host, scheme));
+        let is_same =
+            target.zip(host.as_ref()).zip(scheme).is_some_and(|((target, host), scheme)| target.is(host, scheme));
         if !is_same {
             return Err(Refusal::bad("the request's target names another host than its Host header"));
         }
@@ -139,9 +140,11 @@ fn is_own_origin(headers: &HeaderMap, host: &Authority, has_tls: bool) -> bool {
     match (all.next(), all.next()) {
         // Absent where no page has sent it.
         (None, _) => true,
-        (Some(value), None) => value.to_str().ok().and_then(origin).is_some_and(|(scheme, authority)| {
-            (scheme == Scheme::Https || !has_tls) && authority.is(host, scheme)
-        }),
+        (Some(value), None) => value
+            .to_str()
+            .ok()
+            .and_then(origin)
+            .is_some_and(|(scheme, authority)| (scheme == Scheme::Https || !has_tls) && authority.is(host, scheme)),
         (Some(_), Some(_)) => false,
     }
 }

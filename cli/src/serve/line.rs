@@ -128,7 +128,8 @@ impl State {
     /// Takes the next one out of the line.
     fn next(&mut self) -> Option<Waiting> {
         let turns = self.waiting.iter().enumerate();
-        let turns = turns.filter_map(|(at, next)| Some((next.is_known == self.was_known, next.round?, next.number, at)));
+        let turns =
+            turns.filter_map(|(at, next)| Some((next.is_known == self.was_known, next.round?, next.number, at)));
         let (_, round, _, at) = turns.min()?;
         let next = self.waiting.remove(at);
         self.was_known = next.is_known;
@@ -266,8 +267,10 @@ mod tests {
                 let state = &mut *self.line.state();
                 state.free.extend(memory.take());
                 self.line.call_next(state);
-                let Some((at, mut turn)) =
-                    tickets.iter_mut().enumerate().find_map(|(at, (_, ticket))| Some((at, ticket.called.try_recv().ok()?)))
+                let Some((at, mut turn)) = tickets
+                    .iter_mut()
+                    .enumerate()
+                    .find_map(|(at, (_, ticket))| Some((at, ticket.called.try_recv().ok()?)))
                 else {
                     break;
                 };

@@ -35,7 +35,7 @@ const BUSY: &str = "503 Service Unavailable\r\nRetry-After: 5";
 const BUSY_WHY: &str = "too many connections: try again later";
 /// What somebody is told who does not speak TLS where that is spoken.
 const NO_TLS: &str = "400 Bad Request";
-const NO_TLS_WHY: &str = "this port speaks https, not http: ask it with https://";
+const NO_TLS_WHY: &str = "this port speaks TLS: ask it with https://, not with http://";
 /// The first byte of TLS: a record of its handshake (RFC 8446, 5.1).
 const HANDSHAKE: u8 = 22;
 /// For that first byte to come.
@@ -156,13 +156,13 @@ impl<S: Send + 'static> Accept<TcpStream, S> for Door {
                 Ok(entered) => entered,
                 Err(refused) => {
                     if !has_tls {
-                        tell(&refused, BUSY, BUSY_WHY);
+                        tell(&refused, BUSY, BUSY_WHY).await;
                     }
                     return Err(io::Error::other("too many connections"));
                 }
             };
             if has_tls && !speaks_tls(&stream.0).await? {
-                tell(&stream.0, NO_TLS, NO_TLS_WHY);
+                tell(&stream.0, NO_TLS, NO_TLS_WHY).await;
                 drop_rest(&stream.0).await;
                 return Err(io::Error::other("no TLS"));
             }
@@ -178,10 +178,12 @@ async fn speaks_tls(stream: &TcpStream) -> io::Result<bool> {
 }
 
 /// Says this, as one packet into an empty buffer: where it does not fit, the connection just closes.
-fn tell(stream: &TcpStream, status: &str, why: &str) {
+async fn tell(stream: &TcpStream, status: &str, why: &str) {
     let body = format!("{}\n", json!({ "error": why }));
     let length = body.len();
     let head = format!("HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n");
+    // A new one counts as writable only once the system has said so.
+    let _ = timeout(DROPPING_TIME, stream.writable()).await;
     let _ = stream.try_write(format!("{head}Connection: close\r\n\r\n{body}").as_bytes());
     let _ = shutdown(stream.as_raw_fd(), Shutdown::Write);
 }
@@ -218,7 +220,11 @@ impl AsyncRead for Stream {
 }
 
 impl Stream {
-    fn poll(&self, context: &mut Context<'_>, write: impl Fn(&TcpStream) -> io::Result<usize>) -> Poll<io::Result<usize>> {
+    fn poll(
+        &self,
+        context: &mut Context<'_>,
+        write: impl Fn(&TcpStream) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
         loop {
             ready!(self.0.poll_write_ready(context))?;
             match write(&self.0) {

@@ -90,7 +90,8 @@ fn switches(status: &Value) -> (Samples, Samples) {
 
 /// The source without the process that names it, whose number is another one after each start.
 fn without_process(source: &str) -> &str {
-    let process = source.rsplit_once(" of ").filter(|(_, process)| process.ends_with(')') && process.contains(" (pid "));
+    let process =
+        source.rsplit_once(" of ").filter(|(_, process)| process.ends_with(')') && process.contains(" (pid "));
     process.map_or(source, |(source, _)| source)
 }
 
@@ -117,4 +118,77 @@ fn escaped(text: &str) -> String {
     let plain = |c: char| if c.is_control() && c != '\n' { '?' } else { c };
     let text: String = text.chars().take(LONGEST).map(plain).collect();
     text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use ondat_telemetry::version::verdict::Verdict;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_known_is_told_and_what_is_not_is_left_out() {
+        let process = |pid: u32, version: &str| json!({ "component": "dataplane", "version": version, "pid": pid });
+        let told = text(&json!({
+            "state_dir_problem": null,
+            "processes": [process(7, "2.8.1"), process(8, "2.8.1"), process(9, "2.9.0")],
+            "switches": { "daily_report": { "on": false, "off_by": [
+                "environment DISABLE_TELEMETRY of dataplane (pid 7)", "environment DISABLE_TELEMETRY of dataplane (pid 8)",
+                "the host \"a\\b\" says\nof course\r", "x".repeat(500),
+            ] } },
+            "version_check": {
+                "told": [{ "version": "2.8.1", "verdict": "upgrade_recommended" }, { "version": null, "label": "l", "verdict": "unknown" }],
+                "last_success": 1_796_000_000, "last_error": null, "next_try": null, "waiting": 0,
+            },
+            "daily_report": {
+                "last_success": null, "last_error": { "at": 1_796_000_001, "text": "refused" },
+                "next_try": 1_796_000_002, "waiting": 3,
+            },
+        }));
+        let lines: Vec<_> = told.lines().filter(|line| !line.starts_with('#')).collect();
+        let expected = [
+            format!("build_info{{version=\"{}\"}} 1", env!("CARGO_PKG_VERSION")),
+            "product_info{component=\"dataplane\",version=\"2.8.1\"} 1".to_owned(),
+            "product_info{component=\"dataplane\",version=\"2.9.0\"} 1".to_owned(),
+            "processes 3".to_owned(),
+            "state_directory_usable 1".to_owned(),
+            "switch_on{switch=\"daily_report\"} 0".to_owned(),
+            "switch_off_by{switch=\"daily_report\",source=\"environment DISABLE_TELEMETRY\"} 1".to_owned(),
+            "switch_off_by{switch=\"daily_report\",source=\"the host \\\"a\\\\b\\\" says\\nof course?\"} 1".to_owned(),
+            format!("switch_off_by{{switch=\"daily_report\",source=\"{}\"}} 1", "x".repeat(LONGEST)),
+            "last_success_timestamp_seconds{kind=\"version_check\"} 1796000000".to_owned(),
+            "last_failure_timestamp_seconds{kind=\"daily_report\"} 1796000001".to_owned(),
+            "next_try_timestamp_seconds{kind=\"daily_report\"} 1796000002".to_owned(),
+            "waiting_items{kind=\"daily_report\"} 3".to_owned(),
+            "waiting_items{kind=\"version_check\"} 0".to_owned(),
+        ];
+        let expected = expected.map(|line| format!("ondat_telemetry_{line}"));
+        let (verdicts, others): (Vec<&str>, Vec<_>) = lines.iter().partition(|line| line.contains("version_verdict"));
+        assert_eq!(others, expected);
+        let held: Vec<_> = verdicts.iter().filter(|line| line.ends_with(" 1")).collect();
+        assert_eq!(
+            held,
+            [
+                "ondat_telemetry_version_verdict{version=\"2.8.1\",verdict=\"upgrade_recommended\"} 1",
+                "ondat_telemetry_version_verdict{version=\"l\",verdict=\"unknown\"} 1",
+            ]
+            .iter()
+            .collect::<Vec<_>>()
+        );
+        assert_eq!(verdicts.len(), 2 * VERDICTS.len());
+        assert_eq!(told.matches("# TYPE ondat_telemetry_product_info gauge\n").count(), 1);
+    }
+
+    #[test]
+    fn every_verdict_has_its_name() {
+        let all = [
+            Verdict::Unknown,
+            Verdict::Current,
+            Verdict::Outdated,
+            Verdict::UpgradeRecommended,
+            Verdict::UpgradeRequired,
+        ];
+        assert_eq!(json!(all), json!(VERDICTS));
+    }
 }

