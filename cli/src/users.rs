@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Read};
 
-use argon2::password_hash::phc::PasswordHash;
-use argon2::password_hash::{PasswordHasher, PasswordVerifier};
-use argon2::{Algorithm, Argon2, Params, Version};
+use argon2::password_hash::phc::{Output as Derived, ParamsString, PasswordHash, Salt};
+use argon2::{Algorithm, Argon2, Block, Params, Version};
 use clap::Args;
+use data_encoding::BASE64_NOPAD;
 use ondat_telemetry::error::Error;
 use ondat_telemetry::state::{StateDir, layout};
 use serde::{Deserialize, Serialize};
@@ -53,28 +53,119 @@ impl Users {
         self.users.is_empty()
     }
 
-    /// The hash of this user's password.
-    pub(crate) fn hash_of(&self, name: &str) -> Option<&str> {
-        self.users.get(name).map(String::as_str)
+    /// The hash of this user's password; none where there is no such user. One that asks for more than is done is refused.
+    pub(crate) fn hash_of(&self, name: &str) -> Result<Option<&str>, Error> {
+        let Some(hash) = self.users.get(name) else { return Ok(None) };
+        match Cost::of(hash) {
+            Ok(_) => Ok(Some(hash)),
+            Err(why) => Err(Error::InvalidConfig(format!(
+                "{FILE}: the password hash of user {name:?} cannot be used: {why}; set the password anew with \
+                 `ondat-telemetry password`"
+            ))),
+        }
+    }
+
+    /// Refuses hashes that cannot be used.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        self.users.keys().try_for_each(|name| self.hash_of(name).map(drop))
     }
 }
 
 /// RFC 9106's second recommendation asks for 64 MiB, which two logins at once are not worth here; these are the OWASP Password
 /// Storage Cheat Sheet's first: 19 MiB, two passes, one lane.
-fn argon2() -> Argon2<'static> {
-    let params = Params::new(19_456, 2, 1, None).unwrap_or(Params::DEFAULT);
-    Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+const MEMORY_KIB: u32 = 19_456;
+const PASSES: u32 = 2;
+/// What a hash that was made elsewhere may ask for besides at most as much memory.
+const MOST_PASSES: u32 = 16;
+const MOST_LANES: u32 = 16;
+
+/// What one check of a password works in. There is one for each check that may go on at a time, from the start: what is
+/// allocated for each anew comes back to the allocator in pieces, and stays there.
+pub(crate) struct Memory(Vec<Block>);
+
+impl Memory {
+    /// All of it, touched already: where there is not enough, that shows now and not with the first login.
+    pub(crate) fn new() -> Result<Self, Error> {
+        let mut blocks = Vec::new();
+        let size = MEMORY_KIB as usize;
+        blocks.try_reserve_exact(size).map_err(|_| {
+            Error::Internal(format!("there is not enough memory to check a password, which takes {MEMORY_KIB} KiB"))
+        })?;
+        blocks.resize(size, Block::new());
+        Ok(Self(blocks))
+    }
+
+    /// A new hash of a password, with a salt of its own.
+    pub(crate) fn hash(&mut self, password: &str) -> Result<String, Error> {
+        let failed = |why: &str| Error::Internal(format!("hashing a password: {why}"));
+        let salt = Salt::new(&random::<16>()?).map_err(|_| failed("no salt"))?;
+        let params = Params::new(MEMORY_KIB, PASSES, 1, Some(Params::DEFAULT_OUTPUT_LEN));
+        let params = params.map_err(|_| failed("no parameters"))?;
+        let cost = Cost { algorithm: Algorithm::Argon2id, version: Version::V0x13, params };
+        let hash = self.derive(password, &salt, &cost).ok_or_else(|| failed("it cannot be derived"))?;
+        let params = ParamsString::try_from(&cost.params).map_err(|_| failed("no parameters"))?;
+        let (algorithm, version) = (cost.algorithm.ident(), Some(cost.version.into()));
+        Ok(PasswordHash { algorithm, version, params, salt: Some(salt), hash: Some(hash) }.to_string())
+    }
+
+    /// Whether the password is the hashed one; takes as long for nobody's hash as for a user's.
+    pub(crate) fn is_password(&mut self, password: &str, hash: &str) -> bool {
+        let Ok((cost, salt, expected)) = Cost::of(hash) else { return false };
+        // Compared in constant time.
+        self.derive(password, &salt, &cost).is_some_and(|derived| derived == expected)
+    }
+
+    fn derive(&mut self, password: &str, salt: &Salt, cost: &Cost) -> Option<Derived> {
+        let argon2 = Argon2::new(cost.algorithm, cost.version, cost.params.clone());
+        let length = cost.params.output_len().unwrap_or(Params::DEFAULT_OUTPUT_LEN);
+        let mut bytes = [0; Derived::MAX_LENGTH];
+        let out = bytes.get_mut(..length)?;
+        let derived = argon2.hash_password_into_with_memory(password.as_bytes(), salt, out, &mut self.0);
+        // Guesses could be compared with what is left in it, faster than by the hash.
+        self.0.fill(Block::new());
+        derived.ok().and_then(|()| Derived::new(out).ok())
+    }
 }
 
-/// A new hash of a password, with a salt of its own.
-pub(crate) fn hash(password: &str) -> Result<String, Error> {
-    let hash = argon2().hash_password(password.as_bytes());
-    hash.map(|hash| hash.to_string()).map_err(|error| Error::Internal(format!("hashing a password: {error}")))
+/// What a hash in the PHC string format asks for.
+struct Cost {
+    algorithm: Algorithm,
+    version: Version,
+    params: Params,
 }
 
-/// Whether the password is the hashed one; takes as long for a hash that is none of ours as for one that is.
-pub(crate) fn is_password(password: &str, hash: &str) -> bool {
-    PasswordHash::new(hash).is_ok_and(|hash| argon2().verify_password(password.as_bytes(), &hash).is_ok())
+impl Cost {
+    /// With the salt and what was derived, or why it is not done.
+    fn of(hash: &str) -> Result<(Self, Salt, Derived), String> {
+        let parsed = PasswordHash::new(hash).map_err(|_| "it is no hash in the PHC string format")?;
+        let algorithm = Algorithm::try_from(parsed.algorithm.as_str()).map_err(|_| "it is not one of argon2")?;
+        let version = parsed.version.map_or(Ok(Version::V0x13), Version::try_from);
+        let version = version.map_err(|_| "it is of an unknown version of argon2")?;
+        let params = Params::try_from(&parsed).map_err(|_| "its parameters are not those of argon2")?;
+        for (name, asked, most) in [
+            ("m", params.m_cost(), MEMORY_KIB),
+            ("t", params.t_cost(), MOST_PASSES),
+            ("p", params.p_cost(), MOST_LANES),
+        ] {
+            if asked > most {
+                return Err(format!("it asks for {name}={asked}, and at most {name}={most} is done"));
+            }
+        }
+        let (salt, derived) = parsed.salt.zip(parsed.hash).ok_or("it has no salt or no hash")?;
+        Ok((Self { algorithm, version, params }, salt, derived))
+    }
+}
+
+/// For users that are not there: nobody has a password that leads to it, and finding that out takes as long.
+pub(crate) fn nobodys_hash() -> Result<String, Error> {
+    let [salt, hash] = [BASE64_NOPAD.encode(&random::<16>()?), BASE64_NOPAD.encode(&random::<32>()?)];
+    Ok(format!("$argon2id$v=19$m={MEMORY_KIB},t={PASSES},p=1${salt}${hash}"))
+}
+
+fn random<const N: usize>() -> Result<[u8; N], Error> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(|error| Error::Internal(format!("no randomness for a password: {error}")))?;
+    Ok(bytes)
 }
 
 /// The command `password`.
@@ -95,7 +186,7 @@ pub(crate) fn run(arguments: &Arguments, options: &Options) -> Result<Output, Er
     if user.is_empty() || user.len() > LONGEST_NAME || user.chars().any(char::is_control) {
         return Err(Error::InvalidArgument(format!("a user's name has 1 to {LONGEST_NAME} plain bytes")));
     }
-    let new = if arguments.remove { None } else { Some(hash(&read_password(user)?)?) };
+    let new = if arguments.remove { None } else { Some(Memory::new()?.hash(&read_password(user)?)?) };
     let (action, said) =
         if new.is_some() { ("password", "the password is set") } else { ("password removed", "the user is removed") };
     administration::write(dir, &Actor::command(), FILE, || {
@@ -141,11 +232,64 @@ mod tests {
 
     #[test]
     fn a_password_is_known_by_its_hash_alone() {
-        let first = hash("correct horse").unwrap();
+        let mut memory = Memory::new().unwrap();
+        let first = memory.hash("correct horse").unwrap();
         assert!(first.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{first}");
-        assert_ne!(first, hash("correct horse").unwrap());
-        assert!(is_password("correct horse", &first));
-        assert!(!is_password("correct house", &first));
-        assert!(!is_password("correct horse", "plain"));
+        assert_ne!(first, memory.hash("correct horse").unwrap());
+        assert!(memory.is_password("correct horse", &first));
+        assert!(!memory.is_password("correct house", &first));
+        assert!(!memory.is_password("correct horse", "plain"));
+        assert!(!memory.is_password("nobody's password", &nobodys_hash().unwrap()));
+        assert!(Cost::of(&nobodys_hash().unwrap()).is_ok());
+    }
+
+    #[test]
+    fn nothing_of_a_password_stays() {
+        let mut memory = Memory::new().unwrap();
+        let before = memory.0.as_ptr();
+        memory.hash("correct horse").unwrap();
+        assert!(memory.0.iter().all(|block| block.as_ref().iter().all(|word| *word == 0)));
+        assert_eq!(memory.0.as_ptr(), before, "the same memory");
+    }
+
+    /// Made by the reference implementation, `argon2` of Debian, for the password `correct horse` and the salt `somesalt`.
+    const ELSEWHERE: [&str; 4] = [
+        "$argon2id$v=19$m=4096,t=3,p=1$c29tZXNhbHQ$wGv2pDl1z8N+TQOF7O+XVqmPdEGsCI9zk9bP3Uu63iI",
+        "$argon2i$v=16$m=64,t=2,p=2$c29tZXNhbHQ$jNQyt3cAb68pcOuwFC4hF558m6/q7ILNTI0bLITQ8C8",
+        "$argon2d$v=19$m=1024,t=1,p=4$c29tZXNhbHQ$+v+rbxAV9Cbx3R7vN6mZNYne6/AYyVaQ",
+        "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHQ$YcJRdAHXGYvVS9oxrmGE2PWNls1pxO2wCxHyCPxEXAY",
+    ];
+
+    #[test]
+    fn hashes_made_elsewhere_are_taken_as_far_as_there_is_memory_and_time() {
+        let mut memory = Memory::new().unwrap();
+        for hash in ELSEWHERE {
+            assert!(memory.is_password("correct horse", hash), "{hash}");
+            assert!(!memory.is_password("correct house", hash), "{hash}");
+        }
+        let salt_and_hash = "c29tZXNhbHQ$wGv2pDl1z8N+TQOF7O+XVqmPdEGsCI9zk9bP3Uu63iI";
+        for (params, why) in [
+            ("argon2id$v=19$m=4194304,t=2,p=1", "it asks for m=4194304, and at most m=19456 is done"),
+            ("argon2id$v=19$m=19457,t=2,p=1", "m=19457"),
+            ("argon2id$v=19$m=4294967295,t=4294967295,p=16777215", "m=4294967295"),
+            ("argon2id$v=19$m=19456,t=17,p=1", "at most t=16"),
+            ("argon2id$v=19$m=1024,t=2,p=17", "at most p=16"),
+            ("argon2id$v=19$m=99999999999,t=2,p=1", "parameters"),
+            ("argon2id$v=19$m=7,t=2,p=1", "parameters"),
+            ("argon2id$v=19$m=64,t=0,p=1", "parameters"),
+            ("argon2id$v=18$m=64,t=2,p=1", "unknown version"),
+            ("scrypt$ln=16,r=8,p=1", "not one of argon2"),
+        ] {
+            let refused = Cost::of(&format!("${params}${salt_and_hash}")).err().unwrap();
+            assert!(refused.contains(why), "{params}: {refused}");
+        }
+        for hash in [
+            "",
+            "correct horse",
+            "$2b$12$R9h/cIPz0gi.URNNX3kh2OPST9/PgBkqquzi.Ss7KIUgO2t0jWMUW",
+            "$argon2id$v=19$m=64,t=2,p=1",
+        ] {
+            assert!(Cost::of(hash).is_err(), "{hash}");
+        }
     }
 }

@@ -26,7 +26,7 @@ fn judge(running: &Running, api: &Api, token: &str, selection: &[&str]) -> Value
 fn the_api_is_what_its_document_says() {
     let running = Running::start();
     let api = Api::serve(running.state_dir());
-    // Logged in before passwords are made up: later nobody is, from this address. And logging out ends what it is asked with.
+    // Logging out ends what it is asked with.
     let [all, last] = [(); 2].map(|()| CommandLine::log_in(&api).token);
     let parts = [
         // While there is a copy of a report: turning the daily report off removes it.

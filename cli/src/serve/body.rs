@@ -15,6 +15,8 @@ use super::refusal::Refusal;
 
 /// The longest body that is read. What the clients send has some hundred bytes.
 const LONGEST: usize = 64 << 10;
+/// The longest one of somebody who is not logged in: of those there may be as many at once as there are connections.
+const LONGEST_OUTSIDE: usize = 16 << 10;
 /// What is read of a longer one and dropped: a sender that still writes when the answer comes and the connection closes
 /// often sees only the broken connection.
 const DROPPED: usize = 4 << 20;
@@ -24,9 +26,18 @@ const TIME: Duration = Duration::from_secs(10);
 /// The object that the body is. Browsers send JSON to another origin only with that one's leave, so that asking for it keeps
 /// foreign pages out.
 pub(crate) async fn object(request: Request) -> Result<Map<String, Value>, Refusal> {
+    object_up_to(request, LONGEST).await
+}
+
+/// The same of somebody who is not logged in.
+pub(crate) async fn object_outside(request: Request) -> Result<Map<String, Value>, Refusal> {
+    object_up_to(request, LONGEST_OUTSIDE).await
+}
+
+async fn object_up_to(request: Request, longest: usize) -> Result<Map<String, Value>, Refusal> {
     let media_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let media_type = media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    let bytes = bytes(request.into_body()).await?;
+    let bytes = bytes(request.into_body(), longest).await?;
     if media_type != "application/json" {
         let why = "the body must be JSON, with Content-Type: application/json";
         return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, why));
@@ -36,10 +47,10 @@ pub(crate) async fn object(request: Request) -> Result<Map<String, Value>, Refus
 
 /// Reads a body that is not looked at.
 pub(crate) async fn nothing(request: Request) -> Result<(), Refusal> {
-    bytes(request.into_body()).await.map(drop)
+    bytes(request.into_body(), LONGEST).await.map(drop)
 }
 
-async fn bytes(mut body: Body) -> Result<Vec<u8>, Refusal> {
+async fn bytes(mut body: Body, longest: usize) -> Result<Vec<u8>, Refusal> {
     let deadline = Instant::now() + TIME;
     let mut bytes = Vec::new();
     let mut received = 0;
@@ -52,14 +63,14 @@ async fn bytes(mut body: Body) -> Result<Vec<u8>, Refusal> {
         let frame = frame.map_err(|_| Refusal::bad("the body is cut short or malformed"))?;
         let Some(piece) = frame.data_ref() else { continue };
         received += piece.len();
-        if received <= LONGEST {
+        if received <= longest {
             bytes.extend_from_slice(piece);
         } else if received > DROPPED {
             break;
         }
     }
-    if received > LONGEST {
-        return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the body is longer than {LONGEST} bytes")));
+    if received > longest {
+        return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the body is longer than {longest} bytes")));
     }
     Ok(bytes)
 }

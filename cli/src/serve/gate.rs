@@ -1,15 +1,18 @@
 //! What every request passes: the right host, the right origin, a login where one is needed.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use axum::Extension;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::header::{self, HeaderMap, HeaderName};
-use axum::http::{HeaderValue, Method, StatusCode};
+use axum::http::{HeaderValue, Method, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
+use super::authority::{Authority, Host, Scheme, origin};
+use super::listen::Place;
 use super::log::Level;
 use super::refusal::Refusal;
 use super::sessions::{Kind, csrf};
@@ -29,6 +32,12 @@ const HEADERS: [(HeaderName, &str); 6] = [
     (header::CACHE_CONTROL, "no-store"),
     (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
 ];
+
+/// Whether it runs.
+pub(crate) const HEALTH: &str = "/healthz";
+
+/// Figures for Prometheus, which cannot log in.
+pub(crate) const METRICS: &str = "/metrics";
 
 /// The header that a page sends with its cookie.
 const CSRF: &str = "x-csrf-token";
@@ -61,11 +70,13 @@ impl Caller {
 pub(crate) async fn enter(
     State(app): State<Arc<App>>,
     ConnectInfo(address): ConnectInfo<SocketAddr>,
+    Extension(place): Extension<Arc<Place>>,
     request: Request,
     next: Next,
 ) -> Response {
+    place.ask();
     let what = format!("{} {}", request.method(), request.uri().path());
-    let mut response = match is_for_us(request.headers(), &app.host_names) {
+    let mut response = match app.is_for_us(request.uri(), request.headers()) {
         Ok(()) => next.run(request).await,
         Err(refusal) => refusal.into_response(),
     };
@@ -76,52 +87,96 @@ pub(crate) async fn enter(
     response
 }
 
-/// A name that is not ours is somebody else's that points here (DNS rebinding); an address cannot be rebound.
-fn is_for_us(headers: &HeaderMap, names: &[String]) -> Result<(), Refusal> {
-    let text = |name: HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
-    let host = text(header::HOST).ok_or_else(|| Refusal::bad("the request has no Host header"))?;
-    let name = host_name(host);
-    let is_ours = name.parse::<IpAddr>().is_ok()
-        || name.eq_ignore_ascii_case("localhost")
-        || names.iter().any(|known| known.eq_ignore_ascii_case(name));
-    if !is_ours {
-        let why = "this server does not answer to the host name in the request: start it with --host-name NAME";
-        return Err(Refusal::new(StatusCode::MISDIRECTED_REQUEST, why));
+impl App {
+    fn is_for_us(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
+        let host = host(uri, headers)?;
+        // Says nothing, to whomever: those who watch over services ask under many names, or under none.
+        if uri.path() == HEALTH {
+            return Ok(());
+        }
+        let host = host.ok_or_else(|| Refusal::bad("the request has no Host header"))?;
+        // A name that is not ours is somebody else's that points here (DNS rebinding); an address cannot be rebound.
+        let is_ours = match &host.host {
+            Host::Address(_) => true,
+            Host::Name(name) => name == "localhost" || self.host_names.contains(name),
+        };
+        if !is_ours {
+            let why = "this server does not answer to the host name in the request: start it with --host-name NAME";
+            return Err(Refusal::new(StatusCode::MISDIRECTED_REQUEST, why));
+        }
+        if !is_own_origin(headers, &host, self.has_tls) {
+            return Err(Refusal::new(StatusCode::FORBIDDEN, "a page of another origin may not ask this"));
+        }
+        Ok(())
     }
-    // Absent where no page has sent it.
-    let origin = text(header::ORIGIN).map(|origin| origin.split_once("://").map_or(origin, |(_, authority)| authority));
-    if origin.is_some_and(|origin| !origin.eq_ignore_ascii_case(host)) {
-        return Err(Refusal::new(StatusCode::FORBIDDEN, "a page of another origin may not ask this"));
-    }
-    Ok(())
 }
 
-/// The host of `host`, `host:port`, `[address]:port`, without the root's dot.
-fn host_name(host: &str) -> &str {
-    if let Some((address, rest)) = host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        return if rest.is_empty() || rest.starts_with(':') { address } else { "" };
+/// Whom the request is for, said once and not in two ways (RFC 9112, 3.2).
+fn host(uri: &Uri, headers: &HeaderMap) -> Result<Option<Authority>, Refusal> {
+    let mut all = headers.get_all(header::HOST).into_iter();
+    let (first, more) = (all.next(), all.next());
+    if more.is_some() {
+        return Err(Refusal::bad("the request has more than one Host header"));
     }
-    let name = host.split_once(':').map_or(host, |(name, _)| name);
-    name.strip_suffix('.').unwrap_or(name)
+    let host = first.map(|value| value.to_str().ok().and_then(Authority::parse));
+    let host = host.map(|host| host.ok_or_else(|| Refusal::bad("the Host header is no host name or address")));
+    let host = host.transpose()?;
+    if let Some(target) = uri.authority() {
+        let target = Authority::parse(target.as_str());
+        let scheme = Scheme::parse(uri.scheme_str().unwrap_or("http"));
+        let is_same =
+            target.zip(host.as_ref()).zip(scheme).is_some_and(|((target, host), scheme)| target.is(host, scheme));
+        if !is_same {
+            return Err(Refusal::bad("the request's target names another host than its Host header"));
+        }
+    }
+    Ok(host)
+}
+
+/// Whether the page that asks, where a page does, came from here. With TLS it did so by https. Without, it may have done
+/// either: what ends TLS in front of this server leaves the page's https in the Origin.
+fn is_own_origin(headers: &HeaderMap, host: &Authority, has_tls: bool) -> bool {
+    let mut all = headers.get_all(header::ORIGIN).into_iter();
+    match (all.next(), all.next()) {
+        // Absent where no page has sent it.
+        (None, _) => true,
+        (Some(value), None) => value
+            .to_str()
+            .ok()
+            .and_then(origin)
+            .is_some_and(|(scheme, authority)| (scheme == Scheme::Https || !has_tls) && authority.is(host, scheme)),
+        (Some(_), Some(_)) => false,
+    }
 }
 
 /// In front of what needs a login: finds out who it is.
 pub(crate) async fn log_in(
     State(app): State<Arc<App>>,
     ConnectInfo(address): ConnectInfo<SocketAddr>,
+    Extension(place): Extension<Arc<Place>>,
     mut request: Request,
     next: Next,
 ) -> Response {
     // Read from the disk, so not on the thread that answers others.
     let headers = request.headers().clone();
     let is_reading = matches!(*request.method(), Method::GET | Method::HEAD);
+    let is_metrics = request.uri().path() == METRICS;
     match blocking(move || caller(&app, &headers, is_reading, address)).await.and_then(|caller| caller) {
         Ok(caller) => {
             request.extensions_mut().insert(caller);
+            let _busy = place.busy();
             next.run(request).await
+        }
+        Err(_) if is_metrics && !has_login(request.headers()) => {
+            let why = "beyond this machine figures take a login, or `ondat-telemetry serve --metrics`";
+            Refusal::new(StatusCode::UNAUTHORIZED, why).into_response()
         }
         Err(refusal) => refusal.into_response(),
     }
+}
+
+fn has_login(headers: &HeaderMap) -> bool {
+    token(headers).or(cookie(headers)).is_some()
 }
 
 fn caller(app: &App, headers: &HeaderMap, is_reading: bool, address: SocketAddr) -> Result<Caller, Refusal> {
@@ -168,7 +223,9 @@ fn cookie(headers: &HeaderMap) -> Option<&str> {
 /// The header that sets the page's cookie, or takes it away.
 pub(crate) fn set_cookie(headers: &HeaderMap, token: Option<&str>, has_tls: bool) -> String {
     let name = cookie_name(headers);
-    let secure = if has_tls { "; Secure" } else { "" };
+    let origin = headers.get(header::ORIGIN).and_then(|value| value.to_str().ok()).and_then(origin);
+    let is_https = has_tls || origin.is_some_and(|(scheme, _)| scheme == Scheme::Https);
+    let secure = if is_https { "; Secure" } else { "" };
     match token {
         Some(token) => format!("{name}={token}; Path=/; HttpOnly; SameSite=Strict{secure}"),
         None => format!("{name}=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0{secure}"),
@@ -183,37 +240,79 @@ mod tests {
         pairs.iter().map(|(name, value)| (name.clone(), HeaderValue::from_str(value).unwrap())).collect()
     }
 
+    fn named(pairs: &[(HeaderName, &str)]) -> Result<Option<Authority>, Refusal> {
+        host(&Uri::from_static("/"), &headers(pairs))
+    }
+
     #[test]
-    fn only_our_names_are_answered_to() {
-        let names = ["telemetry.example".to_owned()];
-        let host = |host: &str| is_for_us(&headers(&[(header::HOST, host)]), &names).is_ok();
-        for ours in [
-            "127.0.0.1:5705",
-            "[::1]:5705",
-            "[::1]",
-            "192.0.2.7",
-            "localhost:1",
-            "LOCALHOST",
-            "localhost.",
-            "Telemetry.example:443",
+    fn a_request_says_once_whom_it_is_for() {
+        assert_eq!(named(&[]).unwrap(), None);
+        assert_eq!(named(&[(header::HOST, "a:80")]).unwrap(), Authority::parse("a:80"));
+        assert!(named(&[(header::HOST, "")]).is_err());
+        let mut two = headers(&[(header::HOST, "localhost")]);
+        two.append(header::HOST, HeaderValue::from_static("localhost"));
+        assert!(host(&Uri::from_static("/"), &two).is_err());
+        let of = |target: &'static str, name: &str| {
+            host(&Uri::from_static(target), &headers(&[(header::HOST, name)])).is_ok()
+        };
+        for (target, name) in [
+            ("/v1/status", "localhost"),
+            ("http://localhost/", "localhost:80"),
+            ("HTTP://LOCALHOST.:5705/", "localhost:5705"),
+            ("https://[::1]/", "[::1]:443"),
         ] {
-            assert!(host(ours), "{ours}");
+            assert!(of(target, name), "{target} {name}");
         }
-        for foreign in
-            ["", ":5705", "evil.example", "localhost.evil.example:5705", "127.0.0.1.evil.example", "[::1].evil"]
-        {
-            assert!(!host(foreign), "{foreign}");
+        for (target, name) in [
+            ("http://evil.example/", "localhost"),
+            ("http://localhost:5706/", "localhost:5705"),
+            ("https://localhost/", "localhost:80"),
+            ("http://admin@localhost/", "localhost"),
+            ("ftp://localhost/", "localhost"),
+            ("evil.example:80", "localhost"),
+        ] {
+            assert!(!of(target, name), "{target} {name}");
         }
-        assert!(is_for_us(&HeaderMap::new(), &names).is_err());
+        assert!(host(&Uri::from_static("http://localhost/"), &HeaderMap::new()).is_err());
     }
 
     #[test]
     fn a_page_of_another_origin_asks_in_vain() {
-        let of = |origin: &str| headers(&[(header::HOST, "localhost:5705"), (header::ORIGIN, origin)]);
-        assert!(is_for_us(&of("http://localhost:5705"), &[]).is_ok());
-        for origin in ["http://localhost:8080", "http://evil.example", "null", "https://localhost"] {
-            assert!(is_for_us(&of(origin), &[]).is_err(), "{origin}");
+        let is_own = |host: &str, origin: &str, has_tls| {
+            is_own_origin(&headers(&[(header::ORIGIN, origin)]), &Authority::parse(host).unwrap(), has_tls)
+        };
+        for (host, origin) in [
+            ("storageos:443", "https://storageos"),
+            ("storageos", "https://storageos:443"),
+            ("STORAGEOS.", "https://storageos"),
+            ("[::1]:5705", "https://[::1]:5705"),
+        ] {
+            // With TLS, and where something in front ends it.
+            assert!(is_own(host, origin, true) && is_own(host, origin, false), "{host} {origin}");
         }
+        for (host, origin) in [
+            ("localhost:5705", "http://localhost:5705"),
+            ("localhost:80", "http://localhost"),
+            ("localhost", "http://localhost:80"),
+        ] {
+            assert!(is_own(host, origin, false) && !is_own(host, origin, true), "{host} {origin}");
+        }
+        for (host, origin) in [
+            ("localhost:5705", "http://localhost:8080"),
+            ("localhost:5705", "http://evil.example"),
+            ("localhost:5705", "http://evil.example:5705"),
+            ("localhost:5705", "null"),
+            ("localhost:5705", ""),
+            ("localhost:80", "https://localhost"),
+            ("storageos", "https://storageos:8443"),
+            ("storageos", "http://storageos.evil.example"),
+        ] {
+            assert!(!is_own(host, origin, false) && !is_own(host, origin, true), "{host} {origin}");
+        }
+        let mut two = headers(&[(header::ORIGIN, "http://localhost")]);
+        two.append(header::ORIGIN, HeaderValue::from_static("http://localhost"));
+        assert!(!is_own_origin(&two, &Authority::parse("localhost").unwrap(), false));
+        assert!(is_own_origin(&HeaderMap::new(), &Authority::parse("localhost").unwrap(), true));
     }
 
     #[test]
@@ -231,5 +330,8 @@ mod tests {
         assert_eq!(cookie(&at("localhost:5705")), Some("T"));
         assert_eq!(cookie(&at("localhost:5706")), None);
         assert!(set_cookie(&at("h:5705"), Some("T"), true).ends_with("HttpOnly; SameSite=Strict; Secure"));
+        assert!(set_cookie(&at("h:5705"), Some("T"), false).ends_with("HttpOnly; SameSite=Strict"));
+        let behind_tls = headers(&[(header::HOST, "h"), (header::ORIGIN, "https://h")]);
+        assert!(set_cookie(&behind_tls, Some("T"), false).ends_with("; Secure"));
     }
 }

@@ -60,9 +60,13 @@ impl Log {
 
     /// Says a line.
     pub(crate) fn say(&self, level: Level, text: &str) {
-        if (level as u8) < self.least.load(Ordering::Relaxed) {
-            return;
+        if (level as u8) >= self.least.load(Ordering::Relaxed) {
+            self.insist(level, text);
         }
+    }
+
+    /// Says a line whatever the settings say.
+    pub(crate) fn insist(&self, level: Level, text: &str) {
         if self.is_json.load(Ordering::Relaxed) {
             let time = moment(SystemClock::new().now().unix);
             let line = json!({ "level": level.name(), "msg": text, "time": time });

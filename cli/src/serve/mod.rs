@@ -1,14 +1,20 @@
 //! `serve`: the administrator's API and page, from its options to its end.
 
+mod authority;
 mod body;
 mod gate;
+mod line;
 mod listen;
 mod log;
+mod login;
+mod metrics;
+mod openapi;
 mod own;
 mod page;
 mod product;
 mod refusal;
 mod sessions;
+mod tries;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -29,16 +35,18 @@ use ondat_telemetry::error::Error;
 use ondat_telemetry::state::{StateDir, layout};
 use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::Semaphore;
 
+use self::authority::{Host, Scheme};
+use self::line::Line;
 use self::listen::Door;
 use self::log::{Level, Log};
 use self::refusal::Refusal;
-use self::sessions::{Sessions, Tries};
+use self::sessions::Sessions;
+use self::tries::Tries;
 use crate::administration;
 use crate::daemons::unused;
 use crate::settings::{Options, Settings, Warnings};
-use crate::users::{self, DEFAULT_USER, Users};
+use crate::users::{self, DEFAULT_USER, Memory, Users};
 use crate::{Output, print};
 
 /// The end of `--help`.
@@ -52,22 +60,27 @@ the certificate anew, SIGTERM and SIGINT end it. Changes are written to STATE_DI
 const RUN_PASSWORD: &str = layout::RUN_PASSWORD;
 /// For a connection's first request to begin, a request's header, and an idle connection.
 const HEADER_TIME: Duration = Duration::from_secs(10);
+/// The longest head of a request, with what browsers hold in cookies of this host.
+const LONGEST_HEAD: usize = 32 << 10;
 /// For requests in progress when the program ends.
 const GOODBYE_TIME: Duration = Duration::from_secs(5);
-/// Passwords that are checked at once: each takes a processor and 19 MiB while it is.
+/// Passwords that are checked at once: each takes a processor while it is, and 19 MiB always.
 const CHECKS: usize = 2;
-/// Those that may wait for it.
-const WAITING_CHECKS: usize = 16;
 
-/// Threads that answer, and those that read and write the disk: administrators are few, and machines may have many
-/// processors.
-const WORKERS: usize = 2;
-const READERS: usize = 16;
+/// Said at each start.
+const PLAIN: &str = "http without TLS beyond this machine, as --plain-http-on-trusted-network says: whoever sees the network's \
+    traffic sees passwords and tokens";
+
+/// One thread answers, and so many at most read and write the disk and check passwords, each with a stack that is enough for
+/// it: administrators are few, machines may have many processors, and memory may be short.
+const READERS: usize = 8;
+const STACK: usize = 1 << 20;
 
 /// How it listens.
 #[derive(Args, Clone)]
 pub(crate) struct Arguments {
-    /// Where it listens; port 0 is any free port. Beyond this machine it takes a certificate and a password
+    /// Where it listens; port 0 is any free port. Beyond this machine it takes a password, and a certificate or
+    /// --plain-http-on-trusted-network
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:5705")]
     listen: SocketAddr,
     /// The server's certificate and those above it, PEM
@@ -76,9 +89,30 @@ pub(crate) struct Arguments {
     /// Its key, PEM
     #[arg(long, value_name = "FILE", requires = "tls_certificate")]
     tls_key: Option<PathBuf>,
+    /// Listen beyond this machine without a certificate: whoever sees the network's traffic sees the passwords
+    #[arg(long, conflicts_with = "tls_certificate")]
+    plain_http_on_trusted_network: bool,
     /// A name under which it is reached, besides localhost and addresses; may be repeated
-    #[arg(long = "host-name", value_name = "NAME")]
+    #[arg(long = "host-name", value_name = "NAME", value_parser = host_name)]
     host_names: Vec<String>,
+    /// Answer /metrics without a login also beyond this machine
+    #[arg(long)]
+    metrics: bool,
+}
+
+impl Arguments {
+    fn is_local(&self) -> bool {
+        self.listen.ip().to_canonical().is_loopback()
+    }
+}
+
+/// As names are compared.
+fn host_name(text: &str) -> Result<String, String> {
+    match Host::parse(text) {
+        Some(Host::Name(name)) => Ok(name),
+        Some(Host::Address(_)) => Err("addresses are answered to anyhow".to_owned()),
+        None => Err("a host name alone, without https:// and port".to_owned()),
+    }
 }
 
 /// What all requests share.
@@ -88,10 +122,13 @@ pub(crate) struct App {
     dir: StateDir,
     host_names: Vec<String>,
     has_tls: bool,
+    /// Whether it can be reached from other machines without TLS.
+    is_plain: bool,
     sessions: Sessions,
     tries: Tries,
-    checks: Semaphore,
-    waiting_checks: Semaphore,
+    /// The wrong passwords that were written down.
+    said: Tries,
+    line: Arc<Line>,
     /// Where there is no users.json.
     run_users: Option<Users>,
     /// Checked for users that are not there, so that both take as long.
@@ -113,46 +150,16 @@ impl App {
 
     /// The hash of this user's password.
     fn password_of(&self, user: &str) -> Option<String> {
-        match Users::read(&self.dir) {
-            Ok(users) if users.is_empty() => self.run_users.as_ref()?.hash_of(user).map(str::to_owned),
-            Ok(users) => users.hash_of(user).map(str::to_owned),
-            Err(error) => {
-                self.log.say(Level::Error, &error.to_string());
-                None
-            }
-        }
-    }
-
-    /// The hash of the password, if it is the user's.
-    async fn check(self: &Arc<Self>, user: String, password: String, from: SocketAddr) -> Result<String, Refusal> {
-        let busy =
-            || Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "too many logins at once: try again later").after(1);
-        self.tries.take(from.ip(), std::time::Instant::now()).map_err(|wait| {
-            let seconds = wait.as_secs() + 1;
-            let why = format!("too many wrong passwords: try again in {seconds} s");
-            Refusal::new(StatusCode::TOO_MANY_REQUESTS, why).after(seconds)
-        })?;
-        let _waiting = self.waiting_checks.try_acquire().map_err(|_| busy())?;
-        let _checking = self.checks.acquire().await.map_err(|_| busy())?;
-        let app = Arc::clone(self);
-        let named = user.clone();
-        let checked = blocking(move || {
-            let known = app.password_of(&user);
-            let hash = known.as_ref().unwrap_or(&app.nobodys_hash);
-            (users::is_password(&password, hash) && known.is_some()).then(|| hash.clone())
-        });
-        let from_ip = from.ip().to_canonical();
-        match checked.await? {
-            Some(hash) => {
-                self.tries.give_back(from.ip());
-                self.log.say(Level::Info, &format!("{named} has logged in from {from_ip}"));
-                Ok(hash)
-            }
-            None => {
-                self.log.say(Level::Warn, &format!("a wrong password or user from {from_ip}"));
-                Err(Refusal::new(StatusCode::UNAUTHORIZED, "the user or the password is wrong"))
-            }
-        }
+        let known = |users: &Users, user: &str| users.hash_of(user).map(|hash| hash.map(str::to_owned));
+        let hash = match Users::read(&self.dir) {
+            Ok(users) if users.is_empty() => self.run_users.as_ref().map_or(Ok(None), |users| known(users, user)),
+            Ok(users) => known(&users, user),
+            Err(error) => Err(error),
+        };
+        hash.unwrap_or_else(|error| {
+            self.log.say(Level::Error, &error.to_string());
+            None
+        })
     }
 }
 
@@ -172,7 +179,8 @@ pub(crate) fn run(arguments: &Arguments, options: &Options, settings: Settings) 
     // Also on a full disk everything can be turned off.
     let problem = dir.make().err();
     administration::settle(&dir);
-    let run_password = run_password(arguments, &dir)?;
+    let mut memory = memory()?;
+    let run_password = run_password(arguments, &dir, &mut memory)?;
     let word = administration::read(&dir);
     let app = Arc::new(App {
         options: options.clone(),
@@ -180,14 +188,18 @@ pub(crate) fn run(arguments: &Arguments, options: &Options, settings: Settings) 
         dir,
         host_names: arguments.host_names.clone(),
         has_tls: tls.is_some(),
+        is_plain: tls.is_none() && !arguments.is_local(),
         sessions: Sessions::default(),
         tries: Tries::default(),
-        checks: Semaphore::new(CHECKS),
-        waiting_checks: Semaphore::new(WAITING_CHECKS),
+        said: Tries::default(),
+        line: Arc::new(Line::new(memory)),
         run_users: run_password.as_ref().map(|password| Users::of_one(DEFAULT_USER, password.hash.clone())),
-        nobodys_hash: users::hash("nobody's password")?,
+        nobodys_hash: users::nobodys_hash()?,
         log: Log::new(word.as_ref().ok()),
     });
+    if app.is_plain {
+        app.log.insist(Level::Warn, PLAIN);
+    }
     if let Some(why) = problem {
         app.log.say(Level::Warn, &why.to_string());
     }
@@ -204,24 +216,36 @@ pub(crate) fn run(arguments: &Arguments, options: &Options, settings: Settings) 
             &format!("no password is set: user {DEFAULT_USER}'s for this run is in {}", path.display()),
         );
     }
-    let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    let runtime = runtime.worker_threads(WORKERS).max_blocking_threads(READERS).enable_all().build();
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.max_blocking_threads(READERS).thread_stack_size(STACK).enable_all().build();
     let runtime = runtime.map_err(|error| Error::Internal(format!("cannot start: {error}")))?;
     let outcome = runtime.block_on(serve(arguments, &app, tls));
     runtime.shutdown_timeout(Duration::from_secs(1));
     outcome.map(|()| Output::text(String::new()))
 }
 
+/// One for each check. Where there is not enough for all, as many as there is.
+fn memory() -> Result<Vec<Memory>, Error> {
+    let first = Memory::new()?;
+    Ok(std::iter::once(first).chain((1..CHECKS).map_while(|_| Memory::new().ok())).collect())
+}
+
 /// Refuses what would be open to others, and makes the password of one run where there is none.
-fn run_password(arguments: &Arguments, dir: &StateDir) -> Result<Option<RunPassword>, Error> {
-    let has_users = !Users::read(dir)?.is_empty();
+fn run_password(arguments: &Arguments, dir: &StateDir, memory: &mut [Memory]) -> Result<Option<RunPassword>, Error> {
+    let users = Users::read(dir)?;
+    users.check()?;
     let listen = arguments.listen;
-    if listen.ip().to_canonical().is_loopback() {
-        return if has_users { Ok(None) } else { RunPassword::make(dir).map(Some) };
+    if arguments.is_local() {
+        let memory = memory.first_mut().filter(|_| users.is_empty());
+        return memory.map(|memory| RunPassword::make(dir, memory)).transpose();
     }
-    let lacks = match (arguments.tls_certificate.is_some(), has_users) {
+    let is_allowed = arguments.tls_certificate.is_some() || arguments.plain_http_on_trusted_network;
+    let lacks = match (is_allowed, !users.is_empty()) {
         (true, true) => return Ok(None),
-        (false, _) => "a certificate: --tls-certificate and --tls-key",
+        (false, _) => {
+            "a certificate: --tls-certificate and --tls-key; where nobody else sees the network's traffic, \
+             --plain-http-on-trusted-network does"
+        }
         (true, false) => "a password: set one with `ondat-telemetry password`",
     };
     Err(Error::InvalidConfig(format!("{listen} can be reached from other machines, which takes {lacks}")))
@@ -234,13 +258,13 @@ struct RunPassword {
 }
 
 impl RunPassword {
-    fn make(dir: &StateDir) -> Result<Self, Error> {
+    fn make(dir: &StateDir, memory: &mut Memory) -> Result<Self, Error> {
         let mut random = [0; 16];
         getrandom::fill(&mut random)
             .map_err(|error| Error::Internal(format!("no randomness for a password: {error}")))?;
         let password = HEXLOWER.encode(&random);
         dir.root().write(RUN_PASSWORD, format!("{password}\n").as_bytes())?;
-        Ok(Self { dir: dir.clone(), hash: users::hash(&password)? })
+        Ok(Self { dir: dir.clone(), hash: memory.hash(&password)? })
     }
 }
 
@@ -263,10 +287,11 @@ async fn serve(arguments: &Arguments, app: &Arc<App>, tls: Option<RustlsConfig>)
     let failed = |error: io::Error| Error::Internal(format!("the server failed: {error}"));
     let address = listener.local_addr().map_err(failed)?;
     let mut server = axum_server::from_tcp(listener).map_err(failed)?.http1_only().first_request_timeout(HEADER_TIME);
-    server.http_builder().http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIME).max_buf_size(64 << 10);
+    server.http_builder().http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIME).max_buf_size(LONGEST_HEAD);
     let handle = Handle::new();
     let door = Door::new(tls.is_some());
-    let routes = routes(app).into_make_service_with_connect_info::<SocketAddr>();
+    let routes =
+        routes(app, arguments.is_local() || arguments.metrics).into_make_service_with_connect_info::<SocketAddr>();
     let task = match tls.clone() {
         None => tokio::spawn(server.handle(handle.clone()).acceptor(door).serve(routes)),
         Some(config) => {
@@ -274,7 +299,7 @@ async fn serve(arguments: &Arguments, app: &Arc<App>, tls: Option<RustlsConfig>)
             tokio::spawn(server.handle(handle.clone()).acceptor(acceptor).serve(routes))
         }
     };
-    let scheme = if tls.is_some() { "https" } else { "http" };
+    let scheme = if tls.is_some() { Scheme::Https } else { Scheme::Http }.name();
     print(format!("{}\n", json!({ "ready": true, "url": format!("{scheme}://{address}") })).as_bytes())?;
     app.log.say(Level::Info, &format!("listening on {address}"));
     while signals.next().await == Asked::Reload {
@@ -292,7 +317,8 @@ async fn serve(arguments: &Arguments, app: &Arc<App>, tls: Option<RustlsConfig>)
     task.await.map_err(|error| Error::Internal(format!("the server failed: {error}")))?.map_err(failed)
 }
 
-fn routes(app: &Arc<App>) -> Router {
+fn routes(app: &Arc<App>, has_open_metrics: bool) -> Router {
+    let metrics = Router::new().route("/metrics", get(metrics::metrics));
     let inside = Router::new()
         .route("/v1/session", get(own::session).delete(own::log_out))
         .route("/v1/status", get(own::status))
@@ -303,13 +329,17 @@ fn routes(app: &Arc<App>) -> Router {
         .route("/v1/switches", get(own::switches).put(own::set_switches))
         .route("/v2/auth/refresh", post(product::refresh))
         .route("/v2/cluster", get(product::cluster).put(product::update_cluster))
-        .route("/v2/nodes", get(product::nodes))
-        .route_layer(from_fn_with_state(Arc::clone(app), gate::log_in));
+        .route("/v2/nodes", get(product::nodes));
+    let (outside, inside) = if has_open_metrics { (metrics, inside) } else { (Router::new(), inside.merge(metrics)) };
+    let inside = inside.route_layer(from_fn_with_state(Arc::clone(app), gate::log_in));
     Router::new()
+        .route("/healthz", get(async || "ok\n"))
         .route("/v1/session", post(own::begin_session))
-        .route("/v1/openapi.json", get(own::openapi))
+        .route("/v1/openapi.json", get(openapi::all))
+        .route("/v2/openapi", get(openapi::of_product))
         .route("/v2/auth/login", post(product::log_in))
         .merge(page::routes())
+        .merge(outside)
         .merge(inside)
         .fallback(async || {
             Refusal::new(StatusCode::NOT_FOUND, "there is nothing here; /v1/openapi.json lists the calls")

@@ -17,6 +17,7 @@ use tokio_util::io::ReaderStream;
 
 use super::body::{boolean, object};
 use super::gate::{Caller, set_cookie};
+use super::listen::Place;
 use super::product::{ForceQuery, credentials, expected_version};
 use super::refusal::Refusal;
 use super::sessions::{Kind, TOKEN_TIME, csrf};
@@ -25,35 +26,30 @@ use crate::administration::{self, Refused, Speaker, Word};
 use crate::settings::Settings;
 use crate::{crashes as stored, report, status as state};
 
-/// The description of all calls.
-const OPENAPI: &str = include_str!("openapi.json");
-
-/// `GET /v1/openapi.json`.
-pub(super) async fn openapi() -> impl IntoResponse {
-    ([(CONTENT_TYPE, "application/json")], OPENAPI)
-}
-
 /// `POST /v1/session`: the page logs in.
 pub(super) async fn begin_session(
     State(app): State<Arc<App>>,
     ConnectInfo(from): ConnectInfo<SocketAddr>,
+    Extension(place): Extension<Arc<Place>>,
     request: Request,
 ) -> Result<Response, Refusal> {
     let headers = request.headers().clone();
     let (user, password) = credentials(request).await?;
-    let hash = app.check(user.clone(), password, from).await?;
+    let hash = app.check(&user, password, from, &place).await?;
     let token = app.sessions.begin(&user, &hash, Kind::Cookie, Instant::now())?;
     let cookie = set_cookie(&headers, Some(&token), app.has_tls);
-    Ok(([(SET_COOKIE, cookie)], Json(session_json(&user, &token))).into_response())
+    Ok(([(SET_COOKIE, cookie)], Json(session_json(&app, &user, &token))).into_response())
 }
 
 /// `GET /v1/session`: the page after it was loaded again.
-pub(super) async fn session(Extension(caller): Extension<Caller>) -> Json<Value> {
-    Json(session_json(&caller.user, &caller.token))
+pub(super) async fn session(State(app): State<Arc<App>>, Extension(caller): Extension<Caller>) -> Json<Value> {
+    Json(session_json(&app, &caller.user, &caller.token))
 }
 
-fn session_json(user: &str, token: &str) -> Value {
-    json!({ "username": user, "csrf": csrf(token), "expires_in_seconds": TOKEN_TIME.as_secs() })
+fn session_json(app: &App, user: &str, token: &str) -> Value {
+    json!({
+        "username": user, "csrf": csrf(token), "expires_in_seconds": TOKEN_TIME.as_secs(), "plain_http": app.is_plain,
+    })
 }
 
 /// `DELETE /v1/session`.

@@ -13,8 +13,9 @@ use ondat_telemetry::switches::Switch;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::body::{boolean, nothing, object, required, text};
+use super::body::{boolean, nothing, object, object_outside, required, text};
 use super::gate::Caller;
+use super::listen::Place;
 use super::log::Level;
 use super::refusal::Refusal;
 use super::sessions::{Kind, TOKEN_TIME};
@@ -34,7 +35,7 @@ const NAMES: [(&str, Switch); 3] = [
 
 /// A user's name and password in a body.
 pub(super) async fn credentials(request: Request) -> Result<(String, String), Refusal> {
-    let body = object(request).await?;
+    let body = object_outside(request).await?;
     let (user, password) = (required(&body, "username")?, required(&body, "password")?);
     if user.len() > LONGEST_NAME || password.len() > LONGEST_PASSWORD {
         return Err(Refusal::bad("the user's name or the password is too long"));
@@ -46,10 +47,11 @@ pub(super) async fn credentials(request: Request) -> Result<(String, String), Re
 pub(super) async fn log_in(
     State(app): State<Arc<App>>,
     ConnectInfo(from): ConnectInfo<SocketAddr>,
+    Extension(place): Extension<Arc<Place>>,
     request: Request,
 ) -> Result<Response, Refusal> {
     let (user, password) = credentials(request).await?;
-    let hash = app.check(user.clone(), password, from).await?;
+    let hash = app.check(&user, password, from, &place).await?;
     let token = app.sessions.begin(&user, &hash, Kind::Header, Instant::now())?;
     Ok(session(&user, &token, "Authorization-Expires-Seconds"))
 }

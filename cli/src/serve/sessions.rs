@@ -1,7 +1,6 @@
-//! Who is logged in, and how often somebody may try to.
+//! Who is logged in.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,7 +12,8 @@ use sha2::{Digest, Sha256};
 pub(crate) const TOKEN_TIME: Duration = Duration::from_secs(300);
 /// The longest session of the page, however busy it is.
 const PAGE_TIME: Duration = Duration::from_secs(12 * 3_600);
-/// The most sessions. One more ends the one that would end first.
+/// The most sessions of each kind. One more ends the one of its kind that would end first: what logs in for each call does not
+/// end the session of somebody who looks at the page.
 const MOST_SESSIONS: usize = 256;
 
 /// What the holder of a token uses it in.
@@ -56,8 +56,9 @@ impl Sessions {
         };
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
         sessions.retain(|_, session| session.until > now);
-        if sessions.len() >= MOST_SESSIONS
-            && let Some(first) = sessions.iter().min_by_key(|(_, session)| session.until).map(|(hash, _)| *hash)
+        let of_kind = || sessions.iter().filter(|(_, session)| session.kind == kind);
+        if of_kind().count() >= MOST_SESSIONS
+            && let Some(first) = of_kind().min_by_key(|(_, session)| session.until).map(|(hash, _)| *hash)
         {
             sessions.remove(&first);
         }
@@ -107,58 +108,6 @@ pub(crate) fn csrf(token: &str) -> String {
     HEXLOWER.encode(&Sha256::digest(format!("csrf {token}").as_bytes())[..16])
 }
 
-/// How many wrong passwords in a row.
-const TRIES: u32 = 10;
-/// After how long one of them is forgotten.
-const TRY_TIME: Duration = Duration::from_secs(6);
-/// The most addresses that are remembered.
-const MOST_ADDRESSES: usize = 1024;
-
-/// How often each address has tried a wrong password.
-#[derive(Default)]
-pub(crate) struct Tries {
-    /// Until when an address's tries count.
-    busy_until: Mutex<BTreeMap<IpAddr, Instant>>,
-}
-
-impl Tries {
-    /// Counts a try, or says how long to wait for the next.
-    pub(crate) fn take(&self, address: IpAddr, now: Instant) -> Result<(), Duration> {
-        let mut busy = self.busy_until.lock().unwrap_or_else(PoisonError::into_inner);
-        busy.retain(|_, until| *until > now);
-        let address = network(address);
-        if busy.len() >= MOST_ADDRESSES && !busy.contains_key(&address) {
-            return Err(TRY_TIME);
-        }
-        let until = busy.entry(address).or_insert(now);
-        let after = *until + TRY_TIME;
-        let room = now + TRY_TIME * TRIES;
-        if after > room {
-            return Err(after - room);
-        }
-        *until = after;
-        Ok(())
-    }
-
-    /// The password was right.
-    pub(crate) fn give_back(&self, address: IpAddr) {
-        let mut busy = self.busy_until.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(until) = busy.get_mut(&network(address))
-            && let Some(before) = until.checked_sub(TRY_TIME)
-        {
-            *until = before;
-        }
-    }
-}
-
-/// Whoever has one address of an IPv6 /64 has them all.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
-        address => address,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -196,40 +145,12 @@ mod tests {
     fn sessions_are_bounded() {
         let (sessions, now) = (Sessions::default(), Instant::now());
         let first = sessions.begin("admin", "hash", Kind::Header, now).unwrap();
+        let page = sessions.begin("admin", "hash", Kind::Cookie, now).unwrap();
         let later = now + Duration::from_secs(1);
         let last: Vec<_> =
             (0..MOST_SESSIONS).map(|_| sessions.begin("admin", "hash", Kind::Header, later).unwrap()).collect();
         assert_eq!(sessions.user(&first, Kind::Header, password, later), None);
         assert!(last.iter().all(|token| sessions.user(token, Kind::Header, password, later).is_some()));
-    }
-
-    #[test]
-    fn wrong_passwords_take_longer_and_longer() {
-        let (tries, now) = (Tries::default(), Instant::now());
-        let address = |text: &str| text.parse().unwrap();
-        for _ in 0..TRIES {
-            assert_eq!(tries.take(address("2001:db8::1"), now), Ok(()));
-        }
-        assert_eq!(tries.take(address("2001:db8::ffff"), now), Err(TRY_TIME), "the same network");
-        assert_eq!(tries.take(address("2001:db8:0:1::1"), now), Ok(()));
-        assert_eq!(tries.take(address("2001:db8::1"), now + TRY_TIME), Ok(()));
-        for _ in 0..100 {
-            assert_eq!(tries.take(address("192.0.2.1"), now), Ok(()));
-            tries.give_back(address("::ffff:192.0.2.1"));
-        }
-    }
-
-    #[test]
-    fn addresses_are_bounded() {
-        let (tries, now) = (Tries::default(), Instant::now());
-        for number in 0..MOST_ADDRESSES as u32 {
-            assert_eq!(tries.take(IpAddr::V4(number.into()), now), Ok(()));
-        }
-        assert!(tries.take(address_of(MOST_ADDRESSES as u32), now).is_err());
-        assert_eq!(tries.take(address_of(MOST_ADDRESSES as u32), now + TRY_TIME), Ok(()));
-    }
-
-    fn address_of(number: u32) -> IpAddr {
-        IpAddr::V4(number.into())
+        assert!(sessions.user(&page, Kind::Cookie, password, later).is_some(), "the page's is of another kind");
     }
 }

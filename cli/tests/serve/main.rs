@@ -4,6 +4,8 @@
 
 mod bad_input;
 mod browser;
+mod logins;
+mod metrics;
 mod own;
 mod product;
 mod server;

@@ -92,6 +92,112 @@ fn beyond_this_machine_it_takes_a_certificate_and_a_password() {
 }
 
 #[test]
+fn plain_http_beyond_this_machine_takes_its_word_and_a_password_and_is_said() {
+    let state = state_dir("plain");
+    let plain = ["serve", "--listen", "0.0.0.0:0", "--plain-http-on-trusted-network"];
+    let refused = run(&state, &plain);
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!((refused.status.code(), said.lines().count()), (Some(2), 1), "{said}");
+    assert!(said.contains("which takes a password"), "{said}");
+    set_password(&state, PASSWORD);
+    let (certificate, key) = certificate(&state);
+    let both = ["--tls-certificate", certificate.to_str().unwrap(), "--tls-key", key.to_str().unwrap()];
+    let refused = run(&state, &[plain.as_slice(), &both].concat());
+    assert_eq!(refused.status.code(), Some(2));
+    let session = |server: &Server| {
+        let body = format!(r#"{{"username":"admin","password":"{PASSWORD}"}}"#);
+        server.ask("POST", "/v1/session", "", &body).with(200).json()
+    };
+    // The administrator wants to hear of errors alone, and hears this.
+    fs::write(state.join("switches.json"), r#"{"log_level":"error"}"#).unwrap();
+    for _ in 0..2 {
+        let server = Server::spawn(&mut command(&state, &plain), &state);
+        assert_eq!(session(&server)["plain_http"], true);
+        let (_, log) = server.stop();
+        assert!(log.contains("http without TLS beyond this machine") && log.lines().count() == 1, "{log}");
+    }
+    let server = Server::start_in(&state, &["--plain-http-on-trusted-network"]);
+    assert_eq!(session(&server)["plain_http"], false, "nobody else sees what stays on this machine");
+    assert!(!server.stop().1.contains("without TLS"));
+}
+
+#[test]
+fn http_where_tls_is_spoken_is_told_so() {
+    let state = state_dir("http-to-tls");
+    let (certificate, key) = certificate(&state);
+    let options = ["--tls-certificate", certificate.to_str().unwrap(), "--tls-key", key.to_str().unwrap()];
+    let server = Server::start_in(&state, &options);
+    let long = format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\n\r\n{}", "x".repeat(60_000));
+    for request in ["GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", "G", "\r\n", &long] {
+        let error = server.exchange(request).with(400).error();
+        assert!(error.contains("https://"), "{error}");
+    }
+    // One that says nothing keeps nobody from it.
+    let silent = server.connect();
+    let request = format!("GET / HTTP/1.1\r\nHost: localhost:{}\r\n\r\n", server.address.port());
+    ask_over_tls(&server, &certificate, &request).unwrap().with(200);
+    drop(silent);
+    let origin = |origin: &str| {
+        let request = format!("GET /v1/openapi.json HTTP/1.1\r\nHost: localhost:443\r\nOrigin: {origin}\r\n\r\n");
+        ask_over_tls(&server, &certificate, &request).unwrap()
+    };
+    origin("https://localhost").with(200);
+    for foreign in ["http://localhost:443", "http://localhost", "https://localhost:8443", "https://evil.example"] {
+        origin(foreign).with(403).error();
+    }
+}
+
+#[test]
+fn certificates_keys_and_names_that_cannot_be_used_are_named_in_words() {
+    let state = state_dir("bad-files");
+    let (certificate, key) = certificate(&state);
+    let pem = fs::read_to_string(&certificate).unwrap();
+    let key_pem = fs::read_to_string(&key).unwrap();
+    let other = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap().signing_key.serialize_pem();
+    let file = |name: &str, text: &str| {
+        let path = state.join(name);
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let refused = |certificate: &str, key: &str, options: &[&str], why: &str| {
+        let all = ["serve", "--listen", "127.0.0.1:0", "--tls-certificate", certificate, "--tls-key", key];
+        let ended = run(&state, &[&all, options].concat());
+        let said = String::from_utf8(ended.stderr).unwrap();
+        assert_eq!((ended.status.code(), said.lines().count()), (Some(2), 1), "{said}");
+        assert!(said.contains(why) && !said.contains('[') && !said.contains('{'), "{why}: {said}");
+    };
+    let (certificate, key) = (certificate.to_str().unwrap(), key.to_str().unwrap());
+    let cut = file("cut.pem", pem.split("-----END").next().unwrap());
+    let damaged = file("damaged.pem", &pem.replacen('M', "!", 1));
+    let nonsense = file("nonsense.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
+    let header = file("header.pem", "-----BEGIN CERTIFICATE\nAAAA\n");
+    let empty = file("empty.pem", "");
+    let encrypted = file("encrypted.key", &key_pem.replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY"));
+    let bad_key = file("bad.key", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n");
+    let others = file("other.key", &other);
+    for (certificate, key, why) in [
+        (cut.as_str(), key, "it is cut short"),
+        (damaged.as_str(), key, "its base64 is damaged"),
+        (nonsense.as_str(), key, "damaged"),
+        (header.as_str(), key, "-----BEGIN line is malformed"),
+        (empty.as_str(), key, "no certificate in PEM"),
+        ("/nonexistent.pem", key, "/nonexistent.pem: No such file"),
+        (certificate, "/nonexistent.key", "/nonexistent.key: No such file"),
+        (certificate, certificate, "no private key in PEM"),
+        (certificate, &empty, "no private key in PEM"),
+        (certificate, &encrypted, "the key is encrypted"),
+        (certificate, &bad_key, "the key is damaged"),
+        (certificate, &others, "the key does not belong to the certificate"),
+        ("/dev/zero", key, "longer than"),
+    ] {
+        refused(certificate, key, &[], why);
+    }
+    for name in ["https://storageos", "storageos:5705", "", "stor ageos", "192.0.2.1", "*.example"] {
+        refused(certificate, key, &["--host-name", name], "--host-name");
+    }
+}
+
+#[test]
 fn a_taken_port_is_named() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();

@@ -190,6 +190,7 @@ async function start() {
 
 function opened(answer) {
   session.csrf = answer.csrf;
+  $("plain").hidden = !answer.plain_http;
   session.isOpen = true;
   $("user").textContent = answer.username;
   poll(true);
