@@ -5,7 +5,9 @@
 mod administration;
 mod check;
 mod crashes;
+mod days;
 mod decode;
+mod diagnostics;
 mod exec;
 mod exit;
 mod identity;

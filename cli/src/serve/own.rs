@@ -23,7 +23,7 @@ use super::sessions::{Kind, TOKEN_TIME, csrf};
 use super::{App, blocking};
 use crate::administration::{self, Refused, Word};
 use crate::settings::Settings;
-use crate::{crashes as stored, report, status as state};
+use crate::{crashes as stored, diagnostics as diagnosis, report, status as state};
 
 /// The description of all calls.
 const OPENAPI: &str = include_str!("openapi.json");
@@ -99,6 +99,11 @@ pub(super) async fn reports(State(app): State<Arc<App>>) -> Result<Json<Value>, 
 /// `GET /v1/crashes`.
 pub(super) async fn crashes(State(app): State<Arc<App>>) -> Result<Json<Value>, Refusal> {
     blocking(move || Ok(Json(stored::json(&app.dir)?))).await?
+}
+
+/// `GET /v1/diagnostics`.
+pub(super) async fn diagnostics(State(app): State<Arc<App>>) -> Result<Json<Value>, Refusal> {
+    blocking(move || Ok(Json(diagnosis::json(&app.settings(), &app.dir)))).await?
 }
 
 /// `GET /v1/switches`.
