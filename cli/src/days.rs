@@ -38,6 +38,11 @@ enum State {
 }
 
 impl State {
+    /// Of a report of this day that was delivered then.
+    fn of_delivery(of: i64, at: i64) -> Self {
+        if day(at) > of { Self::Late } else { Self::Delivered }
+    }
+
     fn name(self) -> &'static str {
         match self {
             Self::Delivered => "delivered",
@@ -103,8 +108,8 @@ impl Known {
         if let Some(made) = self.made(day) {
             return self.state_of_made(made);
         }
-        if self.was_refused(day) {
-            return State::Missing;
+        if let Some(state) = self.state_by_tries(day) {
+            return state;
         }
         // Of today counts what is now.
         let (from, to) = if day == today { (self.now, self.now + 1) } else { (day * DAY, (day + 1) * DAY) };
@@ -125,20 +130,25 @@ impl Known {
 
     fn state_of_made(&self, made: &MadeReport) -> State {
         match made.delivered_at {
-            Some(at) if day(at) > made.day => State::Late,
-            Some(_) => State::Delivered,
+            Some(at) => State::of_delivery(made.day, at),
             None if self.waiting.contains(&made.day) => State::Waiting,
             // What is stored is removed by turning off.
             None if self.off.touch(made.at.unix, self.now + 1) => State::Off,
             // The oldest is dropped where there are too many.
-            None if self.was_refused(made.day) || self.waiting.iter().any(|day| *day > made.day) => State::Missing,
+            None if self.state_by_tries(made.day) == Some(State::Missing) => State::Missing,
+            None if self.waiting.iter().any(|day| *day > made.day) => State::Missing,
             None => State::Unknown,
         }
     }
 
-    fn was_refused(&self, day: i64) -> bool {
-        let last = self.memory.tries.iter().rfind(|try_| try_.day == day);
-        last.is_some_and(|last| last.result.starts_with("refused"))
+    /// What the last try says: what was refused for good is not remembered as made.
+    fn state_by_tries(&self, day: i64) -> Option<State> {
+        let last = self.memory.tries.iter().rfind(|try_| try_.day == day)?;
+        match last.result.split(' ').next() {
+            Some("delivered") => Some(State::of_delivery(day, last.at)),
+            Some("refused") => Some(State::Missing),
+            _ => None,
+        }
     }
 
     /// When a process has first used the directory, as far as one has left word.
@@ -232,23 +242,25 @@ impl Spans {
 
 /// What a line of the audit file says of the daily report: by which source, whether it was off, and whether it is.
 fn changes(line: &Value) -> Vec<(String, bool, bool)> {
+    // The administrator's word and the API client's are two; an older line is the administrator's.
+    let source = |name: &str| format!("{} {name}", line["word"].as_str().unwrap_or("administrator"));
     if line["action"] == "repair" {
-        return vec![(Switch::DailyReport.name().to_owned(), true, true)];
+        return vec![(source(Switch::DailyReport.name()), false, true)];
     }
     let changes = line["changes"].as_object().into_iter().flatten();
-    let known = changes.filter_map(|(source, change)| {
-        Some((source.clone(), is_off(source, &change["from"])?, is_off(source, &change["to"])?))
+    let known = changes.filter_map(|(name, change)| {
+        Some((source(name), is_off(name, &change["from"])?, is_off(name, &change["to"])?))
     });
     known.collect()
 }
 
-/// Whether a source's word turns the daily report off; none where it is about something else.
-fn is_off(source: &str, word: &Value) -> Option<bool> {
-    let name = Switch::DailyReport.name();
-    match word {
-        Value::Bool(is_on) => source.ends_with(name).then_some(!is_on),
-        Value::Array(objections) => Some(objections.iter().any(|objection| objection["switch"] == name)),
-        Value::Object(switches) => Some(switches.get(name) == Some(&Value::Bool(false))),
+/// Whether the value of this name turns the daily report off; none where it is about something else.
+fn is_off(name: &str, value: &Value) -> Option<bool> {
+    let switch = Switch::DailyReport.name();
+    match value {
+        Value::Bool(is_on) => (name == switch).then_some(!is_on),
+        // What was taken over from other sources.
+        Value::Array(objections) => Some(objections.iter().any(|objection| objection["switch"] == switch)),
         _ => None,
     }
 }
@@ -338,12 +350,17 @@ mod tests {
     #[test]
     fn what_was_refused_is_missing_and_what_was_turned_off_is_off() {
         let mut refused = known(Vec::new());
-        let of = |ago, result: &str| Try { day: TODAY - ago, result: result.to_owned(), ..Try::default() };
+        let of = |ago, result: &str| {
+            let day = TODAY - ago;
+            Try { at: (day + 1) * DAY, day, result: result.to_owned(), ..Try::default() }
+        };
         refused.memory.tries = vec![
+            of(6, "delivered (HTTP 200)"),
             of(4, "refused for good (HTTP 400)"),
             of(3, "refused for good (HTTP 400)"),
             of(3, "stored: connection refused"),
         ];
+        assert_eq!(refused.state_of(TODAY - 6), State::Late);
         assert_eq!(refused.state_of(TODAY - 4), State::Missing);
         assert_eq!(refused.state_of(TODAY - 3), State::Unknown);
 
@@ -378,8 +395,18 @@ mod tests {
         assert!(spans.cover(i64::MIN, start(8)) && !spans.touch(start(8), start(7)), "{spans:?}");
         assert!(spans.cover(start(7), i64::MAX), "one takes over from the other: {spans:?}");
         assert!(Spans::of(&[]).0.is_empty());
-        let repaired = json!({ "at": "2026-11-28T00:00:00Z", "action": "repair", "why": "damaged" });
-        assert!(Spans::of(&[repaired]).cover(0, NOON));
+        let repaired =
+            [json!({ "at": "2026-11-28T00:00:00Z", "action": "repair", "why": "damaged" }), audit(0, turned(true))];
+        assert!(
+            Spans::of(&repaired).cover(TODAY * DAY - DAY, TODAY * DAY) && !Spans::of(&repaired).touch(NOON, NOON + 1)
+        );
+        let words = [("administrator", 5, false), ("api", 4, false), ("administrator", 3, true), ("api", 2, true)];
+        let words = words.map(|(word, ago, on)| {
+            let mut line = audit(ago, turned(on));
+            line["word"] = word.into();
+            line
+        });
+        assert_eq!(Spans::of(&words), Spans(vec![(start(5), start(3)), (start(4), start(2))]));
     }
 
     #[test]
@@ -387,7 +414,7 @@ mod tests {
         for day in [i64::MIN, -1, 0, i64::MAX] {
             let report = MadeReport { day, at: at(0), delivered_at: Some(day) };
             let known = Known { notice: Some(i64::MIN), ..known(vec![report]) };
-            (TODAY - DAYS + 1..=TODAY).for_each(|day| drop(known.state_of(day)));
+            (TODAY - DAYS + 1..=TODAY).for_each(|day| assert_ne!(known.state_of(day), State::Off));
         }
     }
 }

@@ -19,7 +19,7 @@ export function h(tag, attributes, ...children) {
   const isSvg = SVG_TAGS.has(tag);
   const element = isSvg ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag);
   for (const [name, value] of Object.entries(attributes ?? {})) {
-    if (isSomething(value)) element.setAttribute(name, READ.has(name) ? visible(value) : value);
+    if (value !== null && value !== undefined && value !== false) element.setAttribute(name, READ.has(name) ? visible(value) : value);
   }
   element.append(...nodes(children));
   return element;

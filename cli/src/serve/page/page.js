@@ -7,7 +7,7 @@ import { $, fill, setAttributes } from "./element.js";
 import { showHistory } from "./history.js";
 import { askForLogin, isOpen, sessionEnded, start } from "./login.js";
 import { offerIds, showProcesses } from "./processes.js";
-import { operateReports, readReport, showReport, showReportState } from "./report.js";
+import { operateReports, readReport, showNext, showReport, showReportState } from "./report.js";
 import { Failure, askJson } from "./server.js";
 import { state } from "./state.js";
 import { changesSoFar, operateSwitches, showSwitches } from "./switches.js";
@@ -163,6 +163,7 @@ operateDiagnostics();
 offerIds(() => {
   showProcesses();
   showReport();
+  showNext();
 });
 start((session) => {
   state.session = session;

@@ -107,6 +107,7 @@ function recordGroup(name, groups, { total, isCut, chosen }) {
     h("select", { name, "aria-label": `Which ${title.toLowerCase()} is shown` },
       Array.from({ length: choices }, (_, index) =>
         h("option", { value: index, selected: index === chosen ? "" : null }, index + 1))),
+    h("span", { class: "paper quiet" }, chosen + 1),
     h("span", { class: "quiet" }, of, known > choices && `, the first ${choices} can be chosen`)];
   return fieldGroup(title, about, fields.map((field) => [field, values(field)[chosen]]));
 }
@@ -159,9 +160,15 @@ export function showReportState() {
     off,
     h("p", null, "The last report that was made, before it is packed and sealed. These bytes and the report's id and day are all ",
       "that the vendor gets. Ids are anonymised."),
-    h("p", null, shortId(report.name), report.total !== null && `, ${exactSize(report.total)}. `,
-      report.isCut && `The first 1 MiB of ${report.total === null ? "a longer report" : "it"} is shown. `,
+    h("p", null, nameInWords(report.name), report.total !== null && `, ${exactSize(report.total)}`, ". ",
+      report.isCut && `The first 1 MiB of ${report.total === null ? "a longer report" : size(report.total)} is shown. `,
       h("a", { href: "/v1/report/preview", download: `${report.name}.jsonl` }, "Download it all")));
+}
+
+/** Its day and its id, where it is named by them. */
+function nameInWords(name) {
+  const [, day, id] = /^(\d{4}-\d\d-\d\d)-([0-9a-f]{32})$/.exec(name) ?? [];
+  return id ? [`Report of ${day}, id `, shortId(id)] : code(name);
 }
 
 export async function readReport() {
@@ -209,7 +216,7 @@ async function gather() {
   }
 }
 
-function showNext() {
+export function showNext() {
   const { isBusy, failed, report, url } = next;
   setAttributes($("gather"), { "aria-busy": isBusy ? "true" : null });
   fill($("gather"), isBusy ? "Gathering…" : report ? "Gather again" : "Gather now");

@@ -11,10 +11,14 @@ const NAMES = Object.keys(SWITCHES);
 const PARTS = {
   daily_report: { success: "Last delivered", spool: "spool/reports", unit: "report", host: "report_host", to: "To" },
   crash_reports: { success: "Last sent", spool: "spool/crashes", unit: "crash report", host: "sentry_host", to: "To" },
-  version_check: { success: "Last answer", host: "version_zone", to: "In the zone" },
+  version_check: { success: "Last answer", host: "version_zone", to: "In zone" },
 };
-// The person's own word, here or by the command, and how it was named by servers before there was an API's word.
-const PERSON = /^the administrator(?! \(API)/;
+// The two words that switches.json has, as sources name them, and as people know them.
+const PERSON = "the administrator (switches.json)";
+const WORDS = {
+  [PERSON]: "the administrator, here or by the command",
+  "the API client (switches.json)": "the API client, such as the operator or the product's command line",
+};
 
 const saving = {};
 const told = { said: {}, failed: {} };
@@ -155,7 +159,8 @@ function showScope() {
 // ---------------------------------------------------------------- who holds it off
 
 /** Who holds a switch off besides the person. */
-const holders = (name) => state.switches[name].off_by.filter((source) => !PERSON.test(source));
+const holders = (name) => state.switches[name].off_by.filter((source) => source !== PERSON);
+const inWords = (sources) => list(sources.map((source) => WORDS[source] ?? source));
 const canOperate = (name) => !state.administrator.problem && holders(name).length === 0;
 
 function heldOff(name) {
@@ -163,9 +168,9 @@ function heldOff(name) {
   // Said once for all three, above.
   if (administrator.problem) return h("p", null, "Held off until the administrator's settings can be read.");
   const who = holders(name);
-  if (who.length === 0) return h("p", null, "Off by ", list(state.switches[name].off_by), ".");
+  if (who.length === 0) return state.switches[name].off_by.length > 0 && h("p", null, `Off by ${inWords(state.switches[name].off_by)}.`);
   const where = who.length === 1 ? "there" : who.length === 2 ? "in both places" : "in all these places";
-  const sentences = `Held off by ${list(who)}. It can be turned on only ${where}.`;
+  const sentences = `Held off by ${inWords(who)}. It can be turned on only ${where}.`;
   if (administrator[name]) return h("p", null, sentences);
   return [
     h("p", null, `${sentences} The administrator has turned it off as well.`),

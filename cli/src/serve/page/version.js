@@ -13,6 +13,7 @@ function mostUrgent() {
   return [...(state.status.version_check.told ?? [])].sort((a, b) => urgency(a) - urgency(b))[0];
 }
 
+const signature = ({ authenticated }) => ({ true: "verified", false: "not verified" })[authenticated] ?? "not known";
 const version = (told) => told.version ?? `with the label ${told.label}`;
 
 export function showUpgrade() {
@@ -31,7 +32,7 @@ export function showUpgrade() {
       ["Running", version(told)],
       ["Latest", told.latest ?? "not known"],
       told.advisory && ["Advisory", told.advisory],
-      ["Signature", told.authenticated ? "verified" : unsigned],
+      ["Signature", told.authenticated === false ? unsigned : signature(told)],
       ["Checked", utc(told.checked_at)],
     ));
   const isUrgent = told?.verdict === "upgrade_required";
@@ -61,7 +62,7 @@ export function showVersion() {
         [one.verdict.replaceAll("_", " "), one.problem && `: ${one.problem}`],
         one.latest ?? "none",
         one.advisory ?? "none",
-        one.authenticated ? "verified" : "not verified",
+        signature(one),
         utc(one.checked_at),
         isKnown(one.next_due) ? utc(one.next_due) : "when a process starts",
         one.failures,
