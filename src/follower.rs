@@ -4,7 +4,7 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::switches::{Switch, Switches};
+use crate::switches::Switches;
 use crate::sys::thread::Thread;
 
 /// How often the administrator's file is looked at. Not watched: that takes descriptors, of which the kernel may give none.
@@ -18,15 +18,14 @@ const STACK_BYTES: usize = 256 * 1024;
 struct Following {
     is_over: bool,
     has_ended: bool,
-    gone_off: Vec<Switch>,
 }
 
-/// Does this while another thread follows the switches. Also returns those that have gone off meanwhile, of which nobody else
-/// knows.
-pub fn following<T>(switches: &Arc<Switches>, work: impl FnOnce() -> T) -> (T, Vec<Switch>) {
+/// Does this while another thread follows the switches.
+pub fn following<T>(switches: &Arc<Switches>, work: impl FnOnce() -> T) -> T {
     let follower = Follower::start(switches);
     let outcome = work();
-    (outcome, follower.stop())
+    follower.stop();
+    outcome
 }
 
 /// The other thread, which ends when this is dropped, also where the work panics.
@@ -45,20 +44,16 @@ impl Follower {
         Self { shared, thread }
     }
 
-    fn stop(mut self) -> Vec<Switch> {
+    fn stop(mut self) {
         self.end();
         let (state, changed) = &*self.shared;
-        let mut state = lock(state);
         if let Some(thread) = self.thread.take() {
-            let waited = changed.wait_timeout_while(state, LAST_LOOK, |state| !state.has_ended);
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
-            if state.has_ended {
-                drop(state);
+            let waited = changed.wait_timeout_while(lock(state), LAST_LOOK, |state| !state.has_ended);
+            let has_ended = waited.unwrap_or_else(PoisonError::into_inner).0.has_ended;
+            if has_ended {
                 thread.join();
-                state = lock(&self.shared.0);
             }
         }
-        std::mem::take(&mut state.gone_off)
     }
 
     fn end(&self) {
@@ -81,9 +76,8 @@ fn follow(switches: &Switches, shared: &(Mutex<Following>, Condvar)) {
         following = waited.unwrap_or_else(PoisonError::into_inner).0;
         if !following.is_over {
             drop(following);
-            let (gone_off, _) = switches.refresh();
+            switches.refresh();
             following = lock(state);
-            following.gone_off.extend(gone_off);
         }
     }
     following.has_ended = true;
@@ -101,7 +95,7 @@ mod tests {
 
     use super::*;
     use crate::state::StateDir;
-    use crate::switches::FILE;
+    use crate::switches::{FILE, Switch};
 
     #[test]
     fn a_request_of_who_has_no_schedule_is_ended_by_the_administrators_word() {
@@ -112,11 +106,11 @@ mod tests {
         let permit = switches.permit(Switch::DailyReport).unwrap();
         let (revoke, revoked) = channel();
         permit.on_revoke(move || revoke.send(()).unwrap());
-        let (outcome, gone_off) = following(&switches, || {
+        let outcome = following(&switches, || {
             dir.root().write(FILE, br#"{"daily_report":false}"#).unwrap();
             revoked.recv()
         });
-        assert_eq!((outcome, gone_off), (Ok(()), vec![Switch::DailyReport]));
+        assert_eq!((outcome, switches.is_on(Switch::DailyReport)), (Ok(()), false));
         std::fs::remove_dir_all(&path).unwrap();
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::crash::cores::Cores;
 use crate::crash::limit::CrashLimits;
@@ -44,6 +44,10 @@ pub struct Told {
     pub next: Option<Timer>,
     /// Failures since the last accepted answer.
     pub failures: u32,
+    /// Whether a key that was configured then had signed it; none where an older version has taken it.
+    pub authenticated: Option<bool>,
+    /// The last [`failure`], null after an accepted answer.
+    pub error: Value,
 }
 
 /// `report.json`: the last reports of each cluster, and how their delivery goes.
@@ -56,6 +60,8 @@ pub struct ReportMemory {
     pub pace: Pace,
     /// The last tries, the oldest first.
     pub tries: Vec<Try>,
+    /// The last [`failure`] to make one, null after one was made. What became of tries stands with them.
+    pub error: Value,
 }
 
 /// A report that was made.
@@ -88,6 +94,12 @@ pub struct Try {
     pub proxy: Option<String>,
     /// What became of it, in one line.
     pub result: String,
+}
+
+/// What is remembered of a failure, for `status`: when, in which words, and when it is tried again, where that is known. No type
+/// of its own: code for it would make the library larger.
+pub fn failure(at: i64, text: &str, next: Option<i64>) -> Value {
+    json!({ "at": at, "text": text, "next": next })
 }
 
 /// The most reports of a cluster that are remembered: a day comes twice only where the clock is set back by more than
@@ -174,6 +186,7 @@ impl ReportMemory {
         made.push(report);
         let surplus = made.len().saturating_sub(MADE);
         made.drain(..surplus);
+        self.error = Value::Null;
     }
 
     /// The report of this day was delivered.

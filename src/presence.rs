@@ -1,11 +1,15 @@
-//! Who lives on the state directory, and what each process itself says of the switches: its environment, its cluster spec and
-//! its own program are known to nobody else. Written for `status` and the page; the library itself decides nothing by it.
+//! Who lives on the state directory, and what each process itself says of the switches and of its settings: its environment,
+//! its cluster spec and its own program are known to nobody else. Written for `status` and the page; the library itself
+//! decides nothing by it.
 
 use std::fs;
 
+use data_encoding::HEXLOWER;
 use serde_json::{Value, json};
 
+use crate::config::Config;
 use crate::error::Error;
+use crate::seal::KeySet;
 use crate::state::{Folder, StateDir, layout};
 use crate::switches::{self, Objection};
 use crate::sys::clock::boot_id;
@@ -29,6 +33,8 @@ pub struct Process {
     pub at: i64,
     /// Which switches it holds off, and by whose word.
     pub off: Vec<Objection>,
+    /// What [`settings`] says of it; null for one of an older version.
+    pub settings: Value,
     /// The kernel's id of its boot, and its PID namespace.
     place: (String, String),
     /// What tells it from others that had or will have its number, and from the program that it may become.
@@ -56,6 +62,7 @@ impl Process {
             pid,
             at,
             off,
+            settings: Value::Null,
             place: here(),
             born: procfs::stat(pid).map(|stat| (stat.start_time, stat.start_stack)),
         }
@@ -86,6 +93,7 @@ impl Process {
             "pid": self.pid,
             "at": self.at,
             "objections": self.off,
+            "settings": self.settings,
             "boot": self.place.0,
             "pid_namespace": self.place.1,
             "born": self.born,
@@ -103,10 +111,28 @@ impl Process {
             pid: u32::try_from(json["pid"].as_u64()?).ok()?,
             at: json["at"].as_i64()?,
             off: switches::objections(&json["objections"])?,
+            settings: json["settings"].clone(),
             place: (text("boot")?, text("pid_namespace")?),
             born: born[0].as_u64().zip(born[1].as_u64()),
         })
     }
+}
+
+/// What a process sends, where to and by which keys. Of servers the hosts alone: an address may hold what is not for everybody.
+pub fn settings(config: &Config) -> Value {
+    let keys: Vec<Value> = config.version_keys.iter().map(|key| key.id().into()).collect();
+    let dir = config.state_dir.as_ref();
+    json!({
+        "cluster_id": HEXLOWER.encode(&config.cluster),
+        "node_id": HEXLOWER.encode(&config.node),
+        "version_zone": config.version_zone,
+        "version_keys": keys,
+        "seals_queries": config.version_seal_key.is_some(),
+        "report_host": config.report_url.as_ref().map(|url| url.host()),
+        "report_keys": config.report_keys.as_ref().map(KeySet::to_json),
+        "sentry_host": config.sentry_dsn.as_ref().map(|dsn| dsn.endpoint().host()),
+        "state_dir": dir.map(|dir| if dir.path() == dir.given() { "own" } else { "subfolder" }),
+    })
 }
 
 fn here() -> (String, String) {

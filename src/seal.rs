@@ -9,6 +9,7 @@ use hpke::kdf::HkdfSha256;
 use hpke::kem::{X25519HkdfSha256, XWing};
 use hpke::{Deserializable, Kem as _, OpModeR, OpModeS, Serializable};
 use serde::Deserialize;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 /// The plaintext bytes of every chunk but the last.
@@ -95,6 +96,11 @@ impl KeySet {
         let keys = document.keys.iter().enumerate();
         let keys = keys.map(|(at, key)| key.parse().map_err(|why| format!("keys[{at}]: {why}")));
         Ok(Self { keys: keys.collect::<Result<_, _>>()? })
+    }
+
+    /// Of each key the id, from when and until when it is valid.
+    pub fn to_json(&self) -> Value {
+        self.keys.iter().map(|key| json!([HEXLOWER.encode(&key.id), key.not_before, key.not_after])).collect()
     }
 
     /// The key to seal for now: of those valid, the one with the newest `not_before`.

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::error::Error;
 use crate::report::input::read_object;
@@ -65,8 +65,17 @@ pub fn objects(value: &str) -> bool {
 /// The name of the administrator's file in the state directory.
 pub const FILE: &str = layout::SWITCHES;
 
-/// How the administrator is named where he has turned a switch off.
+/// How the administrator is named where he has turned a switch off, by the command, the page or by hand.
 pub const ADMINISTRATOR: &str = "the administrator (switches.json)";
+/// How a client of the API is named where it has, such as the product's operators.
+pub const API_CLIENT: &str = "the API client (switches.json)";
+/// Under which name the file has the words of each of the two, beside what is off by either. A file of an older version has none
+/// of it: what it says is the administrator's word.
+pub const WORDS: &str = "words";
+/// Their names there.
+pub const WORD_OF_ADMINISTRATOR: &str = "administrator";
+/// Likewise.
+pub const WORD_OF_API_CLIENT: &str = "api";
 
 /// What the administrator has said.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,13 +132,39 @@ impl Heard {
 pub fn parse(bytes: &[u8]) -> Result<Vec<Objection>, String> {
     // Strict: of a switch that stands there twice, nobody knows which word is meant.
     let file = read_object(bytes).map_err(|error| format!("{FILE}: {error}"))?;
+    let unreadable = |name: &str| format!("{FILE}: {name} cannot be read");
     let mut off = Vec::new();
-    for (name, value) in &file {
+    if let Some(words) = file.get(WORDS) {
+        for (name, word) in words.as_object().ok_or_else(|| unreadable(WORDS))? {
+            let source = match name.as_str() {
+                WORD_OF_ADMINISTRATOR => ADMINISTRATOR,
+                WORD_OF_API_CLIENT => API_CLIENT,
+                // A newer version knows of somebody else.
+                _ => name,
+            };
+            read_word(word.as_object().ok_or_else(|| unreadable(WORDS))?, source, &mut off)?;
+        }
+    }
+    // What is off by any of them stands here, for older versions; what is off by none of them, an older version or a hand has
+    // turned off.
+    let mut by_either = Vec::new();
+    read_word(&file, ADMINISTRATOR, &mut by_either)?;
+    by_either.retain(|new| off.iter().all(|known| known.switch != new.switch));
+    off.extend(by_either);
+    if let Some(taken_over) = file.get(OBJECTIONS) {
+        off.extend(objections(taken_over).ok_or_else(|| unreadable(OBJECTIONS))?);
+    }
+    Ok(off)
+}
+
+/// What one word turns off.
+fn read_word(word: &Map<String, Value>, source: &str, off: &mut Vec<Objection>) -> Result<(), String> {
+    for (name, value) in word {
         let switch = Switch::ALL.into_iter().find(|switch| switch.name() == name);
         match (switch, value) {
             (Some(switch), Value::Bool(on)) => {
                 if !on {
-                    off.push(Objection { switch, source: ADMINISTRATOR.to_owned() });
+                    off.push(Objection { switch, source: source.to_owned() });
                 }
             }
             (None, Value::Bool(_)) => return Err(format!("{FILE}: {name} is no switch")),
@@ -137,10 +172,7 @@ pub fn parse(bytes: &[u8]) -> Result<Vec<Objection>, String> {
             (None, _) => {}
         }
     }
-    if let Some(taken_over) = file.get(OBJECTIONS) {
-        off.extend(objections(taken_over).ok_or_else(|| format!("{FILE}: {OBJECTIONS} cannot be read"))?);
-    }
-    Ok(off)
+    Ok(())
 }
 
 /// A list of objections in JSON; none where it is something else. By hand: with derived code the library is 4.7 KB larger.
@@ -201,15 +233,14 @@ impl Switches {
         self.on() & switch.bit() != 0
     }
 
-    /// Changes the host's word. Returns the switches that have gone off by it.
-    pub fn set_host(&self, on: u32) -> Vec<Switch> {
+    /// Changes the host's word.
+    pub fn set_host(&self, on: u32) {
         self.host.store(on, Ordering::Release);
-        self.count_sources()
+        self.count_sources();
     }
 
-    /// Reads the administrator's file anew. Returns the switches that have gone off, and why everything is off where
-    /// the file has become unreadable.
-    pub fn refresh(&self) -> (Vec<Switch>, Option<String>) {
+    /// Reads the administrator's file anew. Returns why everything is off where the file has become unreadable.
+    pub fn refresh(&self) -> Option<String> {
         let turn = self.look.lock().unwrap_or_else(PoisonError::into_inner);
         let look = self.state_dir.as_ref().map_or(Look::NoFolder, |dir| match dir.root().look(FILE) {
             Look::Bytes(_) | Look::NoFile if dir.may_have_another_identity() => {
@@ -222,9 +253,9 @@ impl Switches {
         *known = std::mem::take(&mut *known).after(look);
         let complaint = known.complaint().filter(|why| before.as_ref() != Some(why)).cloned();
         drop(known);
-        let gone_off = self.count_sources();
+        self.count_sources();
         drop(turn);
-        (gone_off, complaint)
+        complaint
     }
 
     /// Why the administrator's file cannot be read, if it cannot.
@@ -302,7 +333,8 @@ impl Switches {
         by_host.chain(self.objections.iter().cloned()).collect()
     }
 
-    fn sources_against(&self, switch: Switch) -> Vec<String> {
+    /// Who turns it off.
+    pub fn sources_against(&self, switch: Switch) -> Vec<String> {
         let own = self.own_objections().into_iter().filter(|objection| objection.switch == switch);
         let mut sources: Vec<String> = own.map(|objection| objection.source).collect();
         let heard = self.administrator.lock().unwrap_or_else(PoisonError::into_inner);
@@ -324,12 +356,11 @@ impl Switches {
         sources
     }
 
-    /// Counts all sources and revokes what is under way for switches that have gone off, which it returns.
-    fn count_sources(&self) -> Vec<Switch> {
+    /// Counts all sources and revokes what is under way for switches that have gone off.
+    fn count_sources(&self) {
         let is_on = |switch: &Switch| self.sources_against(*switch).is_empty();
         let on = Switch::ALL.iter().filter(|switch| is_on(switch)).fold(0, |bits, switch| bits | switch.bit());
-        let before = self.on.swap(on, Ordering::AcqRel);
-        let gone_off: Vec<_> = Switch::ALL.into_iter().filter(|switch| before & !on & switch.bit() != 0).collect();
+        self.on.store(on, Ordering::Release);
         let permits = self.permits.lock().unwrap_or_else(PoisonError::into_inner);
         for (switch, permit) in permits.iter() {
             if on & switch.bit() == 0
@@ -338,7 +369,6 @@ impl Switches {
                 revocation.revoke();
             }
         }
-        gone_off
     }
 }
 
@@ -504,7 +534,8 @@ mod tests {
         assert_eq!(switches.on(), 5);
         let error = switches.permit(Switch::DailyReport).err().unwrap();
         assert!(error.to_string().contains("environment DO_NOT_TRACK"), "{error}");
-        assert_eq!(switches.set_host(0), [Switch::VersionCheck, Switch::CrashReports]);
+        switches.set_host(0);
+        assert_eq!(switches.on(), 0);
         assert_eq!(switches.explain()["daily_report"]["off_by"][0], "the host program");
     }
 

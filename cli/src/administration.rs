@@ -9,7 +9,7 @@ use ondat_telemetry::error::Error;
 use ondat_telemetry::memory;
 use ondat_telemetry::state::lock::Lock;
 use ondat_telemetry::state::{Folder, Look, StateDir, layout};
-use ondat_telemetry::switches::{self, FILE, Objection, Switch};
+use ondat_telemetry::switches::{self, FILE, Objection, Switch, WORD_OF_ADMINISTRATOR, WORD_OF_API_CLIENT, WORDS};
 use ondat_telemetry::sys::clock::{Clock, SystemClock};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
@@ -41,6 +41,37 @@ pub(crate) const LOG_LEVELS: [&str; 4] = ["info", "debug", "warn", "error"];
 /// The values of `logFormat`, the default first.
 pub(crate) const LOG_FORMATS: [&str; 2] = ["default", "json"];
 
+/// Whose word something is. Off wins, and neither of them takes back what the other one has said: an operator that writes the
+/// cluster's resource over and over does not turn on what a person has turned off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Speaker {
+    /// A person, by the command, the page or with an editor.
+    Administrator,
+    /// A client of the API, such as the product's operators.
+    ApiClient,
+}
+
+impl Speaker {
+    /// Both.
+    pub(crate) const ALL: [Self; 2] = [Self::Administrator, Self::ApiClient];
+
+    /// The name in switches.json and in the audit file.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Administrator => WORD_OF_ADMINISTRATOR,
+            Self::ApiClient => WORD_OF_API_CLIENT,
+        }
+    }
+
+    /// For people.
+    fn title(self) -> &'static str {
+        match self {
+            Self::Administrator => "the administrator",
+            Self::ApiClient => "the API client",
+        }
+    }
+}
+
 /// What switches.json says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Word {
@@ -68,14 +99,46 @@ impl Word {
         &self.version
     }
 
-    /// Whether the administrator leaves this switch on.
-    pub(crate) fn is_on(&self, switch: Switch) -> bool {
-        self.map.get(switch.name()) != Some(&Value::Bool(false))
+    /// Whether this one leaves the switch on.
+    pub(crate) fn is_on(&self, speaker: Speaker, switch: Switch) -> bool {
+        let is_off = |word: &Value| word[switch.name()] == Value::Bool(false);
+        let words = self.map.get(WORDS).and_then(Value::as_object);
+        let is_off_by_itself = words.and_then(|words| words.get(speaker.name())).is_some_and(is_off);
+        // What none of the words turns off, an older version or a hand has turned off.
+        let is_off_by_hand = || self.is_off_by_any(switch) && !words.into_iter().flat_map(Map::values).any(is_off);
+        !is_off_by_itself && !(speaker == Speaker::Administrator && is_off_by_hand())
     }
 
-    /// Turns a switch on or off.
-    pub(crate) fn set(&mut self, switch: Switch, on: bool) {
-        self.map.insert(switch.name().to_owned(), on.into());
+    /// What this one leaves on, each switch by its name.
+    pub(crate) fn to_json(&self, speaker: Speaker) -> Map<String, Value> {
+        let said = |switch: Switch| (switch.name().to_owned(), self.is_on(speaker, switch).into());
+        Switch::ALL.into_iter().map(said).collect()
+    }
+
+    /// What older versions read.
+    fn is_off_by_any(&self, switch: Switch) -> bool {
+        self.map.get(switch.name()) == Some(&Value::Bool(false))
+    }
+
+    /// Says that a switch is on or off, for one of them.
+    pub(crate) fn set(&mut self, speaker: Speaker, switch: Switch, on: bool) {
+        let mut said = Vec::new();
+        for one in Speaker::ALL {
+            for which in Switch::ALL {
+                let is_on = if (one, which) == (speaker, switch) { on } else { self.is_on(one, which) };
+                said.push((one, which, is_on));
+            }
+        }
+        let words = self.map.entry(WORDS).or_insert_with(|| json!({}));
+        for (one, which, is_on) in said {
+            words[one.name()][which.name()] = is_on.into();
+        }
+        let words: Vec<_> = words.as_object().into_iter().flat_map(Map::values).cloned().collect();
+        for which in Switch::ALL {
+            // An older version reads nothing but this.
+            let is_on = words.iter().all(|word| word[which.name()] != Value::Bool(false));
+            self.map.insert(which.name().to_owned(), is_on.into());
+        }
     }
 
     /// What was taken over from other sources.
@@ -125,7 +188,10 @@ impl Word {
 
     /// Whether this switch is off by what is written here.
     pub(crate) fn is_off(&self, switch: Switch) -> bool {
-        !self.is_on(switch) || self.objections().iter().any(|objection| objection.switch == switch)
+        let is_said_off = Speaker::ALL.into_iter().any(|speaker| !self.is_on(speaker, switch));
+        self.is_off_by_any(switch)
+            || is_said_off
+            || self.objections().iter().any(|objection| objection.switch == switch)
     }
 
     /// Whether nothing is turned on by it that was off.
@@ -146,21 +212,67 @@ impl Word {
         }
     }
 
-    /// From, to, for everything that differs but for the bookkeeping.
-    fn changes_from(&self, before: &Self) -> Value {
+    /// The switches about which this one has said something else than before.
+    fn turned_from<'a>(&'a self, before: &'a Self, speaker: Speaker) -> impl Iterator<Item = Switch> + 'a {
+        let is_turned = move |switch: &Switch| self.is_on(speaker, *switch) != before.is_on(speaker, *switch);
+        Switch::ALL.into_iter().filter(is_turned)
+    }
+
+    /// From, to, for what this one says of the switches.
+    fn changes_from(&self, before: &Self, speaker: Speaker) -> Map<String, Value> {
+        let changes = self.turned_from(before, speaker).map(|switch| {
+            let (from, to) = (before.is_on(speaker, switch), self.is_on(speaker, switch));
+            (switch.name().to_owned(), json!({ "from": from, "to": to }))
+        });
+        changes.collect()
+    }
+
+    /// The same for everything else that differs but for the bookkeeping.
+    fn other_changes_from(&self, before: &Self) -> Map<String, Value> {
         let mut changes = Map::new();
         let mut note = |name: &str, from: Value, to: Value| {
             if from != to {
                 changes.insert(name.to_owned(), json!({ "from": from, "to": to }));
             }
         };
-        for switch in Switch::ALL {
-            note(switch.name(), before.is_on(switch).into(), self.is_on(switch).into());
-        }
         note(LOG_LEVEL, before.log_level().into(), self.log_level().into());
         note(LOG_FORMAT, before.log_format().into(), self.log_format().into());
         note(OBJECTIONS, json!(before.objections()), json!(self.objections()));
-        Value::Object(changes)
+        changes
+    }
+
+    /// What an actor has changed, for the audit file: a line for each word.
+    fn lines(&self, before: &Self, actor: &Actor) -> Vec<Value> {
+        let mut lines = Vec::new();
+        for speaker in Speaker::ALL {
+            let mut changes = self.changes_from(before, speaker);
+            if speaker == actor.speaker() {
+                changes.extend(self.other_changes_from(before));
+            }
+            if !changes.is_empty() {
+                let entry = json!({ "action": "switches", "word": speaker.name(), "changes": changes });
+                lines.push(line_of(actor, &entry));
+            }
+        }
+        lines
+    }
+
+    /// What was changed, in words.
+    fn changed_in_words(&self, before: &Self) -> String {
+        let mut said = Vec::new();
+        for speaker in Speaker::ALL {
+            for switch in self.turned_from(before, speaker) {
+                let turned = if self.is_on(speaker, switch) { "on" } else { "off" };
+                said.push(format!("turned {turned} {} as {}", switch.name(), speaker.title()));
+            }
+        }
+        if self.log_level() != before.log_level() {
+            said.push(format!("set the log's level to {}", self.log_level()));
+        }
+        if self.log_format() != before.log_format() {
+            said.push(format!("set the log's format to {}", self.log_format()));
+        }
+        if said.is_empty() { "changed nothing".to_owned() } else { said.join(", ") }
     }
 
     /// The bytes to be written: never the same twice, so that a version names one state and not also a later one.
@@ -196,6 +308,11 @@ impl Actor {
     pub(crate) fn command() -> Self {
         let name = |uid: Uid| User::from_uid(uid).ok().flatten().map_or_else(|| uid.to_string(), |user| user.name);
         Self { via: "command", user: name(getuid()), address: None }
+    }
+
+    /// Whose word it is.
+    pub(crate) fn speaker(&self) -> Speaker {
+        if self.via == "api" { Speaker::ApiClient } else { Speaker::Administrator }
     }
 }
 
@@ -243,6 +360,14 @@ pub(crate) fn read(dir: &StateDir) -> Result<Word, String> {
     }
 }
 
+/// A change that was made.
+pub(crate) struct Changed {
+    /// What the file says now.
+    pub(crate) word: Word,
+    /// What was changed, in words.
+    pub(crate) what: String,
+}
+
 /// Changes it, in the audit file first: what is in force was written down. Where the disk is full, what turns off goes first
 /// all the same, and the line follows when it can. What was stored for what is off is removed. With `expected`, only what has
 /// been read is changed.
@@ -251,7 +376,7 @@ pub(crate) fn change(
     actor: &Actor,
     expected: Option<&str>,
     edit: impl FnOnce(&mut Word),
-) -> Result<Word, Refused> {
+) -> Result<Changed, Refused> {
     let _lock = lock_if_possible(dir)?;
     let before = read(dir).map_err(Refused::Unreadable)?;
     if expected.is_some_and(|expected| expected != before.version) {
@@ -260,15 +385,13 @@ pub(crate) fn change(
     let mut after = before.clone();
     after.set_unaudited(append_unaudited(dir, before.unaudited()));
     edit(&mut after);
-    let changes = after.changes_from(&before);
-    if changes.as_object().is_some_and(|changes| !changes.is_empty()) {
-        let line = line_of(actor, &json!({ "action": "switches", "changes": changes }));
-        if let Err(error) = append_line(dir, &line) {
-            if !after.only_turns_off(&before) {
-                return Err(Refused::Failed(error));
-            }
-            after.set_unaudited([after.unaudited(), vec![line]].concat());
+    let what = after.changed_in_words(&before);
+    let lines = after.lines(&before, actor);
+    if let Err(error) = append_lines(dir, &lines) {
+        if !after.only_turns_off(&before) {
+            return Err(Refused::Failed(error));
         }
+        after.set_unaudited([after.unaudited(), lines].concat());
     }
     let is_all_off = Switch::ALL.into_iter().all(|switch| after.is_off(switch));
     let mut bytes = after.renewed(now());
@@ -294,7 +417,7 @@ pub(crate) fn change(
         }
     }
     dir.root().keep_reserve(layout::SWITCHES_RESERVE);
-    parse(&bytes)
+    Ok(Changed { word: parse(&bytes)?, what })
 }
 
 /// Writes down what was changed on a full disk, and keeps room for the next time. What cannot be done yet is done later.
@@ -327,12 +450,18 @@ pub(crate) fn repair(dir: &StateDir, actor: &Actor) -> Result<bool, Error> {
     audit_locked(dir, actor, &json!({ "action": "repair", "why": why }))?;
     // Copied, not renamed: without the file, everything would be on for a moment. What cannot be read at all, such as a
     // symlink, is only replaced.
-    if let Ok(Some(bytes)) = dir.root().read(FILE) {
-        dir.root().write(layout::SWITCHES_DAMAGED, &bytes)?;
+    let damaged = dir.root().read(FILE).ok().flatten();
+    if let Some(bytes) = &damaged {
+        dir.root().write(layout::SWITCHES_DAMAGED, bytes)?;
     }
     let mut word = Word::parse(b"").map_err(Error::Internal)?;
+    let damaged: Value = damaged.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
     for switch in Switch::ALL {
-        word.set(switch, false);
+        word.set(Speaker::Administrator, switch, false);
+        // As far as it can be read, the API client's word is kept: the administrator does not take it back by repairing.
+        if damaged[WORDS][WORD_OF_API_CLIENT][switch.name()] == Value::Bool(false) {
+            word.set(Speaker::ApiClient, switch, false);
+        }
     }
     write_audited(dir, actor, FILE, &word.renewed(now()))?;
     Ok(true)
@@ -389,7 +518,15 @@ fn line_of(actor: &Actor, entry: &Value) -> Value {
 }
 
 fn append_line(dir: &StateDir, line: &Value) -> Result<(), Error> {
-    append(&dir.root(), &format!("{line}\n"))
+    append_lines(dir, std::slice::from_ref(line))
+}
+
+/// All of them or none.
+fn append_lines(dir: &StateDir, lines: &[Value]) -> Result<(), Error> {
+    if lines.is_empty() {
+        return Ok(());
+    }
+    append(&dir.root(), &lines.iter().map(|line| format!("{line}\n")).collect::<String>())
         .map_err(|error| Error::Io(format!("nothing was changed, as {AUDIT_FILE} cannot be written: {error}")))
 }
 
@@ -444,15 +581,90 @@ mod tests {
     #[test]
     fn a_version_names_one_state() {
         let word = Word::parse(br#"{"daily_report":false,"note":"kept"}"#).unwrap();
-        assert!(!word.is_on(Switch::DailyReport) && word.is_on(Switch::CrashReports));
+        let by = Speaker::Administrator;
+        assert!(!word.is_on(by, Switch::DailyReport) && word.is_on(by, Switch::CrashReports));
         let again = Word::parse(&word.clone().renewed(1)).unwrap();
         assert_ne!(again.version(), word.version());
         assert_eq!((again.created_at(), again.updated_at()), (Some(1), Some(1)));
         assert_eq!(again.map["note"], "kept");
-        assert_eq!(again.changes_from(&word), json!({}));
+        assert!(again.lines(&word, &Actor::command()).is_empty());
         let third = Word::parse(&again.clone().renewed(2)).unwrap();
         assert_ne!(third.version(), again.version());
         assert_eq!((third.created_at(), third.updated_at()), (Some(1), Some(2)));
+    }
+
+    fn word(text: &str) -> Word {
+        Word::parse(text.as_bytes()).unwrap()
+    }
+
+    /// What each says of the daily report, and what an older version reads.
+    fn daily_report(word: &Word) -> (bool, bool, bool) {
+        let by = |speaker| word.is_on(speaker, Switch::DailyReport);
+        (by(Speaker::Administrator), by(Speaker::ApiClient), !word.is_off_by_any(Switch::DailyReport))
+    }
+
+    #[test]
+    fn neither_takes_back_what_the_other_one_has_said() {
+        let report = Switch::DailyReport;
+        let (person, api) = (Speaker::Administrator, Speaker::ApiClient);
+        for text in ["{}", r#"{"version_check":false}"#, r#"{"words":{}}"#, r#"{"words":{"api":{}}}"#] {
+            let mut said = word(text);
+            assert_eq!(daily_report(&said), (true, true, true), "{text}");
+            said.set(api, report, false);
+            assert_eq!(daily_report(&said), (true, false, false), "{text}");
+            said.set(person, report, true);
+            assert_eq!(daily_report(&said), (true, false, false), "{text}");
+            said.set(person, report, false);
+            said.set(api, report, true);
+            assert_eq!(daily_report(&said), (false, true, false), "{text}");
+            said.set(person, report, true);
+            assert_eq!(daily_report(&said), (true, true, true), "{text}");
+            assert_eq!(said.is_on(person, Switch::VersionCheck), !text.contains("version_check"), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_an_older_version_or_a_hand_has_written_is_the_administrators() {
+        let old = r#"{"daily_report":false}"#;
+        assert_eq!(daily_report(&word(old)), (false, true, false));
+        let mut said = word(old);
+        said.set(Speaker::ApiClient, Switch::DailyReport, true);
+        assert_eq!(daily_report(&said), (false, true, false), "an operator that says on turns nothing on");
+        // Turned off by an older command since.
+        let by_neither =
+            r#"{"daily_report":false,"words":{"administrator":{"daily_report":true},"api":{"daily_report":true}}}"#;
+        assert_eq!(daily_report(&word(by_neither)), (false, true, false));
+        // Turned on by an older command since: off wins.
+        let by_api = r#"{"daily_report":true,"words":{"api":{"daily_report":false}}}"#;
+        assert_eq!(daily_report(&word(by_api)), (true, false, true));
+        assert!(word(by_api).is_off(Switch::DailyReport));
+        // Of somebody whom only a newer version knows.
+        let mut newer = word(r#"{"daily_report":false,"words":{"fleet":{"daily_report":false,"by":"x"}}}"#);
+        assert_eq!(daily_report(&newer), (true, true, false));
+        newer.set(Speaker::Administrator, Switch::DailyReport, true);
+        assert_eq!((daily_report(&newer), newer.is_off(Switch::DailyReport)), ((true, true, false), true));
+        assert_eq!(newer.map[WORDS]["fleet"], json!({ "daily_report": false, "by": "x" }));
+    }
+
+    #[test]
+    fn what_was_changed_is_said_and_not_what_is() {
+        let before = word(r#"{"version_check":false}"#);
+        let mut after = before.clone();
+        after.set(Speaker::Administrator, Switch::VersionCheck, true);
+        after.set(Speaker::ApiClient, Switch::DailyReport, false);
+        after.set_log_level("debug");
+        assert_eq!(
+            after.changed_in_words(&before),
+            "turned on version_check as the administrator, turned off daily_report as the API client, \
+             set the log's level to debug"
+        );
+        assert_eq!(before.changed_in_words(&before), "changed nothing");
+        let lines = after.lines(&before, &Actor::command());
+        let words: Vec<_> = lines.iter().map(|line| (&line["word"], &line["changes"])).collect();
+        let turned = |from: bool| json!({ "from": from, "to": !from });
+        let level = json!({ "from": "info", "to": "debug" });
+        assert_eq!(words[0], (&json!("administrator"), &json!({ "version_check": turned(false), "log_level": level })));
+        assert_eq!(words[1], (&json!("api"), &json!({ "daily_report": turned(true) })));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 mod administration;
 mod check;
 mod crashes;
+mod daemons;
 mod days;
 mod decode;
 mod diagnostics;
@@ -13,6 +14,7 @@ mod exit;
 mod identity;
 mod keygen;
 mod manual;
+mod outcome;
 mod report;
 mod serve;
 mod settings;
@@ -69,7 +71,7 @@ enum Action {
     Keygen(keygen::Action),
     /// Say what is on, what is remembered and what is stored; no network, nothing is changed
     ///
-    /// The environment is that of this command. A running daemon may have been started with another one.
+    /// It speaks of the running daemons, and of this command's own settings where none runs.
     Status,
     /// Turn on what the administrator had turned off; running daemons follow within a second
     ///
@@ -78,6 +80,9 @@ enum Action {
     Enable {
         /// Which
         which: switches::Which,
+        /// Take back the word of the API client as well, such as the product's operator
+        #[arg(long)]
+        also_api: bool,
     },
     /// Turn off; running daemons follow within a second, and what is stored for it is removed
     #[command(after_help = exit::HELP)]
@@ -179,8 +184,8 @@ fn run(command: &Command, warnings: &Warnings) -> Result<Output, Error> {
         Action::DecodeQuery(arguments) => decode::run(arguments, settings()?.config.version_zone.as_deref(), json),
         Action::Keygen(action) => keygen::run(action, json),
         Action::Status => status::run(&settings()?, json),
-        Action::Enable { which } => switches::set(*which, true, &command.options, warnings),
-        Action::Disable { which } => switches::set(*which, false, &command.options, warnings),
+        Action::Enable { which, also_api } => switches::enable(*which, *also_api, &command.options, warnings),
+        Action::Disable { which } => switches::disable(*which, &command.options, warnings),
         Action::Apply => switches::apply(&settings()?, json),
         Action::Repair => switches::repair(&command.options),
         Action::ResetIdentity(arguments) => identity::run(arguments, &command.options, warnings, json),

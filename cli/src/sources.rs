@@ -8,6 +8,8 @@ use ondat_telemetry::state::StateDir;
 use ondat_telemetry::switches::{Switch, Switches};
 use serde_json::{Map, Value, json};
 
+use crate::daemons::Daemons;
+
 const ON: Style = AnsiColor::Green.on_default();
 const OFF: Style = AnsiColor::Yellow.on_default();
 
@@ -28,6 +30,11 @@ impl Sources {
     /// The running processes.
     pub(crate) fn processes(&self) -> &[Process] {
         &self.processes
+    }
+
+    /// Whether this one is on for anybody.
+    pub(crate) fn is_on(&self, switch: Switch) -> bool {
+        self.against(switch).is_empty()
     }
 
     /// Each switch, on or off, and by which sources. A switch that every running process holds off for itself is off.
@@ -57,8 +64,8 @@ impl Sources {
     }
 
     /// What each process says for itself.
-    pub(crate) fn processes_json(&self) -> Value {
-        let processes = self.processes.iter().map(|process| {
+    pub(crate) fn processes_json(&self, daemons: &Daemons) -> Value {
+        let processes = self.processes.iter().enumerate().map(|(place, process)| {
             let off_by = Switch::ALL.map(|switch| (switch.name().to_owned(), json!(sources_of(process, switch))));
             json!({
                 "component": process.component,
@@ -67,6 +74,7 @@ impl Sources {
                 "at": process.at,
                 "is_seen": process.life() == Life::Lives,
                 "off_by": off_by.into_iter().collect::<Map<_, _>>(),
+                "settings": daemons.json_of(place),
             })
         });
         processes.collect()

@@ -6,6 +6,7 @@ use std::fmt::Write;
 use std::time::{Duration, UNIX_EPOCH};
 
 use data_encoding::HEXLOWER;
+use nix::unistd::gethostname;
 use ondat_telemetry::config::Config;
 use ondat_telemetry::crash::cores::Core;
 use ondat_telemetry::crash::limit::LastEnding;
@@ -18,14 +19,16 @@ use ondat_telemetry::state::{Entry, StateDir, layout};
 use ondat_telemetry::switches::Switch;
 use ondat_telemetry::sys::clock::{Clock, Moment, SystemClock};
 use ondat_telemetry::version::answer::{Answer, Judge};
-use ondat_telemetry::version::query::version_of;
+use ondat_telemetry::version::query::{version_label, version_of};
 use ondat_telemetry::version::verdict::Verdict;
 use semver::Version;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::Output;
-use crate::administration::{self, Word};
+use crate::administration::{self, Speaker, Word};
+use crate::daemons::{Daemons, Known, each, shown, unused};
+use crate::outcome::{Outcome, told_failure};
 use crate::settings::Settings;
 use crate::sources::{Sources, named};
 
@@ -57,17 +60,19 @@ struct Status<'a> {
     config: &'a Config,
     /// Why the state directory cannot be used, or something in it.
     disk_problem: Option<String>,
+    /// What is said of a state directory that nobody has used.
+    unused: Option<String>,
     now: Moment,
     sources: Sources,
+    daemons: Daemons,
     /// The administrator's own word; none without a state directory.
     administrator: Option<Remembered<Word>>,
-    cluster_id: Option<String>,
-    node_id: Option<String>,
     told: Remembered<Vec<ToldVersion>>,
+    version_checks: Outcome,
     /// The last report of each cluster.
     reports: Remembered<BTreeMap<String, MadeReport>>,
-    /// When the next try to deliver a report may be, Unix seconds; none while none waits.
-    next_try: Option<i64>,
+    daily_reports: Outcome,
+    crash_reports: Outcome,
     spools: Vec<(&'static str, Vec<Entry>)>,
     /// The processes that have installed the crash handler, and those whose end is not dealt with yet.
     runs: Vec<Run>,
@@ -85,6 +90,8 @@ struct ToldVersion {
     told: Told,
     /// The accepted answer; the text says why there is none.
     answer: Result<(Answer, Verdict), String>,
+    /// Whether a key of the daemon that has accepted it signed it, where that is known.
+    authenticated: Option<bool>,
 }
 
 impl<'a> Status<'a> {
@@ -92,53 +99,53 @@ impl<'a> Status<'a> {
         let config = &settings.config;
         let dir = config.state_dir.as_ref();
         let mut disk_problem = dir.and_then(StateDir::problem).map(|why| why.to_string());
-        let told: Remembered<VersionMemory> = remembered(dir, layout::VERSION);
-        let reports: Remembered<ReportMemory> = remembered(dir, layout::REPORT);
-        let running = settings.has_version.then_some(&config.version);
-        let told = told.map(|memory| {
-            let told = memory.told.into_iter().map(|told| {
-                let is_running = told.label == config.version_label;
-                let version = running.filter(|_| is_running).cloned().or_else(|| version_of(&told.label));
-                ToldVersion { answer: judged(config, now.unix, version.as_ref(), &told), version, told }
-            });
-            told.filter(|told| running.is_none() || told.told.label == config.version_label).collect()
-        });
-        let cluster_id = settings.has_cluster_id.then(|| HEXLOWER.encode(&config.cluster));
-        let not_before = reports.as_ref().map_or(0, |memory| memory.pace.not_before(&now));
-        let reports = reports.map(|memory| {
-            let is_asked_for = |id: &String| cluster_id.as_ref().is_none_or(|cluster_id| cluster_id == id);
-            let last = memory.made.into_iter().filter_map(|(id, mut made)| Some((id, made.pop()?)));
-            last.filter(|(id, _)| is_asked_for(id)).collect()
-        });
+        let sources = settings.sources()?;
+        let runs = known(dir.map_or(Ok(Vec::new()), marker::runs), &mut disk_problem);
+        let daemons = Daemons::read(settings, sources.processes(), &runs);
         let mut spools = Vec::new();
         for name in SPOOLS {
             let waiting = dir.map_or(Ok(Vec::new()), |dir| dir.folder(name).entries());
             spools.push((name, known(waiting, &mut disk_problem)));
         }
-        let is_waiting = spools.iter().any(|(name, waiting)| *name == REPORTS && !waiting.is_empty());
-        let next_try = is_waiting.then_some(not_before.max(now.unix));
-        let runs = known(dir.map_or(Ok(Vec::new()), marker::runs), &mut disk_problem);
+        let waiting = |which| spools.iter().find(|(name, _)| *name == which).map_or(0, |(_, waiting)| waiting.len());
+
+        let told: Remembered<VersionMemory> = remembered(dir, layout::VERSION);
+        let labels: Vec<_> = sources.processes().iter().filter_map(|process| label_of(&process.version)).collect();
+        let is_on = sources.is_on(Switch::VersionCheck);
+        let version_checks = told.as_ref().map_or_else(
+            |_| Outcome::default(),
+            |memory| Outcome::of_version_checks(&memory.told, &labels, is_on, &now),
+        );
+        let reports: Remembered<ReportMemory> = remembered(dir, layout::REPORT);
+        let daily_reports = reports.as_ref().map_or_else(
+            |_| Outcome::default(),
+            |memory| {
+                let next_try = (waiting(REPORTS) > 0).then(|| memory.pace.not_before(&now).max(now.unix));
+                Outcome::of_reports(memory, waiting(REPORTS), next_try)
+            },
+        );
+        let limits = dir.map(memory::crash_limits).unwrap_or_default();
+        let sent = dir.map_or(Ok(Vec::new()), |dir| dir.folder(layout::SENT_CRASHES).entries());
+        let sent = known(sent, &mut disk_problem);
+        let crash_reports = Outcome::of_crash_reports(&limits, waiting(layout::CRASHES), &sent, &now);
         Ok(Self {
             config,
             disk_problem,
+            unused: dir.and_then(unused),
+            told: told.map(|memory| told_versions(settings, &daemons, memory, now.unix)),
+            reports: reports.map(|memory| last_reports(settings, &daemons, memory)),
             now,
-            sources: settings.sources()?,
+            sources,
+            daemons,
             administrator: dir.map(administration::read),
-            cluster_id,
-            node_id: (settings.has_cluster_id && settings.has_node_id).then(|| HEXLOWER.encode(&config.node)),
-            told,
-            reports,
-            next_try,
+            version_checks,
+            daily_reports,
+            crash_reports,
             spools,
             runs,
-            last_ending: dir.map(memory::crash_limits).and_then(|limits| limits.last().cloned()),
+            last_ending: limits.last().cloned(),
             cores: dir.and_then(memory::cores).map(|cores| cores.present().cloned().collect()).unwrap_or_default(),
         })
-    }
-
-    /// Whether reports could be sealed now; none where no key set is configured.
-    fn has_valid_key(&self) -> Option<bool> {
-        self.config.report_keys.as_ref().map(|keys| keys.current(self.now.unix).is_some())
     }
 
     fn as_json(&self) -> Value {
@@ -160,29 +167,36 @@ impl<'a> Status<'a> {
             });
             last.collect::<Vec<_>>()
         });
+        let word = self.administrator.as_ref().and_then(|word| word.as_ref().ok());
+        let hosts =
+            |name: &str, own: Option<String>| if self.daemons.is_any() { self.daemons.value(name) } else { own.into() };
         json!({
+            "node": { "name": node_name() },
             "state_dir": dir.map(|dir| dir.path().display().to_string()),
             "state_dir_problem": self.disk_problem,
+            "used": dir.map(|_| self.unused.is_none()),
+            "created_at": word.and_then(Word::created_at),
+            "log": { "level": word.map(Word::log_level), "format": word.map(Word::log_format) },
             "switches": self.sources.explain(),
-            "processes": self.sources.processes_json(),
+            "processes": self.sources.processes_json(&self.daemons),
+            "settings_differ": self.daemons.differing(),
             "administrator": self.administrator.as_ref().map(administrator_json),
-            "cluster_id": self.cluster_id,
-            "node_id": self.node_id,
-            "version_check": {
-                "zone": self.config.version_zone,
-                "keys": self.config.version_keys.len(),
+            "cluster_id": self.daemons.value("cluster_id"),
+            "node_id": self.daemons.value("node_id"),
+            "version_check": self.version_checks.add_to(json!({
+                "zone": self.daemons.value("version_zone"),
+                "keys": self.daemons.value("version_keys").as_array().map(Vec::len),
                 "told": self.told.as_ref().ok().map(|told| told.iter().map(|told| told.as_json(&self.now)).collect::<Vec<_>>()),
                 "problem": self.told.as_ref().err(),
-            },
-            "daily_report": {
-                "url": self.config.report_url.as_ref().map(ToString::to_string),
-                "has_valid_key": self.has_valid_key(),
+            })),
+            "daily_report": self.daily_reports.add_to(json!({
+                "url": hosts("report_host", self.config.report_url.as_ref().map(ToString::to_string)),
+                "has_valid_key": self.daemons.has_valid_key(self.now.unix),
                 "last": last,
-                "next_try": self.next_try,
                 "problem": reports.err(),
-            },
-            "crash_reports": {
-                "server": self.config.sentry_dsn.as_ref().map(|dsn| dsn.endpoint().to_string()),
+            })),
+            "crash_reports": self.crash_reports.add_to(json!({
+                "server": hosts("sentry_host", self.config.sentry_dsn.as_ref().map(|dsn| dsn.endpoint().to_string())),
                 "runs": self.runs.iter().map(|run| {
                     let Run { name, head, is_running, .. } = run;
                     json!({ "name": name, "version": head.version, "running": is_running, "watched": head.watched.to_json() })
@@ -192,7 +206,7 @@ impl<'a> Status<'a> {
                     let Core { path, component, signal, at, bytes, .. } = core;
                     json!({ "path": path, "component": component, "signal": signal, "at": at, "bytes": bytes })
                 }).collect::<Vec<_>>(),
-            },
+            })),
             "spool": spools.collect::<serde_json::Map<_, _>>(),
         })
     }
@@ -210,10 +224,12 @@ impl<'a> Status<'a> {
         if let Some(why) = &self.disk_problem {
             writeln!(out, "                 cannot be used: {why}")?;
         }
-        let id =
-            |id: &Option<String>, option: &str| id.clone().unwrap_or_else(|| format!("{NOT_CONFIGURED} ({option})"));
-        writeln!(out, "cluster id       {}", id(&self.cluster_id, "--cluster-id"))?;
-        writeln!(out, "node id          {}", id(&self.node_id, "--cluster-id and --node-id"))?;
+        if let Some(unused) = &self.unused {
+            writeln!(out, "                 {unused}")?;
+        }
+        writeln!(out, "node             {}", node_name())?;
+        writeln!(out, "cluster id       {}", self.setting("cluster_id", shown))?;
+        writeln!(out, "node id          {}", self.setting("node_id", shown))?;
         writeln!(out, "switches")?;
         for switch in Switch::ALL {
             writeln!(out, "  {}", self.sources.line(switch))?;
@@ -221,7 +237,7 @@ impl<'a> Status<'a> {
         if let Some(Err(why)) = &self.administrator {
             writeln!(out, "  {}", administration::unreadable(why))?;
         }
-        for process in self.sources.processes() {
+        for (place, process) in self.sources.processes().iter().enumerate() {
             let Process { version, at, .. } = process;
             let unseen = if process.life() == Life::Unseen {
                 ", in another container: whether it still runs cannot be seen"
@@ -229,13 +245,16 @@ impl<'a> Status<'a> {
                 ""
             };
             writeln!(out, "  running        {} of version {version} since {}{unseen}", named(process), moment(*at))?;
+            writeln!(out, "                 {}", self.daemons.line_of(place))?;
+        }
+        for difference in self.daemons.differences() {
+            writeln!(out, "  {difference}")?;
         }
         self.write_version_check(out)?;
         self.write_daily_report(out)?;
         writeln!(out, "crash reports")?;
-        let dsn = self.config.sentry_dsn.as_ref();
-        let server = dsn.map_or_else(|| NOT_CONFIGURED.to_owned(), |dsn| dsn.endpoint().to_string());
-        writeln!(out, "  server         {server}")?;
+        writeln!(out, "  server         {}", self.setting("sentry_host", shown))?;
+        self.crash_reports.write_text(out)?;
         for run in &self.runs {
             let state = match (run.is_running, &run.head.watched) {
                 (false, _) => "ended, and looked at when the next process starts".to_owned(),
@@ -265,13 +284,26 @@ impl<'a> Status<'a> {
         Ok(())
     }
 
+    /// A member of the settings for people: what all have, who has what, or why nobody knows.
+    fn setting(&self, name: &str, show: impl Fn(&Value) -> String) -> String {
+        match self.daemons.of(name) {
+            Known::One(Value::Null) => NOT_CONFIGURED.to_owned(),
+            Known::One(value) => show(value),
+            Known::Several(said) => format!("differs: {}", each(&said)),
+            Known::Nothing(why) => why,
+        }
+    }
+
     fn write_version_check(&self, out: &mut String) -> std::fmt::Result {
         writeln!(out, "version check")?;
-        writeln!(out, "  zone           {}", self.config.version_zone.as_deref().unwrap_or(NOT_CONFIGURED))?;
-        match self.config.version_keys.len() {
-            0 => writeln!(out, "  keys           {NOT_CONFIGURED}: unsigned answers are accepted")?,
-            keys => writeln!(out, "  keys           {keys}")?,
-        }
+        writeln!(out, "  zone           {}", self.setting("version_zone", shown))?;
+        let has_zone = matches!(self.daemons.of("version_zone"), Known::One(zone) if !zone.is_null());
+        let keys = |keys: &Value| match keys.as_array().map_or(0, Vec::len) {
+            0 if has_zone => format!("{NOT_CONFIGURED}: unsigned answers are accepted"),
+            0 => NOT_CONFIGURED.to_owned(),
+            number => format!("{number} ({})", shown(keys)),
+        };
+        writeln!(out, "  keys           {}", self.setting("version_keys", keys))?;
         match &self.told {
             Err(why) => writeln!(out, "  last check     {why}"),
             Ok(told) if told.is_empty() && self.config.state_dir.is_none() => {
@@ -284,17 +316,18 @@ impl<'a> Status<'a> {
 
     fn write_daily_report(&self, out: &mut String) -> std::fmt::Result {
         writeln!(out, "daily report")?;
-        let url = self.config.report_url.as_ref().map(ToString::to_string);
-        writeln!(out, "  collector      {}", url.as_deref().unwrap_or(NOT_CONFIGURED))?;
-        let key = match self.has_valid_key() {
+        writeln!(out, "  collector      {}", self.setting("report_host", shown))?;
+        let is_valid = match self.daemons.has_valid_key(self.now.unix) {
             None => NOT_CONFIGURED,
             Some(true) => "one is valid now",
             Some(false) => "none is valid now: nothing is sent",
         };
-        writeln!(out, "  sealing key    {key}")?;
-        if let Some(at) = self.next_try {
-            writeln!(out, "  next try       {}", moment(at))?;
-        }
+        let keys = |keys: &Value| match keys.as_array().map_or(0, Vec::len) {
+            0 => NOT_CONFIGURED.to_owned(),
+            _ => format!("{is_valid} ({})", shown(keys)),
+        };
+        writeln!(out, "  sealing key    {}", self.setting("report_keys", keys))?;
+        self.daily_reports.write_text(out)?;
         match &self.reports {
             Err(why) => writeln!(out, "  last report    {why}"),
             Ok(reports) if reports.is_empty() && self.config.state_dir.is_none() => {
@@ -313,9 +346,10 @@ impl<'a> Status<'a> {
 /// Everything is off while the word cannot be read.
 fn administrator_json(word: &Remembered<Word>) -> Value {
     let said = word.as_ref().ok();
-    let is_on = |switch| said.is_some_and(|word| word.is_on(switch));
-    let mut json: serde_json::Map<_, _> =
-        Switch::ALL.iter().map(|switch| (switch.name().to_owned(), Value::from(is_on(*switch)))).collect();
+    let all_off = || Switch::ALL.into_iter().map(|switch| (switch.name().to_owned(), false.into())).collect();
+    let by = |speaker| said.map_or_else(all_off, |word| word.to_json(speaker));
+    let mut json = by(Speaker::Administrator);
+    json.insert("api".to_owned(), by(Speaker::ApiClient).into());
     json.insert("version".to_owned(), said.map(Word::version).into());
     json.insert("updated_at".to_owned(), said.and_then(Word::updated_at).into());
     json.insert("problem".to_owned(), word.as_ref().err().map(|why| administration::unreadable(why)).into());
@@ -339,7 +373,7 @@ impl ToldVersion {
             "latest": answer.map(|(answer, _)| answer.latest.to_string()),
             "verdict": answer.map_or(Verdict::Unknown, |(_, verdict)| *verdict),
             "advisory": answer.and_then(|(answer, verdict)| verdict.advisory(answer)),
-            "authenticated": answer.is_some_and(|(answer, _)| answer.authenticated),
+            "authenticated": answer.map_or(Some(false), |_| self.authenticated),
             "problem": self.answer.as_ref().err(),
         })
     }
@@ -349,7 +383,11 @@ impl ToldVersion {
         match &self.answer {
             Ok((answer, verdict)) => {
                 let advisory = verdict.advisory(answer).map(|id| format!(", advisory {id}")).unwrap_or_default();
-                let signed = if answer.authenticated { "signature verified" } else { "signature not verified" };
+                let signed = match self.authenticated {
+                    Some(true) => "signature verified",
+                    Some(false) => "signature not verified",
+                    None => "whether its signature was verified is not known",
+                };
                 writeln!(
                     out,
                     "    verdict      {}, the latest is {}{advisory}, {signed}",
@@ -364,6 +402,9 @@ impl ToldVersion {
                 )?;
             }
             Err(why) => writeln!(out, "    verdict      unknown: {why}")?,
+        }
+        if let Some(failure) = told_failure(&self.told) {
+            writeln!(out, "    last error   {failure}")?;
         }
         if self.told.failures > 0 {
             writeln!(out, "    failures     {} since the last accepted answer", self.told.failures)?;
@@ -390,18 +431,71 @@ fn known<T>(list: Result<Vec<T>, Error>, problem: &mut Option<String>) -> Vec<T>
     })
 }
 
-/// The remembered answer by the keys of today, as the library judges it when it starts.
-fn judged(config: &Config, now: i64, version: Option<&Version>, told: &Told) -> Result<(Answer, Verdict), String> {
-    if let Some(zone) = config.version_zone.as_ref().filter(|zone| **zone != told.zone && told.answer.is_some()) {
+/// The name of the machine that this runs on.
+pub(crate) fn node_name() -> String {
+    gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_default()
+}
+
+/// The last report of each cluster that is asked for.
+fn last_reports(settings: &Settings, daemons: &Daemons, memory: ReportMemory) -> BTreeMap<String, MadeReport> {
+    let own = HEXLOWER.encode(&settings.config.cluster);
+    let is_asked_for = |id: &String| daemons.is_any() || !settings.has_cluster_id || *id == own;
+    let last = memory.made.into_iter().filter_map(|(id, mut made)| Some((id, made.pop()?)));
+    last.filter(|(id, _)| is_asked_for(id)).collect()
+}
+
+/// What each version was told, or the one that was named.
+fn told_versions(settings: &Settings, daemons: &Daemons, memory: VersionMemory, now: i64) -> Vec<ToldVersion> {
+    let config = &settings.config;
+    let running = settings.has_version.then_some(&config.version);
+    let told = memory.told.into_iter().filter(|told| running.is_none() || told.label == config.version_label);
+    let told = told.map(|told| {
+        let version = running.cloned().or_else(|| version_of(&told.label));
+        let judged = judged(config, daemons, &told);
+        let (answer, authenticated) = match judged {
+            Ok((answer, authenticated)) => (Ok(answer), authenticated),
+            Err(why) => (Err(why), None),
+        };
+        let answer = answer.map(|answer| {
+            let verdict = version.as_ref().map_or(Verdict::Unknown, |version| Verdict::at(now, version, &answer));
+            (answer, verdict)
+        });
+        ToldVersion { version, told, answer, authenticated }
+    });
+    told.collect()
+}
+
+/// The remembered answer as those judge it who ask: by the keys of the daemons, and by this command's own where nobody runs. And
+/// whether its signature was verified, where that is known.
+fn judged(config: &Config, daemons: &Daemons, told: &Told) -> Result<(Answer, Option<bool>), String> {
+    let text = told.answer.as_ref().ok_or("no answer was accepted yet")?;
+    let zones = daemons.zones();
+    let of_zone: Vec<_> = zones.iter().filter(|(zone, _)| *zone == told.zone).map(|(_, keys)| keys).collect();
+    if let (Some((zone, _)), true) = (zones.first(), of_zone.is_empty()) {
         return Err(format!("the last answer came from the zone {}, now {zone} is configured", told.zone));
     }
-    let text = told.answer.as_ref().ok_or("no answer was accepted yet")?;
-    let keys = &config.version_keys;
+    let keys: &[_] = if daemons.is_any() { &[] } else { &config.version_keys };
     let judge = Judge { zone: &told.zone, version_label: &told.label, keys, now: told.checked_at, newest_issued: 0 };
     let accepted = judge.first_acceptable(&[text.clone().into_bytes()]).map_err(|error| error.to_string());
     let (answer, _) = accepted?;
-    let verdict = version.map_or(Verdict::Unknown, |version| Verdict::at(now, version, &answer));
-    Ok((answer, verdict))
+    if !keys.is_empty() {
+        return Ok((answer, Some(true)));
+    }
+    // The daemons keep no answer that their keys have not signed: which key it was tells who believes it.
+    let signer = text.split(' ').find_map(|field| field.strip_prefix("k=")).unwrap_or("none");
+    let is_signed = told.authenticated != Some(false);
+    let believes = |keys: &&&Vec<&str>| keys.is_empty() || (is_signed && keys.contains(&signer));
+    if !of_zone.is_empty() && !of_zone.iter().any(|keys| believes(&keys)) {
+        return Err(format!("the key that signed the last answer ({signer}) is none of those that are configured now"));
+    }
+    let has_keys = of_zone.iter().all(|keys| !keys.is_empty());
+    let authenticated = if of_zone.is_empty() || !daemons.is_any() { told.authenticated } else { Some(has_keys) };
+    Ok((answer, authenticated))
+}
+
+/// The label of a version as a process has said it.
+fn label_of(version: &str) -> Option<String> {
+    Version::parse(version).ok().map(|version| version_label(&version))
 }
 
 pub(crate) fn moment(unix: i64) -> String {

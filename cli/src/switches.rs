@@ -2,10 +2,12 @@
 
 use clap::ValueEnum;
 use ondat_telemetry::error::Error;
+use ondat_telemetry::state::StateDir;
 use ondat_telemetry::switches::{Switch, Switches};
 use serde_json::json;
 
-use crate::administration::{self, Actor};
+use crate::administration::{self, Actor, Changed, Speaker};
+use crate::daemons::unused;
 use crate::settings::{CLUSTER_SPEC, Options, Settings, Warnings};
 use crate::sources::Sources;
 use crate::{Output, complain};
@@ -37,13 +39,30 @@ impl Which {
     }
 }
 
-/// Says whether these are on. It needs the state directory and nothing else: whatever is wrong with the settings, telemetry
-/// can be turned off.
-pub(crate) fn set(which: Which, on: bool, options: &Options, warnings: &Warnings) -> Result<Output, Error> {
+/// Turns these on, by the administrator's word, and with `also_api` by the API client's.
+pub(crate) fn enable(which: Which, also_api: bool, options: &Options, warnings: &Warnings) -> Result<Output, Error> {
+    let speakers: &[_] = if also_api { &Speaker::ALL } else { &[Speaker::Administrator] };
+    set(which.switches(), speakers, true, options, warnings)
+}
+
+/// Turns these off.
+pub(crate) fn disable(which: Which, options: &Options, warnings: &Warnings) -> Result<Output, Error> {
+    set(which.switches(), &[Speaker::Administrator], false, options, warnings)
+}
+
+/// It needs the state directory and nothing else: whatever is wrong with the settings, telemetry can be turned off.
+fn set(
+    switches: &[Switch],
+    speakers: &[Speaker],
+    on: bool,
+    options: &Options,
+    warnings: &Warnings,
+) -> Result<Output, Error> {
     let dir = options.state_dir(WHERE)?;
-    administration::change(&dir, &Actor::command(), None, |word| {
-        for switch in which.switches() {
-            word.set(*switch, on);
+    warn_of_unused(&dir);
+    let changed = administration::change(&dir, &Actor::command(), None, |word| {
+        for switch in switches {
+            speakers.iter().for_each(|speaker| word.set(*speaker, *switch, on));
         }
     })?;
     let now = match Settings::load(options, warnings) {
@@ -53,12 +72,23 @@ pub(crate) fn set(which: Which, on: bool, options: &Options, warnings: &Warnings
             Sources::read(Switches::new(Switch::ALL_BITS, Vec::new(), Some(dir.clone())), Some(&dir))?
         }
     };
-    Ok(said(&now, which.switches(), options.json))
+    let is_held = |switch: &Switch| on && !changed.word.is_on(Speaker::ApiClient, *switch);
+    let held: Vec<_> = switches.iter().copied().filter(is_held).collect();
+    Ok(said(&now, switches, &changed, &held, options.json))
+}
+
+/// Whoever changes something where nobody looks should know it.
+fn warn_of_unused(dir: &StateDir) {
+    if let Some(unused) = unused(dir) {
+        complain(&format!("warning: {}: {unused}", dir.path().display()));
+    }
 }
 
 /// Puts an unreadable switches.json aside.
 pub(crate) fn repair(options: &Options) -> Result<Output, Error> {
-    let is_repaired = administration::repair(&options.state_dir(WHERE)?, &Actor::command())?;
+    let dir = options.state_dir(WHERE)?;
+    warn_of_unused(&dir);
+    let is_repaired = administration::repair(&dir, &Actor::command())?;
     if options.json {
         return Ok(Output::json(&json!({ "repaired": is_repaired })));
     }
@@ -82,15 +112,24 @@ pub(crate) fn apply(settings: &Settings, json: bool) -> Result<Output, Error> {
         .cloned()
         .collect();
     let dir = settings.state_dir(WHERE)?;
-    administration::change(dir, &Actor::command(), None, |word| word.set_objections(&objections))?;
-    Ok(said(&settings.sources()?, &Switch::ALL, json))
+    warn_of_unused(dir);
+    let changed = administration::change(dir, &Actor::command(), None, |word| word.set_objections(&objections))?;
+    Ok(said(&settings.sources()?, &Switch::ALL, &changed, &[], json))
 }
 
-/// These switches, and who turns them off.
-fn said(now: &Sources, switches: &[Switch], json: bool) -> Output {
+/// These switches, and who turns them off; what was changed, and which of them the API client still holds off.
+fn said(now: &Sources, switches: &[Switch], changed: &Changed, held: &[Switch], json: bool) -> Output {
     if json {
-        return Output::json(&json!({ "switches": now.explain() }));
+        return Output::json(&json!({ "switches": now.explain(), "changed": changed.what }));
     }
     let lines = switches.iter().map(|switch| now.line(*switch) + "\n");
-    Output::coloured(&lines.collect::<String>())
+    let mut text = lines.collect::<String>();
+    for switch in held {
+        let (name, word) = (switch.name(), switch.name().replace('_', "-"));
+        text.push_str(&format!(
+            "{name} is still off by the API client's word: have it turned on there, in the cluster's resource if that is the \
+             product's operator, or take that word back with `ondat-telemetry enable {word} --also-api`\n"
+        ));
+    }
+    Output::coloured(&text)
 }

@@ -373,9 +373,15 @@ impl Core {
         let now = UNIX_EPOCH + Duration::from_secs(u64::try_from(self.now()).unwrap_or(0));
         let dsn = self.dsn()?;
         let sent = self.followed(|| send_event(&*self.surroundings.https, permit, dsn, claim, now, timeout));
-        if let Ok((_, Some(pause))) = &sent {
-            let (now, seconds) = (self.moment(), i64::try_from(pause.as_secs()).unwrap_or(i64::MAX));
-            self.change_crash_limits(|limits| limits.pause(&now, seconds));
+        let wait = match &sent {
+            Ok((Sent::Later { at_least, .. }, _)) => {
+                self.slow_down(Queue::Crashes, i64::try_from(at_least.as_secs()).unwrap_or(0))
+            }
+            _ => 0,
+        };
+        if let Ok((sent, pause)) = &sent {
+            let (now, wait) = (self.moment(), Some(wait).filter(|wait| *wait > 0));
+            self.change_crash_limits(|limits| limits.note_sent(sent, *pause, wait, &now));
         }
         match sent.map(|(sent, _)| sent) {
             Ok(Sent::Delivered) => {
@@ -387,8 +393,7 @@ impl Core {
                 self.log(priority::WARNING, &why);
                 Ok(())
             }
-            Ok(Sent::Later { at_least, why }) => {
-                let wait = self.slow_down(Queue::Crashes, i64::try_from(at_least.as_secs()).unwrap_or(0));
+            Ok(Sent::Later { why, .. }) => {
                 Err(Error::Queued(format!("the crash report is stored and tried again in {wait} s: {why}")))
             }
             Err(error @ Error::Disabled(_)) => {

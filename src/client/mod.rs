@@ -7,7 +7,7 @@ mod version;
 
 use std::cell::Cell;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -24,7 +24,7 @@ use crate::crash::sentry;
 use crate::error::Error;
 use crate::follower::following;
 use crate::memory::{self, ReportMemory, VersionMemory};
-use crate::presence::{Presence, Process};
+use crate::presence::{self, Presence, Process};
 use crate::report::buffer::Buffer;
 use crate::report::input;
 use crate::schedule::{self, Pace, Timer};
@@ -183,6 +183,8 @@ pub struct Client {
 pub struct Core {
     config: Config,
     switches: Arc<Switches>,
+    /// What was on as the log has said it, as a mask of bits.
+    said_on: AtomicU32,
     surroundings: Surroundings,
     reports: Spool,
     crashes: Spool,
@@ -261,6 +263,7 @@ impl Client {
         let core = Core {
             reports: Spool::new(state_dir, layout::REPORTS, spool::REPORTS),
             crashes: Spool::new(state_dir, layout::CRASHES, spool::CRASHES),
+            said_on: AtomicU32::new(switches.on()),
             switches,
             surroundings,
             version: Mutex::new(known),
@@ -391,10 +394,10 @@ impl Client {
         if on & !Switch::ALL_BITS != 0 {
             return Err(Error::InvalidArgument(format!("switches: {on:#x} has bits that are no switches")));
         }
-        let gone_off = self.core.switches.set_host(on);
+        self.core.switches.set_host(on);
         let core = Arc::clone(&self.core);
         let done = self.core.without_waiting_for_the_disk(move || {
-            core.after_switching(&gone_off);
+            core.after_switching();
             core.announce(Announcing::Again);
             core.keep_reserve();
             Ok(())
@@ -683,7 +686,8 @@ impl Core {
         let Some(dir) = &self.config.state_dir else { return };
         let mut presence = lock(&self.presence);
         let off = self.switches.own_objections();
-        let process = Process::new(&self.config.component, &canonical(&self.config.version), self.now(), off);
+        let mut process = Process::new(&self.config.component, &canonical(&self.config.version), self.now(), off);
+        process.settings = presence::settings(&self.config);
         let announced = match (presence.as_ref(), when) {
             (Some(presence), _) => presence.say(&process),
             (None, Announcing::First) => Presence::announce(dir, &process).map(|new| *presence = Some(new)),
@@ -743,9 +747,9 @@ impl Core {
         if self.has_worker() {
             return work();
         }
-        let (outcome, gone_off) = following(&self.switches, work);
-        if !gone_off.is_empty() {
-            self.after_switching(&gone_off);
+        let outcome = following(&self.switches, work);
+        if self.switches.on() != self.said_on.load(Ordering::Acquire) {
+            self.after_switching();
         }
         outcome
     }
@@ -800,16 +804,21 @@ impl Core {
     /// Follows the administrator's file.
     pub fn refresh_switches(&self) {
         self.look_at_disk();
-        let (gone_off, complaint) = self.switches.refresh();
-        if let Some(why) = complaint {
+        if let Some(why) = self.switches.refresh() {
             self.log(priority::WARNING, &format!("{why}: everything counts as off"));
         }
-        self.after_switching(&gone_off);
+        self.after_switching();
     }
 
-    fn after_switching(&self, gone_off: &[Switch]) {
-        for switch in gone_off {
-            self.log(priority::NOTICE, &format!("{} is off", switch.name()));
+    fn after_switching(&self) {
+        let on = self.switches.on();
+        let changed = self.said_on.swap(on, Ordering::AcqRel) ^ on;
+        for switch in Switch::ALL.into_iter().filter(|switch| changed & switch.bit() != 0) {
+            let is = match &*self.switches.sources_against(switch).join(", ") {
+                "" => "on".to_owned(),
+                sources => format!("off by {sources}"),
+            };
+            self.log(priority::NOTICE, &format!("{} is {is}", switch.name()));
         }
         self.purge_what_is_off();
         if let Some(watch) = lock(&self.watch).as_ref() {

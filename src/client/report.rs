@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Core, in_callback, lock, priority};
 use crate::error::Error;
-use crate::memory::{self, MadeReport, ReportMemory};
+use crate::memory::{self, MadeReport, ReportMemory, failure};
 use crate::report::document::{Document, Envelope, OwnNode};
 use crate::report::fields::Level;
 use crate::report::input::{self, Records};
@@ -54,7 +54,12 @@ impl Core {
         timeout: Duration,
     ) -> Result<(), Error> {
         let deadline = Instant::now() + timeout;
-        let claim = self.store_report(fill)?;
+        let claim = self.store_report(fill).inspect_err(|error| {
+            // What a command lacks is nothing that the daemons lack.
+            if self.has_worker() {
+                self.note_not_made(error, None);
+            }
+        })?;
         let (name, day) = (claim.name().to_owned(), schedule::day(self.now()));
         let is_kept = self.config.state_dir.is_none() || claim.is_on_disk() || self.has_worker();
         match self.deliver_report(claim, deadline) {
@@ -231,8 +236,17 @@ impl Core {
             Err(error) => {
                 let (now, random) = (self.moment(), (self.surroundings.random)());
                 let wait = lock(&self.making_pace).failed(&now, 0, random);
+                self.note_not_made(&error, Some(now.unix + wait));
                 self.log(priority::INFO, &format!("daily report: {error}; tried again in {wait} s"));
             }
+        }
+    }
+
+    /// Remembers why no report was made. That there is one already, or another process makes it, is no failure.
+    fn note_not_made(&self, error: &Error, next: Option<i64>) {
+        if !matches!(error, Error::Disabled(_) | Error::InvalidState(_)) {
+            let error = failure(self.now(), &error.to_string(), next);
+            self.change_reports(|memory| memory.error = error);
         }
     }
 

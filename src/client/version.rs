@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::{Core, VersionInfo, in_callback, lock, priority};
 use crate::config::Config;
 use crate::error::{Error, Status};
-use crate::memory::{Told, VersionMemory};
+use crate::memory::{Told, VersionMemory, failure};
 use crate::schedule::{self, Timer};
 use crate::state::StateDir;
 use crate::switches::{Permit, Switch};
@@ -51,6 +53,7 @@ impl Known {
             if is_own {
                 self.told.next.clone_from(&told.next);
                 self.told.failures = told.failures;
+                self.told.error.clone_from(&told.error);
             }
             match answer {
                 Some(Ok(answer)) => {
@@ -161,6 +164,17 @@ impl Core {
     }
 
     fn ask(&self, zone: &str, permit: Permit, timeout: Duration) -> Result<VersionInfo, Error> {
+        let asked = self.ask_zone(zone, permit, timeout);
+        if let Err(error) = &asked
+            && !matches!(error, Error::Disabled(_))
+        {
+            let error = failure(self.now(), &error.to_string(), None);
+            self.update_known(|known| known.told.error = error);
+        }
+        asked
+    }
+
+    fn ask_zone(&self, zone: &str, permit: Permit, timeout: Duration) -> Result<VersionInfo, Error> {
         let asked_at = self.moment();
         let query = Query {
             cluster: self.config.cluster,
@@ -187,6 +201,8 @@ impl Core {
             known.told.answer = Some(text);
             known.told.checked_at = asked_at.unix;
             known.told.failures = 0;
+            known.told.authenticated = Some(answer.authenticated);
+            known.told.error = Value::Null;
             let wait = schedule::next_version_check(asked_at.unix, self.config.slot);
             known.told.next = Some(Timer { since: asked_at, wait });
             known.newest_issued = known.newest_issued.max(answer.issued);

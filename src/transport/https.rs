@@ -72,6 +72,11 @@ impl Endpoint {
         Ok(Self { uri })
     }
 
+    /// The host, and the port where there is one.
+    pub fn host(&self) -> &str {
+        self.uri.authority().map_or("", |authority| authority.as_str())
+    }
+
     /// The address with this path appended to its own.
     pub fn join(&self, path: &str) -> String {
         format!("{}/{path}", self.uri.to_string().trim_end_matches('/'))

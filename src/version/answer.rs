@@ -29,6 +29,11 @@ impl VersionKey {
         }
         Ok(Self { id: key_id(&bytes), key })
     }
+
+    /// The id under which answers name it.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
 }
 
 /// The id under which answers name their signing key: the first 8 hex digits of its SHA-256.

@@ -30,6 +30,17 @@ fn a_refusing_endpoint_leaves_the_report_in_the_spool() {
     assert_eq!(reports.len(), 1, "one try");
     let stored = files_below(Path::new(&state));
     assert_eq!(stored, [format!("{}.json", reports[0]["event_id"].as_str().unwrap())]);
+    // Why is remembered until one is delivered.
+    let error = || {
+        let memory = std::fs::read_to_string(Path::new(&state).join("crash.json")).unwrap();
+        serde_json::from_str::<Value>(&memory).unwrap()["error"].clone()
+    };
+    let why = error()["text"].as_str().unwrap().to_owned();
+    assert!(why.ends_with("/api/1/envelope/ answered HTTP 503"), "{why}");
+    let taking = Sink::start(200);
+    let (_, reports) = ended_by(|victim| send(victim.child.id(), libc::SIGSEGV), &taking, &dir, &[(name, &state)]);
+    assert!(!reports.is_empty());
+    assert_eq!(error(), Value::Null);
 }
 
 #[test]

@@ -37,7 +37,7 @@ fn sending_stops_and_resumes(running: &mut Running, off: &[Switch], source: &str
     turn(false);
     running.dataplane.rest();
     for switch in off {
-        running.dataplane.hear(&format!("{} is off", switch.name()));
+        running.dataplane.hear(&format!("{} is off by {source}", switch.name()));
     }
     if let Some(victim) = victim {
         victim.rest();
@@ -63,6 +63,9 @@ fn sending_stops_and_resumes(running: &mut Running, off: &[Switch], source: &str
 
     turn(true);
     running.dataplane.rest();
+    for switch in off {
+        running.dataplane.hear(&format!("{} is on", switch.name()));
+    }
     // What was due meanwhile is made up for by one, of today.
     then(running, [1 - asks, 1 - reports, 0], "at once when it is on again");
     running.let_a_day_pass();
@@ -92,6 +95,7 @@ fn each_and_all(source: &str, surface: impl Fn(&Running) -> Turn) {
 }
 
 const ADMINISTRATOR: &str = "the administrator (switches.json)";
+const API_CLIENT: &str = "the API client (switches.json)";
 
 /// The switch as the command line says it.
 fn word(switch: Switch) -> String {
@@ -133,7 +137,7 @@ fn assert_cluster(cluster: &Value, disabled: &[&str], before: &Value) {
 
 #[test]
 fn the_products_operators() {
-    each_and_all(ADMINISTRATOR, |running| {
+    each_and_all(API_CLIENT, |running| {
         let api = Api::serve(running.state_dir());
         Box::new(move |switches, on| {
             let operator = Operator::log_in(&api);
@@ -148,7 +152,7 @@ fn the_products_operators() {
 
 #[test]
 fn the_products_command_line() {
-    each_and_all(ADMINISTRATOR, |running| {
+    each_and_all(API_CLIENT, |running| {
         let api = Api::serve(running.state_dir());
         Box::new(move |switches, on| {
             let command_line = CommandLine::log_in(&api);
@@ -161,7 +165,7 @@ fn the_products_command_line() {
 
 #[test]
 fn our_own_call() {
-    each_and_all(ADMINISTRATOR, |running| {
+    each_and_all(API_CLIENT, |running| {
         let api = Api::serve(running.state_dir());
         Box::new(move |switches, on| {
             let caller = CommandLine::log_in(&api);
@@ -194,6 +198,44 @@ fn the_page() {
             assert_eq!(succeed(&mut browser).stdout, b"seen\n");
         })
     });
+}
+
+#[test]
+fn neither_an_operator_nor_a_person_turns_on_what_the_other_one_has_turned_off() {
+    let mut running = Running::start();
+    let api = Api::serve(running.state_dir());
+    let state_dir = running.state_dir().to_owned();
+    let person = |words: &[&str]| {
+        let said = succeed(ondat(&[words, &["--state-dir"]].concat()).arg(&state_dir)).stdout;
+        String::from_utf8(said).unwrap()
+    };
+    let operator = |disabled: &[&str]| {
+        let operator = Operator::log_in(&api);
+        let version = operator.read()["version"].as_str().unwrap().to_owned();
+        assert_eq!(operator.write(disabled, &version).status, 200);
+    };
+    person(&["disable", "daily-report"]);
+    operator(&["disableCrashReporting"]);
+    running.dataplane.rest();
+    running.dataplane.hear(&format!("daily_report is off by {ADMINISTRATOR}"));
+    running.dataplane.hear(&format!("crash_reports is off by {API_CLIENT}"));
+    // The resource says nothing of the report, and goes on saying so.
+    operator(&[]);
+    running.dataplane.rest();
+    running.dataplane.hear("crash_reports is on");
+    assert_eq!(running.dataplane.said("daily_report is on"), 0);
+    operator(&["disableTelemetry"]);
+    let said = person(&["enable", "all"]);
+    assert!(said.contains(&format!("daily_report   off by {API_CLIENT}\n")), "{said}");
+    running.dataplane.rest();
+    assert_eq!(running.dataplane.said("daily_report is on"), 0);
+    let before = running.received();
+    running.let_a_day_pass();
+    assert_eq!(running.received(), [before[0] + 1, before[1], before[2]], "no report");
+    person(&["enable", "daily-report", "--also-api"]);
+    running.dataplane.rest();
+    running.dataplane.hear("daily_report is on");
+    assert_eq!(running.received()[1], before[1] + 1, "one of today");
 }
 
 #[test]

@@ -9,6 +9,7 @@ use ondat_telemetry::client::{Client, Surroundings};
 use ondat_telemetry::config::{ConfigBuilder, Setting};
 use ondat_telemetry::error::Error;
 use ondat_telemetry::identity::Identity;
+use ondat_telemetry::memory::ReportMemory;
 use ondat_telemetry::schedule::{Pace, Reported, next_report, slot};
 use ondat_telemetry::seal::{Kem, generate_key, key_id};
 use ondat_telemetry::switches::Permit;
@@ -81,20 +82,32 @@ impl Dns for NoDns {
     }
 }
 
-fn report_keys() -> String {
+fn report_keys(not_after: i64) -> String {
     let public = generate_key(Kem::X25519).1;
     let (id, public) = (HEXLOWER.encode(&key_id(&public)), BASE64.encode(&public));
-    json!({"keys": [{"id": id, "kem": "X25519", "public": public, "not_before": 0, "not_after": i64::MAX}]}).to_string()
+    json!({"keys": [{"id": id, "kem": "X25519", "public": public, "not_before": 0, "not_after": not_after}]})
+        .to_string()
 }
 
 fn start(host: &Host, machine: &Machine, collector: &Collector, dir: Option<&StateDir>) -> Client {
+    start_until(i64::MAX, host, machine, collector, dir)
+}
+
+/// The same with keys that are valid until then.
+fn start_until(
+    not_after: i64,
+    host: &Host,
+    machine: &Machine,
+    collector: &Collector,
+    dir: Option<&StateDir>,
+) -> Client {
     let mut builder = ConfigBuilder::new();
     builder.set(Setting::Component, "test");
     builder.set(Setting::Version, "2.8.1");
     builder.set(Setting::ClusterId, "cluster");
     builder.set(Setting::NodeId, "node");
     builder.set(Setting::ReportUrl, "https://collector.example.com/");
-    builder.set(Setting::ReportKeys, &report_keys());
+    builder.set(Setting::ReportKeys, &report_keys(not_after));
     if let Some(dir) = dir {
         builder.set(Setting::StateDir, dir.0.to_str().unwrap());
     }
@@ -207,6 +220,24 @@ fn over_reboots_too_no_day_has_two() {
         assert!(ids.len() > 10, "{ids:?}");
         assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len());
     }
+}
+
+#[test]
+fn why_no_report_is_made_is_remembered_until_one_is() {
+    let (machine, host, dir) = (Machine::new(), Host::default(), StateDir::new());
+    let collector = Collector::new(&machine);
+    let error = || {
+        let state = ondat_telemetry::state::StateDir::open(&dir.0).unwrap();
+        ReportMemory::load(&state).unwrap().0.error
+    };
+    let client = start_until(START, &host, &machine, &collector, Some(&dir));
+    live(&client, &machine, DAY);
+    let failed = error();
+    assert_eq!(failed["text"], "report_keys: no key is valid now; nothing was sent");
+    assert!(failed["at"].as_i64() > Some(START) && failed["next"].as_i64() > failed["at"].as_i64(), "{failed}");
+    let client = start(&host, &machine, &collector, Some(&dir));
+    live(&client, &machine, DAY);
+    assert_eq!((error(), collector.ids().is_empty()), (serde_json::Value::Null, false));
 }
 
 #[test]

@@ -36,6 +36,7 @@ use self::log::{Level, Log};
 use self::refusal::Refusal;
 use self::sessions::{Sessions, Tries};
 use crate::administration;
+use crate::daemons::unused;
 use crate::settings::{Options, Settings, Warnings};
 use crate::users::{self, DEFAULT_USER, Users};
 use crate::{Output, print};
@@ -189,6 +190,9 @@ pub(crate) fn run(arguments: &Arguments, options: &Options, settings: Settings) 
     });
     if let Some(why) = problem {
         app.log.say(Level::Warn, &why.to_string());
+    }
+    if let Some(unused) = unused(&app.dir) {
+        app.log.say(Level::Warn, &format!("{}: {unused}", app.dir.path().display()));
     }
     if let Err(why) = &word {
         app.log.say(Level::Error, &administration::unreadable(why));

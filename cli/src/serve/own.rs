@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use ondat_telemetry::error::Error;
 use ondat_telemetry::switches::Switch;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tokio_util::io::ReaderStream;
 
 use super::body::{boolean, object};
@@ -21,7 +21,7 @@ use super::product::{ForceQuery, credentials, expected_version};
 use super::refusal::Refusal;
 use super::sessions::{Kind, TOKEN_TIME, csrf};
 use super::{App, blocking};
-use crate::administration::{self, Refused, Word};
+use crate::administration::{self, Refused, Speaker, Word};
 use crate::settings::Settings;
 use crate::{crashes as stored, diagnostics as diagnosis, report, status as state};
 
@@ -107,10 +107,13 @@ pub(super) async fn diagnostics(State(app): State<Arc<App>>) -> Result<Json<Valu
 }
 
 /// `GET /v1/switches`.
-pub(super) async fn switches(State(app): State<Arc<App>>) -> Result<Json<Value>, Refusal> {
+pub(super) async fn switches(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
+) -> Result<Json<Value>, Refusal> {
     blocking(move || {
         let word = administration::read(&app.dir).map_err(Refused::Unreadable)?;
-        Ok(Json(switches_json(&app.settings(), &word)?))
+        Ok(Json(switches_json(&app.settings(), &word, caller.actor().speaker())?))
     })
     .await?
 }
@@ -138,19 +141,20 @@ pub(super) async fn set_switches(
     }
     blocking(move || {
         let settings = app.settings();
-        let word = administration::change(&app.dir, &caller.actor(), expected.as_deref(), |word| {
-            on.into_iter().for_each(|(switch, is_on)| word.set(switch, is_on));
+        let actor = caller.actor();
+        let speaker = actor.speaker();
+        let changed = administration::change(&app.dir, &actor, expected.as_deref(), |word| {
+            on.into_iter().for_each(|(switch, is_on)| word.set(speaker, switch, is_on));
         })?;
-        app.follow(&caller, &word);
-        Ok(Json(switches_json(&settings, &word)?))
+        app.follow(&caller, &changed);
+        Ok(Json(switches_json(&settings, &changed.word, speaker)?))
     })
     .await?
 }
 
-/// The administrator's word, and what is true with all sources counted.
-fn switches_json(settings: &Settings, word: &Word) -> Result<Value, Error> {
-    let mut json: Map<String, Value> =
-        Switch::ALL.iter().map(|switch| (switch.name().to_owned(), word.is_on(*switch).into())).collect();
+/// The caller's own word, and what is true with all sources counted.
+fn switches_json(settings: &Settings, word: &Word, speaker: Speaker) -> Result<Value, Error> {
+    let mut json = word.to_json(speaker);
     json.insert("version".to_owned(), word.version().into());
     json.insert("updated_at".to_owned(), word.updated_at().into());
     json.insert("switches".to_owned(), settings.sources()?.explain());

@@ -8,8 +8,6 @@ use axum::extract::{ConnectInfo, Query, Request, State};
 use axum::http::header::AUTHORIZATION;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
-use data_encoding::HEXLOWER;
-use nix::unistd::gethostname;
 use ondat_telemetry::error::Error;
 use ondat_telemetry::switches::Switch;
 use serde::Deserialize;
@@ -21,9 +19,10 @@ use super::log::Level;
 use super::refusal::Refusal;
 use super::sessions::{Kind, TOKEN_TIME};
 use super::{App, blocking};
-use crate::administration::{self, LOG_FORMATS, LOG_LEVELS, Word};
+use crate::administration::{self, Changed, LOG_FORMATS, LOG_LEVELS, Speaker, Word};
+use crate::daemons::Daemons;
 use crate::settings::Settings;
-use crate::status::moment;
+use crate::status::{moment, node_name};
 use crate::users::{LONGEST_NAME, LONGEST_PASSWORD};
 
 /// The switches under the product's names.
@@ -77,11 +76,14 @@ fn session(user: &str, token: &str, expires: &'static str) -> Response {
     (headers, Json(body)).into_response()
 }
 
-/// `GET /v2/cluster`: the administrator's word, and beside it what is true with all sources counted.
-pub(super) async fn cluster(State(app): State<Arc<App>>) -> Result<Json<Value>, Refusal> {
+/// `GET /v2/cluster`: the caller's own word, and beside it what is true with all sources counted.
+pub(super) async fn cluster(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
+) -> Result<Json<Value>, Refusal> {
     blocking(move || {
         let settings = app.settings();
-        Ok(Json(as_json(&settings, &administration::read(&app.dir))?))
+        Ok(Json(as_json(&settings, &administration::read(&app.dir), caller.actor().speaker())?))
     })
     .await?
 }
@@ -108,7 +110,7 @@ pub(super) fn expected_version(force: ForceQuery, body: &Map<String, Value>) -> 
     }
 }
 
-/// `PUT /v2/cluster`: replaces all three switches. The Go clients leave out what is false.
+/// `PUT /v2/cluster`: replaces all three switches of the caller's own word. The Go clients leave out what is false.
 pub(super) async fn update_cluster(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
@@ -125,16 +127,18 @@ pub(super) async fn update_cluster(
     let format = choice(&body, "logFormat", &LOG_FORMATS)?;
     blocking(move || {
         let settings = app.settings();
-        let word = administration::change(&app.dir, &caller.actor(), expected.as_deref(), |word| {
+        let actor = caller.actor();
+        let speaker = actor.speaker();
+        let changed = administration::change(&app.dir, &actor, expected.as_deref(), |word| {
             for (switch, is_off) in off {
-                word.set(switch, !is_off);
+                word.set(speaker, switch, !is_off);
             }
             // What their clients leave out stays as it is: all of them send both.
             level.into_iter().for_each(|level| word.set_log_level(level));
             format.into_iter().for_each(|format| word.set_log_format(format));
         })?;
-        app.follow(&caller, &word);
-        Ok(Json(as_json(&settings, &Ok(word))?))
+        app.follow(&caller, &changed);
+        Ok(Json(as_json(&settings, &Ok(changed.word), speaker)?))
     })
     .await?
 }
@@ -147,25 +151,24 @@ fn choice(body: &Map<String, Value>, name: &str, known: &[&'static str]) -> Resu
 
 impl App {
     /// Somebody has changed the settings.
-    pub(super) fn follow(&self, caller: &Caller, word: &Word) {
-        self.log.follow(word);
-        let on = |switch| if word.is_on(switch) { "on" } else { "off" };
-        let [version, report, crashes] = Switch::ALL.map(on);
+    pub(super) fn follow(&self, caller: &Caller, changed: &Changed) {
+        self.log.follow(&changed.word);
         let from = caller.address.ip().to_canonical();
-        let what = format!("version check {version}, daily report {report}, crash reports {crashes}");
-        self.log.say(Level::Info, &format!("{} from {from} has changed the settings: {what}", caller.user));
+        self.log.say(Level::Info, &format!("{} from {from} has {}", caller.user, changed.what));
     }
 }
 
-/// A cluster in the product's terms. An unreadable switches.json is all off.
-fn as_json(settings: &Settings, word: &Result<Word, String>) -> Result<Value, Error> {
-    let config = &settings.config;
+/// A cluster in the product's terms, by the word of this one: an operator compares it with the cluster's resource, and writes as
+/// long as the two differ. An unreadable switches.json is all off.
+fn as_json(settings: &Settings, word: &Result<Word, String>, speaker: Speaker) -> Result<Value, Error> {
+    let sources = settings.sources()?;
     let mut cluster = Map::new();
-    if settings.has_cluster_id {
-        cluster.insert("id".to_owned(), HEXLOWER.encode(&config.cluster).into());
+    let id = Daemons::read(settings, sources.processes(), &[]).value("cluster_id");
+    if !id.is_null() {
+        cluster.insert("id".to_owned(), id);
     }
     for (name, switch) in NAMES {
-        let is_off = !word.as_ref().is_ok_and(|word| word.is_on(switch));
+        let is_off = !word.as_ref().is_ok_and(|word| word.is_on(speaker, switch));
         cluster.insert(name.to_owned(), is_off.into());
     }
     let word = word.as_ref().ok();
@@ -177,7 +180,7 @@ fn as_json(settings: &Settings, word: &Result<Word, String>) -> Result<Value, Er
         }
     }
     cluster.insert("version".to_owned(), word.map_or("unreadable", Word::version).into());
-    cluster.insert("switches".to_owned(), settings.sources()?.explain());
+    cluster.insert("switches".to_owned(), sources.explain());
     Ok(Value::Object(cluster))
 }
 
@@ -185,12 +188,8 @@ fn as_json(settings: &Settings, word: &Result<Word, String>) -> Result<Value, Er
 pub(super) async fn nodes(State(app): State<Arc<App>>) -> Result<Json<Value>, Refusal> {
     blocking(move || {
         let settings = app.settings();
-        let id = (settings.has_cluster_id && settings.has_node_id).then(|| HEXLOWER.encode(&settings.config.node));
-        let name = gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_default();
-        Ok(Json(match id {
-            Some(id) => json!([{ "id": id, "name": name, "health": "online" }]),
-            None => json!([]),
-        }))
+        let id = Daemons::read(&settings, settings.sources()?.processes(), &[]).value("node_id");
+        Ok(Json(if id.is_null() { json!([]) } else { json!([{ "id": id, "name": node_name(), "health": "online" }]) }))
     })
     .await?
 }

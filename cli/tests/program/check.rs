@@ -64,9 +64,56 @@ fn the_verdict_is_remembered_for_status() {
     assert_eq!((told["version"].as_str(), told["verdict"].as_str()), (Some("2.8.2"), Some("upgrade_recommended")));
     assert_eq!((told["authenticated"].as_bool(), told["failures"].as_u64()), (Some(true), Some(0)));
     assert!(told["next_due"].as_i64() > told["checked_at"].as_i64(), "{told}");
-    let text = run(&["status", "--state-dir", &state]).with(0).stdout;
-    assert!(text.contains("verdict      upgrade recommended, the latest is 2.9.0, signature not verified"), "{text}");
+    // Whoever looks need not have the key: the one who asked had it.
+    let status = ["status", "--state-dir", &state];
+    let text = run(&status).with(0).stdout;
+    assert!(text.contains("verdict      upgrade recommended, the latest is 2.9.0, signature verified"), "{text}");
     assert_eq!(place.listing(), before);
+    // By another key it does not count, for this command.
+    let (_, other) = version_key(&place, "other");
+    let text = run(&["status", "--state-dir", &state, "--version-key", &other]).with(0).stdout;
+    assert!(text.contains("verdict      unknown: ") && !text.contains("signature verified"), "{text}");
+    // An older version has not remembered it.
+    let memory = std::fs::read_to_string(place.path().join("version.json")).unwrap();
+    place.with("version.json", &memory.replace("\"authenticated\":true,", ""));
+    let text = run(&status).with(0).stdout;
+    assert!(text.contains("whether its signature was verified is not known"), "{text}");
+    let told = run(&[&status[..], &["--json"]].concat()).with(0).json()["version_check"]["told"][0].clone();
+    assert_eq!(told["authenticated"], serde_json::Value::Null);
+    place.with("version.json", &memory.replace("\"authenticated\":true,", "\"authenticated\":false,"));
+    assert!(run(&status).with(0).stdout.contains("signature not verified"));
+}
+
+#[test]
+fn why_there_is_no_answer_is_remembered_until_there_is_one() {
+    let place = Place::new("check-failed");
+    let (text, key) = answer(&place, "latest = \"2.9.0\"");
+    let (_, other) = version_key(&place, "other");
+    let state = place.at("");
+    let ask = |server: &str, key: &str| {
+        let mut asking = check("2.8.2", server, key);
+        asking.extend(["--state-dir", &state]);
+        run(&asking)
+    };
+    let status = || run(&["status", "--json", "--state-dir", &state]).with(0).json()["version_check"].clone();
+    let server = servers::dns(&text).to_string();
+    ask(&server, &other).with(5);
+    let failed = status();
+    let error = failed["last_error"]["text"].as_str().unwrap();
+    assert!(error.starts_with("version answer from zone z.example not accepted: "), "{error}");
+    assert!(failed["next_try"].as_i64() > failed["last_error"]["at"].as_i64(), "{failed}");
+    assert_eq!((&failed["last_success"], &failed["waiting"]), (&serde_json::Value::Null, &0.into()));
+    let shown = run(&["status", "--state-dir", &state]).with(0).stdout;
+    assert!(shown.contains(&format!("Z: {error}\n")), "{shown}");
+    ask(&server, &key).with(10);
+    let answered = status();
+    assert_eq!(
+        (&answered["last_error"], &answered["last_success"]),
+        (&serde_json::Value::Null, &answered["told"][0]["checked_at"])
+    );
+    // Off, there is no next try.
+    run(&["disable", "version-check", "--state-dir", &state]).with(0);
+    assert_eq!(status()["next_try"], serde_json::Value::Null);
 }
 
 #[test]

@@ -95,8 +95,25 @@ fn what_is_stored_is_sent_and_stays_where_it_cannot_be() {
     let ended = arguments(&dsn(gone)).with(6);
     assert!(ended.stderr.contains("stored and tried again"), "{}", ended.stderr);
     assert_eq!(ids(&place).len(), 1);
+    let status = || run(&["status", "--json", "--state-dir", &state]).with(0).json()["crash_reports"].clone();
+    let failed = status();
+    let why = failed["last_error"]["text"].as_str().unwrap();
+    assert!(ended.stderr.trim_end().ends_with(why), "{} does not end with {why}", ended.stderr);
+    assert_eq!((&failed["waiting"], &failed["last_success"]), (&1.into(), &serde_json::Value::Null));
+    assert!(failed["next_try"].as_i64() > failed["last_error"]["at"].as_i64(), "{failed}");
+    let text = run(&["status", "--state-dir", &state]).with(0).stdout;
+    assert!(
+        text.contains(&format!("  waiting        1\n  last error     ")) && text.contains(&format!("Z: {why}\n")),
+        "{text}"
+    );
     let (address, received) = crate::servers::sentry();
     arguments(&dsn(address)).with(0);
     assert!(received.recv_timeout(Duration::from_secs(20)).unwrap().contains("dataplane exited with code 3"));
     assert_eq!(ids(&place).len(), 0);
+    let sent = status();
+    assert_eq!(
+        (&sent["waiting"], &sent["last_error"], &sent["next_try"]),
+        (&0.into(), &serde_json::Value::Null, &serde_json::Value::Null)
+    );
+    assert!(sent["last_success"].as_i64() >= failed["last_error"]["at"].as_i64(), "{sent}");
 }

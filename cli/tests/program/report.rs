@@ -11,7 +11,7 @@ fn arguments<'a>(action: &'a str, file: &'a str, options: &[&'a str]) -> Vec<&'a
 }
 
 /// Makes a report key and returns its public set's path.
-fn report_keys(place: &Place) -> String {
+pub(crate) fn report_keys(place: &Place) -> String {
     run(&["keygen", "report", "--out", &place.at("keys")]).with(0);
     place.at("keys/report-keys.json")
 }
@@ -72,6 +72,9 @@ fn a_delivered_report_is_delivered_once_a_day() {
     assert!(again.stderr.contains("the report of this UTC day was delivered at"), "{}", again.stderr);
     let status = run(&["status", "--json", "--state-dir", &state, "--cluster-id", "c-1"]).with(0).json();
     assert!(status["daily_report"]["last"][0]["delivered_at"].is_i64(), "{status}");
+    let report = &status["daily_report"];
+    assert_eq!((&report["waiting"], &report["last_error"]), (&0.into(), &serde_json::Value::Null), "{report}");
+    assert!(report["last_success"].is_i64() && report["next_try"].is_null(), "{report}");
 }
 
 #[test]
@@ -85,6 +88,16 @@ fn an_undelivered_report_is_stored_and_shown() {
     assert!(ended.stdout.starts_with("stored for later: ") && ended.stdout.lines().count() == 1, "{}", ended.stdout);
     assert!(ended.stdout.contains("HTTP 503") && ended.stderr.is_empty(), "{}{}", ended.stdout, ended.stderr);
     let status = run(&["status", "--json", "--state-dir", &state]).with(0).json();
+    let report = &status["daily_report"];
+    assert_eq!((&report["waiting"], &report["last_success"]), (&1.into(), &serde_json::Value::Null), "{report}");
+    let why = report["last_error"]["text"].as_str().unwrap();
+    assert!(why.ends_with("answered HTTP 503") && report["next_try"].is_i64(), "{report}");
+    let text = run(&["status", "--state-dir", &state]).with(0).stdout;
+    assert!(
+        text.contains("  waiting        1\n  last error     ")
+            && text.contains(&format!("Z: {why}\n  next try       ")),
+        "{text}"
+    );
     let items = status["spool"]["spool/reports"]["items"].as_array().unwrap();
     assert_eq!(items.len(), 1, "{status}");
     assert!(items[0]["bytes"].as_u64() > Some(0), "{status}");

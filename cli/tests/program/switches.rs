@@ -57,6 +57,75 @@ fn enabled_is_not_on_while_somebody_else_says_off() {
 }
 
 #[test]
+fn the_api_clients_word_is_another_ones() {
+    let place = Place::new("switches-api");
+    let state = place.at("");
+    // An older version reads what is off by either.
+    place.with("switches.json", r#"{"daily_report":false,"words":{"api":{"daily_report":false}}}"#);
+    let held = json!({ "on": false, "off_by": ["the API client (switches.json)"] });
+    assert_eq!(switches(&place)["daily_report"], held);
+    let said = run(&["enable", "all", "--state-dir", &state]).with(0).stdout;
+    let lines: Vec<_> = said.lines().collect();
+    assert_eq!(
+        lines[..3],
+        ["version_check  on", "daily_report   off by the API client (switches.json)", "crash_reports  on"]
+    );
+    assert!(lines[3].starts_with("daily_report is still off by the API client's word: "), "{said}");
+    assert!(lines[3].contains("`ondat-telemetry enable daily-report --also-api`") && lines.len() == 4, "{said}");
+    assert_eq!(switches(&place)["daily_report"], held);
+    run(&["disable", "daily-report", "--state-dir", &state]).with(0);
+    let both = json!(["the administrator (switches.json)", "the API client (switches.json)"]);
+    assert_eq!(switches(&place)["daily_report"]["off_by"], both);
+    let said = run(&["enable", "daily-report", "--json", "--state-dir", &state]).with(0).json();
+    assert_eq!(said["changed"], "turned on daily_report as the administrator");
+    assert_eq!(switches(&place)["daily_report"], held);
+    let said = run(&["enable", "daily-report", "--also-api", "--state-dir", &state]).with(0).stdout;
+    assert_eq!(said, "daily_report   on\n");
+    assert_eq!(switches(&place)["daily_report"]["on"], true);
+    let lines = audit(&place);
+    let words: Vec<_> = lines.iter().map(|line| line["word"].as_str().unwrap()).collect();
+    assert_eq!(words, ["administrator", "administrator", "api"]);
+    assert_eq!(lines[2]["changes"], json!({ "daily_report": { "from": false, "to": true } }));
+    // The word of neither is in the way of what a cluster spec turns off.
+    let spec = place.with("cluster.yaml", "kind: StorageOSCluster\nspec: {disableTelemetry: true}\n");
+    run(&["apply", "--cluster-spec", &spec, "--state-dir", &state]).with(0);
+    run(&["enable", "all", "--also-api", "--state-dir", &state]).with(0);
+    assert_eq!(switches(&place)["daily_report"]["off_by"], json!(["cluster spec disableTelemetry"]));
+    assert!(run(&["disable", "all", "--also-api", "--state-dir", &state]).with(2).stderr.contains("--also-api"));
+}
+
+#[test]
+fn a_damaged_word_turns_everything_off_and_is_repaired() {
+    let place = Place::new("switches-words-damaged");
+    let state = place.at("");
+    for words in [
+        r#"5"#,
+        r#"[]"#,
+        r#"{"api":false}"#,
+        r#"{"api":{"daily_report":0}}"#,
+        r#"{"api":{"daily-report":false}}"#,
+        r#"{"api":{"daily_report":true,"daily_report":false}}"#,
+        r#"{"administrator":{"telemetry":true}}"#,
+    ] {
+        place.with("switches.json", &format!(r#"{{"daily_report":true,"words":{words}}}"#));
+        let now = switches(&place);
+        assert!(now.as_object().unwrap().values().all(|switch| switch["on"] == false), "{words}: {now}");
+        let why = run(&["enable", "all", "--state-dir", &state]).with(2).stderr;
+        assert!(why.contains("switches.json") && why.contains("ondat-telemetry repair"), "{words}: {why}");
+        run(&["repair", "--state-dir", &state]).with(0);
+        // What can be read of the API client's word is kept.
+        let is_kept = words.ends_with(r#""daily_report":false}}"#);
+        let off_by = ["the administrator (switches.json)", "the API client (switches.json)"];
+        let off_by = &off_by[..1 + usize::from(is_kept)];
+        assert_eq!(switches(&place)["daily_report"]["off_by"], json!(off_by), "{words}");
+        run(&["enable", "all", "--state-dir", &state]).with(0);
+        assert_eq!(switches(&place)["daily_report"]["off_by"], json!(off_by[1..]), "{words}");
+        run(&["enable", "all", "--also-api", "--state-dir", &state]).with(0);
+        assert_eq!(switches(&place)["daily_report"]["on"], true, "{words}");
+    }
+}
+
+#[test]
 fn what_others_have_written_into_the_file_stays() {
     let place = Place::new("switches-others");
     place.with("switches.json", r#"{"note":"by hand","daily_report":false}"#);

@@ -49,7 +49,7 @@ fn an_unreadable_file_is_all_off_until_it_is_repaired() {
         assert_eq!(fs::read(server.state.join("switches.json.damaged")).unwrap(), damage);
         let repaired = server.ask("GET", "/v1/switches", &login, "").with(200).json();
         assert_eq!(
-            [&repaired["version_check"], &repaired["daily_report"]],
+            [&repaired["switches"]["version_check"]["on"], &repaired["switches"]["daily_report"]["on"]],
             [&json!(false); 2],
             "repair turns nothing on"
         );

@@ -19,7 +19,7 @@ fn switches_change_for_one_of_two_who_have_read_the_same() {
             .to_string()
     };
     let second = server.ask("PUT", "/v1/switches", &login, &body(false)).with(200).json();
-    let held = json!({ "on": false, "off_by": ["the administrator (switches.json)"] });
+    let held = json!({ "on": false, "off_by": ["the API client (switches.json)"] });
     assert_eq!(second["switches"]["version_check"], held);
     assert_eq!(second, read());
     server.ask("PUT", "/v1/switches", &login, &body(true)).with(412).error();
@@ -230,8 +230,23 @@ fn the_page_has_a_cookie_and_says_a_word_with_each_change() {
     put(&format!("{cookie}X-CSRF-Token: {}\r\n", "0".repeat(32))).with(403).error();
     assert!(!server.state.join("switches.json").exists(), "a cookie alone changes nothing");
     let whole = format!("{cookie}X-CSRF-Token: {csrf}\r\n");
-    put(&whole).with(200);
-    assert_eq!(server.audit().last().unwrap()["via"], "page");
+    let put = put(&whole).with(200).json();
+    let held = json!({ "on": false, "off_by": ["the administrator (switches.json)"] });
+    assert_eq!((&put["version_check"], &put["switches"]["version_check"]), (&json!(false), &held));
+    let last = server.audit().last().unwrap().clone();
+    assert_eq!((&last["via"], &last["word"]), (&json!("page"), &json!("administrator")));
+    // Whoever comes with a token has a word of its own, and takes back nothing.
+    let login = server.log_in();
+    let api = server.ask("GET", "/v1/switches", &login, "").with(200).json();
+    assert_eq!((&api["version_check"], &api["switches"]["version_check"]), (&json!(true), &held));
+    let all_on = r#"{"version_check":true,"daily_report":true,"crash_reports":false}"#;
+    let api = server.ask("PUT", "/v1/switches?ignore-version=true", &login, all_on).with(200).json();
+    assert_eq!((&api["crash_reports"], &api["switches"]["version_check"]), (&json!(false), &held));
+    let page = server.ask("GET", "/v1/switches", &cookie, "").with(200).json();
+    assert_eq!((&page["crash_reports"], &page["version_check"]), (&json!(true), &json!(false)));
+    let said = server.ask("GET", "/v1/status", &cookie, "").with(200).json()["administrator"].clone();
+    assert_eq!((&said["crash_reports"], &said["api"]["crash_reports"]), (&json!(true), &json!(false)));
+    assert_eq!((&said["version_check"], &said["api"]["version_check"]), (&json!(false), &json!(true)));
 
     // The cookie's token is good for the page alone.
     let token = set.split(['=', ';']).nth(1).unwrap();

@@ -181,18 +181,71 @@ fn the_command_and_the_api_see_each_others_changes() {
     let before = read();
     assert!(run(&server.state, &["disable", "crash-reports"]).status.success());
     let after = read();
-    assert_eq!(disabled(&after), [false, true, false]);
+    // The operator's own word is unchanged: it has nothing to write. What holds is another matter.
+    assert_eq!(disabled(&after), [false; 3]);
+    let held = json!({ "on": false, "off_by": ["the administrator (switches.json)"] });
+    assert_eq!(after["switches"]["crash_reports"], held);
     let body = ENABLE_ALL.replace("VERSION", before["version"].as_str().unwrap());
     go(&server, OPERATOR, "PUT /v2/cluster", Some(&bearer), Some(&body)).with(412);
     let body = ENABLE_ALL.replace("VERSION", after["version"].as_str().unwrap());
     go(&server, OPERATOR, "PUT /v2/cluster", Some(&bearer), Some(&body)).with(200);
     let said = run(&server.state, &["status", "--json"]).stdout;
     let status: Value = serde_json::from_slice(&said).unwrap();
-    assert_eq!(status["switches"]["crash_reports"]["on"], true);
+    assert_eq!(status["switches"]["crash_reports"], held, "a reconcile turns on nothing that a person has turned off");
+    let off = DISABLE_ALL.replace("VERSION", read()["version"].as_str().unwrap());
+    go(&server, OPERATOR, "PUT /v2/cluster", Some(&bearer), Some(&off)).with(200);
     let audit = server.audit();
     let of = |via: &str| audit.iter().filter(|line| line["via"] == via && line["action"] == "switches").count();
-    assert_eq!((of("command"), of("api")), (1, 1), "{audit:?}");
+    assert_eq!((of("command"), of("api")), (1, 2), "{audit:?}");
     let last = audit.last().unwrap();
     assert_eq!((&last["user"], &last["address"]), (&json!("admin"), &json!("127.0.0.1")));
-    assert_eq!(last["changes"]["crash_reports"], json!({ "from": false, "to": true }));
+    assert_eq!(
+        (&last["word"], &last["changes"]["crash_reports"]),
+        (&json!("api"), &json!({ "from": true, "to": false }))
+    );
+    let said = run(&server.state, &["enable", "all"]).stdout;
+    let said = String::from_utf8(said).unwrap();
+    assert!(said.contains("crash_reports  off by the API client (switches.json)\n"), "{said}");
+    assert_eq!(disabled(&read()), [true; 3]);
+    // What an older version reads is off by either.
+    assert_eq!(server.switches_json()["crash_reports"], false);
+    let (_, log) = server.stop();
+    // In the log's format of these settings.
+    let turned = "\"admin from 127.0.0.1 has turned off version_check as the API client, turned off daily_report as the API \
+                  client, turned off crash_reports as the API client\"";
+    assert_eq!(log.matches(turned).count(), 1, "{log}");
+    assert_eq!(log.matches("has set the log's format to json\"").count(), 1, "{log}");
+}
+
+#[test]
+fn an_operator_that_writes_for_ever_has_nothing_to_write() {
+    let server = Server::start("reconcile");
+    let bearer = format!("Bearer {}", operators_token(&log_in(&server, OPERATOR)));
+    let read = || go(&server, OPERATOR, "GET /v2/cluster", Some(&bearer), None).with(200).json();
+    // What operators do at each turn: they compare with the resource, and write what differs.
+    let reconcile = |wants: bool| {
+        let cluster = read();
+        if disabled(&cluster) == [wants; 3] {
+            return false;
+        }
+        let body = if wants { DISABLE_ALL } else { ENABLE_ALL };
+        let body = body.replace("VERSION", cluster["version"].as_str().unwrap());
+        go(&server, OPERATOR, "PUT /v2/cluster", Some(&bearer), Some(&body)).with(200);
+        true
+    };
+    let on = || {
+        let status: Value = serde_json::from_slice(&run(&server.state, &["status", "--json"]).stdout).unwrap();
+        status["switches"]["daily_report"]["on"].as_bool().unwrap()
+    };
+    assert!(!reconcile(false));
+    assert!(run(&server.state, &["disable", "all"]).status.success());
+    assert_eq!((reconcile(false), on()), (false, false));
+    assert_eq!((reconcile(true), reconcile(true), on()), (true, false, false));
+    assert!(run(&server.state, &["enable", "all"]).status.success());
+    assert_eq!((reconcile(true), on()), (false, false));
+    assert_eq!((reconcile(false), on()), (true, true));
+    // Taken back by a person, it is written again as long as the resource says so.
+    assert!(reconcile(true));
+    assert!(run(&server.state, &["enable", "all", "--also-api"]).status.success());
+    assert_eq!((on(), reconcile(true), on()), (true, true, false));
 }

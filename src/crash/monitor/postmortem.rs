@@ -251,7 +251,7 @@ impl Postmortem {
         let timeout = timeout.min(Duration::from_millis(self.setup.timeout_ms));
         let post = || self.post(permit, claim, timeout).map(|(sent, _)| Some(sent));
         // Nobody looks at a disk that does not answer.
-        if self.disk_answers() { following(&self.switches, post).0 } else { post() }
+        if self.disk_answers() { following(&self.switches, post) } else { post() }
     }
 
     /// Reads what must be known when the disk does not answer: the administrator's word and, where this process ends with the
@@ -295,14 +295,14 @@ impl Postmortem {
     pub fn send(&self, claim: Claim<'_>) -> Result<Option<Sent>, Error> {
         let Some(permit) = self.permit() else { return Ok(None) };
         let timeout = Duration::from_millis(self.setup.timeout_ms);
-        let (posted, _) = following(&self.switches, || self.post(permit, claim, timeout));
+        let posted = following(&self.switches, || self.post(permit, claim, timeout));
         if matches!(posted, Err(Error::Disabled(_))) {
             self.purge_what_is_off();
         }
         let (sent, pause) = posted?;
-        if let (Some(dir), Some(pause)) = (self.state_dir(), pause) {
-            let seconds = i64::try_from(pause.as_secs()).unwrap_or(i64::MAX);
-            memory::change_crash_limits(dir, |limits| limits.pause(&SystemClock::new().now(), seconds));
+        if let Some(dir) = self.state_dir() {
+            let now = SystemClock::new().now();
+            memory::change_crash_limits(dir, |limits| limits.note_sent(&sent, pause, None, &now));
         }
         Ok(Some(sent))
     }

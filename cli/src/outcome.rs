@@ -1,0 +1,189 @@
+//! How each of the three has gone: the last success, the last failure in words, what waits and when it is tried next.
+
+use std::fmt::Write;
+
+use ondat_telemetry::crash::limit::CrashLimits;
+use ondat_telemetry::memory::{ReportMemory, Told};
+use ondat_telemetry::state::Entry;
+use ondat_telemetry::sys::clock::Moment;
+use serde_json::{Value, json};
+
+use crate::status::moment;
+
+/// How a try ended that is remembered with its words, as the library writes it.
+const DELIVERED: &str = "delivered";
+const STORED: &str = "stored: ";
+
+/// How one of the three has gone.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    /// When it was last answered or delivered, Unix seconds.
+    last_success: Option<i64>,
+    /// What has failed since.
+    pub(crate) last_error: Option<Failure>,
+    /// When it is tried next, Unix seconds, where that is known.
+    next_try: Option<i64>,
+    /// How many items wait.
+    waiting: usize,
+}
+
+/// A failure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Failure {
+    at: i64,
+    text: String,
+    /// When it is tried again, where that is known.
+    next: Option<i64>,
+}
+
+impl Failure {
+    /// As the library remembers it; none for null, and for what is something else.
+    pub(crate) fn read(json: &Value) -> Option<Self> {
+        let (at, text) = (json["at"].as_i64()?, json["text"].as_str()?.to_owned());
+        Some(Self { at, text, next: json["next"].as_i64() })
+    }
+
+    /// An older version does not clear it: what has succeeded since has.
+    fn unless_over(failure: Option<Self>, last_success: Option<i64>) -> Option<Self> {
+        failure.filter(|failure| last_success.is_none_or(|success| success <= failure.at))
+    }
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", moment(self.at), self.text)
+    }
+}
+
+impl Outcome {
+    /// Of version checks, by what those versions were told whose labels these are; where there is none of them, the last that
+    /// was told.
+    pub(crate) fn of_version_checks(told: &[Told], labels: &[String], is_on: bool, now: &Moment) -> Self {
+        let mut counted: Vec<_> = told.iter().filter(|told| labels.contains(&told.label)).collect();
+        if counted.is_empty() {
+            counted.extend(told.last());
+        }
+        let last_success = counted.iter().map(|told| told.checked_at).filter(|at| *at > 0).max();
+        let failure = counted.iter().filter_map(|told| told_failure(told)).max_by_key(|failure| failure.at);
+        let next_try = counted.iter().filter_map(|told| told.next.as_ref()).map(|next| next.due(now)).min();
+        Self { last_success, last_error: failure, next_try: next_try.filter(|_| is_on), waiting: 0 }
+    }
+
+    /// Of daily reports. `next_try` is that of those that wait.
+    pub(crate) fn of_reports(memory: &ReportMemory, waiting: usize, next_try: Option<i64>) -> Self {
+        let delivered = memory.made.values().flatten().filter_map(|made| made.delivered_at);
+        let tried = memory.tries.iter().filter(|tried| tried.result.starts_with(DELIVERED)).map(|tried| tried.at);
+        let last_success = delivered.chain(tried).max();
+        let last_try = memory.tries.last().filter(|tried| !tried.result.starts_with(DELIVERED));
+        let not_delivered = last_try.map(|tried| {
+            let text = tried.result.strip_prefix(STORED).unwrap_or(&tried.result).to_owned();
+            Failure { at: tried.at, text, next: None }
+        });
+        let not_made = Failure::read(&memory.error);
+        let failure = [not_delivered, not_made].into_iter().flatten().max_by_key(|failure| failure.at);
+        let last_error = Failure::unless_over(failure, last_success);
+        let next_try = next_try.or_else(|| last_error.as_ref().and_then(|failure| failure.next));
+        Self { last_success, last_error, next_try, waiting }
+    }
+
+    /// Of crash reports: those that wait, and copies of the last that were delivered.
+    pub(crate) fn of_crash_reports(limits: &CrashLimits, waiting: usize, sent: &[Entry], now: &Moment) -> Self {
+        let last_success = sent.iter().map(|entry| entry.modified).max();
+        let last_error = Failure::unless_over(Failure::read(limits.error()), last_success);
+        let retry = last_error.as_ref().and_then(|failure| failure.next);
+        let pause = Some(limits.paused_until(now)).filter(|until| *until > now.unix);
+        // What is held back is stored when it may be sent.
+        let next_try = if waiting > 0 { retry.max(pause) } else { limits.next_release(now) };
+        Self { last_success, last_error, next_try: next_try.map(|at| at.max(now.unix)), waiting }
+    }
+
+    /// Adds it to the members of one of the three.
+    pub(crate) fn add_to(&self, mut json: Value) -> Value {
+        let error = self.last_error.as_ref().map(|failure| json!({ "at": failure.at, "text": failure.text }));
+        json["last_success"] = self.last_success.into();
+        json["last_error"] = error.into();
+        json["next_try"] = self.next_try.into();
+        json["waiting"] = self.waiting.into();
+        json
+    }
+
+    /// For people.
+    pub(crate) fn write_text(&self, out: &mut String) -> std::fmt::Result {
+        if let Some(at) = self.last_success {
+            writeln!(out, "  last success   {}", moment(at))?;
+        }
+        if self.waiting > 0 {
+            writeln!(out, "  waiting        {}", self.waiting)?;
+        }
+        if let Some(failure) = &self.last_error {
+            writeln!(out, "  last error     {failure}")?;
+        }
+        self.next_try.map_or(Ok(()), |at| writeln!(out, "  next try       {}", moment(at)))
+    }
+}
+
+/// Why a version was not told anything the last time.
+pub(crate) fn told_failure(told: &Told) -> Option<Failure> {
+    Failure::unless_over(Failure::read(&told.error), Some(told.checked_at).filter(|at| *at > 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use ondat_telemetry::memory::{Try, failure};
+    use ondat_telemetry::schedule::Timer;
+
+    use super::*;
+
+    fn now() -> Moment {
+        Moment { unix: 1_000, boot: None }
+    }
+
+    fn said(outcome: &Outcome) -> (Option<i64>, Option<&str>, Option<i64>) {
+        let error = outcome.last_error.as_ref().map(|failure| failure.text.as_str());
+        (outcome.last_success, error, outcome.next_try)
+    }
+
+    #[test]
+    fn a_failure_counts_until_a_success() {
+        let told = |checked_at, at| Told { checked_at, error: failure(at, "why", None), ..Told::default() };
+        let of = |told: Told| Outcome::of_version_checks(&[told], &[], true, &now());
+        assert_eq!(said(&of(told(0, 5))), (None, Some("why"), None));
+        assert_eq!(said(&of(told(5, 6))), (Some(5), Some("why"), None));
+        // An older version has asked since, and kept what it does not know.
+        assert_eq!(said(&of(told(7, 6))), (Some(7), None, None));
+        for damaged in [json!(5), json!({ "at": "5", "text": "x" }), json!({ "at": 5 }), json!([])] {
+            assert_eq!(said(&of(Told { error: damaged, ..Told::default() })), (None, None, None));
+        }
+    }
+
+    #[test]
+    fn of_several_versions_those_count_that_run() {
+        let told = |label: &str, checked_at, wait| Told {
+            label: label.to_owned(),
+            checked_at,
+            next: Some(Timer { since: now(), wait }),
+            ..Told::default()
+        };
+        let all = [told("new", 500, 50), told("gone", 900, -50)];
+        let labels = ["new".to_owned()];
+        let outcome = Outcome::of_version_checks(&all, &labels, true, &now());
+        assert_eq!(outcome.last_success, Some(500));
+        let none_runs = Outcome::of_version_checks(&all, &[], true, &now());
+        assert_eq!(none_runs.last_success, Some(900));
+        assert_eq!(Outcome::of_version_checks(&all, &labels, false, &now()).next_try, None, "it is off");
+    }
+
+    #[test]
+    fn of_reports_the_last_try_counts_and_why_none_was_made() {
+        let try_ = |at, result: &str| Try { at, result: result.to_owned(), ..Try::default() };
+        let mut memory = ReportMemory { tries: vec![try_(10, "stored: HTTP 503")], ..ReportMemory::default() };
+        let of = |memory: &ReportMemory| Outcome::of_reports(memory, 1, Some(2_000));
+        assert_eq!(said(&of(&memory)), (None, Some("HTTP 503"), Some(2_000)));
+        memory.tries.push(try_(20, "refused for good (HTTP 422)"));
+        assert_eq!(said(&of(&memory)), (None, Some("refused for good (HTTP 422)"), Some(2_000)));
+        memory.error = failure(30, "no key is valid now", Some(3_000));
+        assert_eq!(said(&Outcome::of_reports(&memory, 0, None)), (None, Some("no key is valid now"), Some(3_000)));
+        memory.tries.push(try_(40, "delivered (HTTP 201)"));
+        assert_eq!(said(&Outcome::of_reports(&memory, 0, None)), (Some(40), None, None));
+    }
+}
