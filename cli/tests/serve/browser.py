@@ -359,6 +359,86 @@ def shown(browser):
         expect(rows.first).to_contain_text("4313 bytes (4.21 KiB)")
 
 
+def unused(browser):
+    with visit(browser) as page:
+        log_in(page)
+        verdict = page.locator("#verdict")
+        expect(verdict).to_contain_text("No process has ever used this state directory.")
+        # What is changed here is this node's, and it is named.
+        for place in ("#node", "#scope-here"):
+            expect(page.locator(place)).to_contain_text(scene["node"])
+            expect(page.locator(place)).to_contain_text(scene["state"])
+        assert "cluster-wide" not in page.locator("body").inner_text()
+        expect(page.locator("#processes-about")).to_contain_text("not known here: no process runs")
+        expect(page.locator("#history-about")).to_have_text("No report within the last 30 days.")
+
+
+def starting(browser):
+    with visit(browser) as page:
+        log_in(page)
+        expect(row(page, "daily_report").locator(".where")).to_contain_text("To 127.0.0.1:9.")
+        expect(row(page, "crash_reports").locator(".where")).to_contain_text("To sentry.example.com.")
+        expect(row(page, "version_check").locator(".where")).to_contain_text("In zone latest.example.com.")
+        expect(row(page, "daily_report").locator(".success")).to_contain_text("Last deliverednone is known")
+        expect(row(page, "daily_report").locator(".waiting")).to_have_text("Waitingnothing")
+        expect(page.locator("#processes-about")).to_contain_text("By the word of 2 running processes.")
+        expect(page.locator("#processes-list tbody tr")).to_have_count(2)
+        expect(page.locator("#processes-differ")).to_be_empty()
+        expect(page.locator("#history-days .unseen").last).to_contain_text("not made yet")
+
+
+def waiting(browser):
+    with visit(browser, viewport={"width": 1280, "height": 800}) as page:
+        log_in(page)
+        expect(page.locator("#verdict")).to_contain_text("Telemetry")
+        expect(page.locator("#verdict")).to_contain_text("not get through")
+        waits = row(page, "daily_report").locator(".waiting")
+        expect(waits).to_contain_text("1 report, ")
+        # Why, in words, and beside it when it is tried again.
+        expect(waits.locator(".why")).to_contain_text("onnection refused")
+        expect(waits).to_contain_text("Next try in")
+        # Two words, each by its name; the person's does not lift the client's.
+        held = page.locator("#crash_reports-held")
+        expect(held).to_contain_text("Held off by the API client, such as the operator or the product's command line.")
+        switch(page, "crash_reports").click(force=True)
+        expect(row(page, "crash_reports").get_by_role("alert")).to_contain_text("cannot be turned on here")
+        switch(page, "version_check").click()
+        expect(page.locator("#version_check-held")).to_have_text("Off by the administrator, here or by the command.")
+        words = stored()["words"]
+        assert words["api"]["crash_reports"] is False and words["api"]["version_check"] is True, words
+        assert words["administrator"]["crash_reports"] is True and words["administrator"]["version_check"] is False, words
+        switch(page, "version_check").click()
+        is_on(page, "version_check", True)
+        # Whoever else speaks for all nodes is named where it is said how to do it for all.
+        expect(page.locator("#scope-known")).to_contain_text("an API client, such as the operator")
+        expect(page.locator("#scope-known")).to_be_visible()
+        about = page.locator("#about-state")
+        for said in ("Log leveldebug", "Log formatjson", f"Node{scene['node']}", "Created20"):
+            expect(about).to_contain_text(said)
+        expect(page.locator("#history-days .unseen").last).to_contain_text("waiting")
+        open_sent(page)
+        expect(page.locator("#report-view table.fields")).to_contain_text("v1.34.1")
+        judge(page, "waiting-1280")
+
+
+def differing(browser):
+    with visit(browser, viewport={"width": 360, "height": 800}) as page:
+        log_in(page)
+        expect(page.locator("#processes-differ")).to_contain_text("“Versions are asked for in”")
+        settings = page.locator("#processes-settings")
+        expect(settings).to_contain_text("another.example.com")
+        expect(settings).to_contain_text(re.compile(r"api \(pid \d+\): another.example.com"))
+        judge(page, "differing-360")
+
+
+def ending(browser):
+    with visit(browser) as page:
+        log_in(page)
+        expect(page.locator("#processes-about")).to_contain_text("not known here: no process runs")
+        expect(page.locator("#processes-settings")).to_be_empty()
+        expect(page.locator("#verdict")).to_contain_text("not get through")
+
+
 def long(browser):
     with visit(browser) as page:
         log_in(page)
@@ -675,6 +755,11 @@ with browsing() as browser:
         "held": held,
         "accessibility": accessibility,
         "paper": paper,
+        "unused": unused,
+        "starting": starting,
+        "waiting": waiting,
+        "differing": differing,
+        "ending": ending,
         "huge": huge,
         "hostile": hostile,
         "following": following,

@@ -6,9 +6,12 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
 
 use data_encoding::BASE32HEX_NOPAD;
+use ondat_telemetry::client::Client;
+use ondat_telemetry::config::{ConfigBuilder, Setting};
+use ondat_telemetry::switches::Switch;
 use serde_json::{Value, json};
 
-use super::server::{PASSWORD, Server, command, set_password, state_dir};
+use super::server::{PASSWORD, Server, command, run, set_password, state_dir};
 
 const REPORT_ID: &str = "5b0f3d9c1e7a42d886f0a1b2c3d4e5f6";
 /// What would run if anything of a report were taken for markup.
@@ -201,7 +204,7 @@ fn look(scenario: &str, server: &Server) {
         "url": format!("http://{}", server.address),
         "program": env!("CARGO_BIN_EXE_ondat-telemetry"), "state": server.state, "pictures": pictures,
         "password": PASSWORD, "report": server.state.join(format!("sent/2026-11-24-{REPORT_ID}.jsonl")),
-        "markup": MARKUP, "tries": TRIES, "crashes": crashes, "days": DAYS,
+        "node": nix::unistd::gethostname().unwrap().into_string().unwrap(), "markup": MARKUP, "tries": TRIES, "crashes": crashes, "days": DAYS,
     });
     // -B: nothing is written beside the sources.
     let output = Command::new(python)
@@ -274,6 +277,55 @@ fn a_long_report_is_shown_in_part_and_given_whole() {
     let state = prepared("browser-long");
     fs::write(state.join(format!("sent/2026-11-24-{REPORT_ID}.jsonl")), long_report()).unwrap();
     look("long", &Server::start_in(&state, &[]));
+}
+
+/// A daemon on this state directory that reaches nobody.
+fn daemon(state: &Path, component: &str, zone: &str) -> Client {
+    let keys = state.join("keys");
+    if !keys.exists() {
+        assert!(run(state, &["keygen", "report", "--out", keys.to_str().unwrap()]).status.success());
+    }
+    let keys = fs::read_to_string(keys.join("report-keys.json")).unwrap();
+    let mut builder = ConfigBuilder::new();
+    let settings = [
+        (Setting::Component, component),
+        (Setting::Version, "2.8.1"),
+        (Setting::ClusterId, "c-1"),
+        (Setting::NodeId, "n-1"),
+        (Setting::StateDir, state.to_str().unwrap()),
+        (Setting::VersionZone, zone),
+        // Nobody listens there.
+        (Setting::Nameservers, "127.0.0.1:9"),
+        (Setting::ReportUrl, "https://127.0.0.1:9/"),
+        (Setting::ReportKeys, &keys),
+        (Setting::SentryDsn, "https://publickey@sentry.example.com/42"),
+    ];
+    settings.into_iter().for_each(|(setting, text)| builder.set(setting, text));
+    builder.set_switches(Switch::ALL_BITS);
+    let client = Client::new(builder.build().unwrap()).unwrap();
+    client.start().unwrap();
+    client
+}
+
+#[test]
+fn the_first_screen_says_whether_it_works_and_why_not() {
+    let state = state_dir("browser-works");
+    set_password(&state, PASSWORD);
+    let server = Server::start_in(&state, &[]);
+    look("unused", &server);
+    let daemons = ["dataplane", "controlplane"].map(|name| daemon(&state, name, "latest.example.com"));
+    look("starting", &server);
+    let document = br#"{"k8s_version":"v1.34.1"}"#;
+    daemons[0].submit_report(document, Duration::from_secs(60)).unwrap_err();
+    // As an operator does it, over and over.
+    let login = server.log_in();
+    let cluster = r#"{"disableCrashReporting":true,"logLevel":"debug","logFormat":"json"}"#;
+    server.ask("PUT", "/v2/cluster?ignore-version=true", &login, cluster).with(200);
+    look("waiting", &server);
+    let third = daemon(&state, "api", "another.example.com");
+    look("differing", &server);
+    [third].into_iter().chain(daemons).for_each(|daemon| daemon.close(Duration::ZERO));
+    look("ending", &server);
 }
 
 #[test]
