@@ -81,7 +81,7 @@ fn change(line: &Value) -> Value {
 
 /// What went wrong, the oldest first; what is wrong now comes last and has no time.
 fn errors(status: &Value, reports: &Value, changes: &[Value]) -> Vec<Value> {
-    let error = |what: &str, at: Value, text: &Value| json!({ "what": what, "at": at, "text": text });
+    let error = |what: &str, at: Value, text: &Value| json!({ "what": what, "at": at, "text": text.as_str().unwrap_or("not known why") });
     let time = |at: &Value| at.as_i64().map(moment).into();
     let mut errors: Vec<Value> = items(reports, "tries")
         .filter(|try_| !try_["result"].as_str().is_some_and(|result| result.starts_with("delivered")))

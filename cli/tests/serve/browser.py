@@ -397,6 +397,7 @@ def waiting(browser):
         # Why, in words, and beside it when it is tried again.
         expect(waits.locator(".why")).to_contain_text("onnection refused")
         expect(waits).to_contain_text("Next try in")
+        expect(waits).to_contain_text("https://127.0.0.1")
         # Two words, each by its name; the person's does not lift the client's.
         held = page.locator("#crash_reports-held")
         expect(held).to_contain_text("Held off by the API client, such as the operator or the product's command line.")
@@ -487,6 +488,9 @@ def hostile(browser):
     """Names that would be markup, or turn the text around, are seen for what they are."""
     with visit(browser) as page:
         log_in(page)
+        # Processes of an older version do not say where to.
+        expect(row(page, "daily_report").locator(".where")).to_contain_text("Where to is not known here.")
+        expect(page.locator("#verdict")).to_contain_text("does not get through.")
         open_sent(page, "Crash reports")
         page.locator("#diagnose").click()
         expect(page.locator("#diagnostics-text")).to_be_visible()
@@ -560,6 +564,22 @@ def diagnosed(browser):
         assert re.fullmatch(r"ondat-telemetry-diagnostics-[\w.-]+\.json", download.value.suggested_filename)
 
 
+def plain(browser):
+    """A server that says that it is open to a network without TLS is named for it; others are not."""
+    with visit(browser, viewport={"width": 1280, "height": 800}) as page:
+        log_in(page)
+        expect(page.locator("#plain")).to_be_empty()
+
+        def said(route):
+            answer = route.fetch()
+            route.fulfill(response=answer, json={**answer.json(), "plain_http": True})
+
+        page.route("**/v1/session", said)
+        page.reload()
+        expect(page.locator("#plain")).to_contain_text("This page comes over plain HTTP")
+        judge(page, "plain-1280")
+
+
 def refused(browser):
     """A server that wants nothing, or never answers, is said; what was known stays."""
     allowed = [f"with a status of {status} " for status in (429, 500, 503)]
@@ -604,7 +624,7 @@ def told(browser):
         log_in(page)
         news = page.locator("#news")
         expect(news).to_have_attribute("role", "status")
-        for said in ("An upgrade is recommended", "Running2.8.1", "Latest2.9.0", "ODT-2026-014", "not verified"):
+        for said in ("An upgrade is recommended", "Running2.8.1", "Latest2.9.0", "ODT-2026-014", "Signaturenot known"):
             expect(news).to_contain_text(said)
         expect(page.locator("#urgent")).to_be_empty()
         open_sent(page, "Version query")
@@ -764,6 +784,7 @@ with browsing() as browser:
         "hostile": hostile,
         "following": following,
         "diagnosed": diagnosed,
+        "plain": plain,
         "refused": refused,
         "shown": shown,
         "long": long,

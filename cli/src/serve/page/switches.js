@@ -66,16 +66,26 @@ function verdict() {
   if (on.length === 0) return ["quiet", "off", "Everything is off. Nothing is sent."];
   if (failing.length > 0) {
     return ["warning", "alert", verb(failing, "does not get through.", "do not get through."),
-      failing.length < on.length && " The rest does."];
+      !isRunning() ? " No process is running here."
+        : failing.length < on.length && works(on.filter((name) => !failing.includes(name))) && " The rest does."];
   }
-  if (status.processes.length === 0) return ["warning", "alert", "No process is running here, so nothing is sent now."];
-  if (waiting.length > 0) return ["quiet", "wait", `${list(waiting.map((name) => waits(name).short))}, to be sent.`];
-  if (on.some((name) => !isKnown(status[name].last_success))) {
+  if (!isRunning()) return ["warning", "alert", "No process is running here, so nothing is sent now."];
+  if (waiting.length > 0) {
+    const numbers = waiting.map((name) => waits(name));
+    const isOne = numbers.length === 1 && numbers[0].number === 1;
+    return ["quiet", "wait", `${list(numbers.map(({ short }) => short))} ${isOne ? "waits" : "wait"} to be sent.`];
+  }
+  if (!works(on)) {
     return ["quiet", "unknown", "No problem is known, but not everything has been sent yet."];
   }
   return ["good", "good", on.length === NAMES.length ? "It works. All that is due gets through."
     : `What is on works: ${named(on)}.`];
 }
+
+const isRunning = () => state.status.processes.length > 0;
+
+/** Whether each of them is known to have got through. */
+const works = (names) => names.every((name) => isKnown(state.status[name].last_success));
 
 function showRow(name) {
   const button = $(name);
@@ -99,7 +109,7 @@ function showRow(name) {
 /** Where it goes, by the word of the running processes. */
 function where(name) {
   const hosts = said(PARTS[name].host);
-  if (hosts.length === 0) return null;
+  if (hosts.length === 0) return "Where to is not known here. ";
   const known = hosts.filter(isKnown);
   if (known.length === 0) return "No running process has been told where to. ";
   return [`${PARTS[name].to} `, known.map((host, index) => [index > 0 && ", ", code(host)]), ". "];
@@ -119,7 +129,7 @@ function waiting(name) {
   const { on } = state.switches[name];
   const { last_error: error, next_try: next } = state.status[name];
   const { number, words } = waits(name);
-  const nextTry = isKnown(next) && (next <= now() ? "now" : moment(next));
+  const nextTry = isKnown(next) && (next > now() ? moment(next) : isRunning() ? "now" : "when a process starts");
   if (name === "version_check") {
     return [h("dt", null, "Next query"), h("dd", null, on ? nextTry || "when a process starts" : "none"),
       on && why(error)];
@@ -129,18 +139,17 @@ function waiting(name) {
 }
 
 const why = (error) => error && h("dd", { class: "why" }, mark("alert"),
-  h("span", null, sentence(String(error.text)), h("span", { class: "quiet" }, " ", distance(error.at))));
+  h("span", null, sentence(String(error.text)), h("span", { class: "quiet" }, ` (${distance(error.at)})`)));
 
 function waits(name) {
   const { spool, unit } = PARTS[name];
   const items = state.status.spool[spool]?.items ?? [];
   const number = state.status[name].waiting ?? items.length;
-  const words = count(number, unit ?? "query", unit ? `${unit}s` : "queries");
-  const short = `${words} ${number === 1 ? "waits" : "wait"}`;
-  if (items.length === 0) return { number, words, short };
+  const short = count(number, unit ?? "query", unit ? `${unit}s` : "queries");
+  if (items.length === 0) return { number, short, words: short };
   const bytes = items.reduce((sum, item) => sum + item.bytes, 0);
   const oldest = Math.max(...items.map((item) => item.age_seconds));
-  return { number, short, words: `${words}, ${size(bytes)}, for ${age(oldest)}` };
+  return { number, short, words: `${short}, ${size(bytes)}, for ${age(oldest)}` };
 }
 
 /** What a change here is for, and how to make it for all. */

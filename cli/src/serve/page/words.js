@@ -46,8 +46,8 @@ export const list = (words) => new Intl.ListFormat("en-GB").format(words);
 
 /** Text from elsewhere, ended as a sentence. */
 export function sentence(text) {
-  // The name of a file stays as it is.
-  const start = /^[a-z]+\b(?!\.\w)/.test(text) ? text[0].toUpperCase() : text.slice(0, 1);
+  // The name of a file or an address stays as it is.
+  const start = /^[a-z]+\b(?!\.\w|:\/\/|[-_/]\w)/.test(text) ? text[0].toUpperCase() : text.slice(0, 1);
   return `${start}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}`;
 }
 
