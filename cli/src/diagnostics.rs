@@ -1,5 +1,5 @@
-//! What is handed to others who are to find out what is wrong: the status, the versions, the histories and the last errors, in
-//! one document. Without a raw id, the name of a user or the address of a client.
+//! What is handed to others who are to find out what is wrong: the status, the versions, the histories and the last errors,
+//! in one document. Without a raw id, the name of a user or the address of a client.
 
 use ondat_telemetry::error::Error;
 use ondat_telemetry::state::StateDir;
@@ -81,12 +81,10 @@ fn change(line: &Value) -> Value {
 
 /// What went wrong, the oldest first; what is wrong now comes last and has no time.
 fn errors(status: &Value, reports: &Value, changes: &[Value]) -> Vec<Value> {
-    let error = |what: &str, at: Value, text: &Value| json!({ "what": what, "at": at, "text": text.as_str().unwrap_or("not known why") });
     let time = |at: &Value| at.as_i64().map(moment).into();
-    let mut errors: Vec<Value> = items(reports, "tries")
-        .filter(|try_| !try_["result"].as_str().is_some_and(|result| result.starts_with("delivered")))
-        .map(|try_| error("daily_report", time(&try_["at"]), &try_["result"]))
-        .collect();
+    let is_delivered = |try_: &&Value| try_["result"].as_str().is_some_and(|result| result.starts_with("delivered"));
+    let failed = items(reports, "tries").filter(|try_| !is_delivered(try_));
+    let mut errors: Vec<_> = failed.map(|try_| error("daily_report", time(&try_["at"]), &try_["result"])).collect();
     let failed = changes.iter().filter(|line| line["action"] == "failed");
     errors.extend(failed.map(|line| error("settings", line["at"].clone(), &line["why"])));
     for part in PARTS {
@@ -96,7 +94,17 @@ fn errors(status: &Value, reports: &Value, changes: &[Value]) -> Vec<Value> {
         }
     }
     errors.sort_by(|a, b| a["at"].as_str().cmp(&b["at"].as_str()));
-    let now = [
+    let mut errors = last(errors);
+    errors.extend(wrong_now(status, reports));
+    errors
+}
+
+fn error(what: &str, at: Value, text: &Value) -> Value {
+    json!({ "what": what, "at": at, "text": text.as_str().unwrap_or("not known why") })
+}
+
+fn wrong_now<'a>(status: &'a Value, reports: &'a Value) -> impl Iterator<Item = Value> + 'a {
+    let problems = [
         ("settings", &status["problem"]),
         ("settings", &status["administrator"]["problem"]),
         ("state_dir", &status["state_dir_problem"]),
@@ -104,11 +112,7 @@ fn errors(status: &Value, reports: &Value, changes: &[Value]) -> Vec<Value> {
         ("daily_report", &status["daily_report"]["problem"]),
         ("daily_report", &reports["problem"]),
     ];
-    let now =
-        now.into_iter().chain(items(&status["version_check"], "told").map(|told| ("version_check", &told["problem"])));
-    let now: Vec<_> =
-        now.filter(|(_, text)| text.is_string()).map(|(what, text)| error(what, Value::Null, text)).collect();
-    let mut errors = last(errors);
-    errors.extend(now);
-    errors
+    let told = items(&status["version_check"], "told").map(|told| ("version_check", &told["problem"]));
+    let problems = problems.into_iter().chain(told).filter(|(_, text)| text.is_string());
+    problems.map(|(what, text)| error(what, Value::Null, text))
 }

@@ -497,7 +497,9 @@ def hostile(browser):
         expect(page.locator("#processes-list")).to_contain_text("data‹U+202E›plane<b>‹U+0007›")
         expect(page.locator("#crash-list .what").first).to_contain_text("ended ‹U+2066›<i>")
         text = page.evaluate("document.documentElement.outerHTML + document.title")
-        unseen = re.findall("[\u0000-\u0008\u000e-\u001f\u061c\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]", text)
+        unseen = re.findall(
+            "[\u0000-\u0008\u000e-\u001f\u061c\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]", text
+        )
         assert not unseen, unseen
         assert page.locator("#page b, #page i, #page script, #page img").count() == 0
         judge(page, "hostile-1280")
@@ -602,7 +604,10 @@ def refused(browser):
         expect(page.locator("#connection")).to_be_empty()
         connection = page.locator("#connection")
         for answer, said in (
-            ({"status": 503, "headers": {"Retry-After": "1"}, "json": {"error": "too many requests at once"}}, "Too many requests"),
+            (
+                {"status": 503, "headers": {"Retry-After": "1"}, "json": {"error": "too many requests at once"}},
+                "Too many requests at once.",
+            ),
             ({"status": 503, "body": "<h1>gone</h1>"}, "The server answers with HTTP 503."),
             ({"status": 200, "body": "<h1>log in at the gateway</h1>"}, "The server broke off its answer."),
         ):

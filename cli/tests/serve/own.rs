@@ -121,6 +121,13 @@ fn what_was_sent_is_shown_byte_for_byte() {
     fs::write(server.state.join(format!("sent/crashes/{id}.json")), event.to_string()).unwrap();
     let crashes = server.ask("GET", "/v1/crashes", &login, "").with(200).json();
     assert_eq!(crashes, json!({ "waiting": [], "sent": [{ "id": id, "event": event }], "held_back": 0 }));
+    // One that is far too large does not keep the others from being shown.
+    let large = "ffffffffffffffffffffffffffffffff";
+    fs::write(server.state.join(format!("sent/crashes/{large}.json")), vec![b' '; 2 << 20]).unwrap();
+    let crashes = server.ask("GET", "/v1/crashes", &login, "").with(200).json();
+    let sent = crashes["sent"].as_array().unwrap();
+    assert!(sent.contains(&json!({ "id": id, "event": event })), "{crashes}");
+    assert!(sent.contains(&json!({ "id": large, "event": null })), "{crashes}");
 }
 
 #[test]

@@ -1,5 +1,5 @@
-// This node: its name, its state directory, its anonymised ids, the settings that go with the switches, and what is handed to
-// others who are to find out what is wrong.
+// This node: its name, its state directory, its anonymised ids, the settings that go with the switches, and what is
+// handed to others who are to find out what is wrong.
 
 import { $, code, fill, h, savedAs, setAttributes, terms } from "./element.js";
 import { sessionEnded } from "./login.js";
@@ -12,13 +12,15 @@ import { value } from "./version.js";
 export function showNode() {
   const { node, state_dir } = state.status;
   const name = node?.name;
-  fill($("node"), name ? ["Node ", h("strong", null, name)] : "This node", ", state directory ", code(state_dir ?? "not configured"));
+  fill($("node"), name ? ["Node ", h("strong", null, name)] : "This node", ", state directory ",
+    code(state_dir ?? "not configured"));
   document.title = name ? `Ondat telemetry on ${name}` : "Ondat telemetry";
   fill($("scope-here"), "These switches are for this node alone: ",
     name && [h("strong", null, name), ", "], "every process that uses ", code(state_dir ?? "its state directory"), ".");
   fill($("plain"), isPlain() && h("div", { class: "notice warning" },
     h("p", null, h("strong", null, "This page comes over plain HTTP")),
-    h("p", null, "Whoever is on the network between can read passwords and change what is sent. The server was started to allow it.")));
+    h("p", null, "Whoever is on the network between can read passwords and change what is sent. The server was started ",
+      "to allow it.")));
 }
 
 const isPlain = () => Boolean(state.status.plain_http ?? state.session?.plain_http);
@@ -28,7 +30,8 @@ export function showAbout() {
   const { updated_at } = state.administrator;
   fill($("about-state"), terms(
     ["Node", node?.name ?? "not known"],
-    ["State directory", state_dir ? code(state_dir) : "not configured", state_dir_problem && `Cannot be used: ${state_dir_problem}`],
+    ["State directory", state_dir ? code(state_dir) : "not configured",
+      state_dir_problem && `Cannot be used: ${state_dir_problem}`],
     ["Cluster id, anonymised", value("cluster_id", cluster_id)],
     ["Node id, anonymised", value("node_id", node_id)],
     ["Log level", log?.level ?? "not known"],

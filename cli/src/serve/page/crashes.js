@@ -26,9 +26,10 @@ function crashReports() {
 export function showCrashState() {
   const { crashes, switches, problems } = state;
   fill($("crash-about"),
-    !switches.crash_reports.on && h("p", { class: "notice plain" }, `${SWITCHES.crash_reports} is off: nothing is sent.`),
-    h("p", null, "One event for each process that died, exactly as it is sent: no memory, stack, modules, environment, ",
-      "arguments, host name or user."),
+    !switches.crash_reports.on &&
+      h("p", { class: "notice plain" }, `${SWITCHES.crash_reports} is off: nothing is sent.`),
+    h("p", null, "One event for each process that died, exactly as it is sent: no memory, stack, modules, ",
+      "environment, arguments, host name or user."),
     problems.crashes && h("p", { class: "failed" }, `They cannot be shown: ${problems.crashes}`),
     crashes && crashes.waiting.length + crashes.sent.length === 0 && h("p", null, "No crash was reported yet."),
     crashes?.held_back > 0 && h("p", null,

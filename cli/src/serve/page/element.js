@@ -1,8 +1,8 @@
-// Elements: made with `h`, put in their place with `fill`. Everything that comes from the server goes in as text, never as
-// markup, and what would not be seen of it is made visible.
+// Elements: made with `h`, put in their place with `fill`. Everything that comes from the server goes in as text, never
+// as markup, and what would not be seen of it is made visible.
 
 const SVG_TAGS = new Set(["svg", "title", "g", "rect", "line", "path", "text"]);
-// What a reader would not see, or what would turn the direction of the text around it: controls, marks, half characters.
+// What a reader would not see, or what would turn the text around it: controls, marks, half characters.
 const UNSEEN = /(?![\n\t])[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Zl}\p{Zp}]/gu;
 // Attributes that people read.
 const READ = new Set(["title", "aria-label"]);
@@ -11,7 +11,8 @@ export const $ = (id) => document.getElementById(id);
 
 /** Text with all of it seen. */
 export function visible(text) {
-  return String(text).replace(UNSEEN, (mark) => `‹U+${mark.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}›`);
+  const named = (mark) => mark.codePointAt(0).toString(16).toUpperCase().padStart(4, "0");
+  return String(text).replace(UNSEEN, (mark) => `‹U+${named(mark)}›`);
 }
 
 /** Makes an element. Attributes and children that are nothing are left out. */
@@ -19,15 +20,16 @@ export function h(tag, attributes, ...children) {
   const isSvg = SVG_TAGS.has(tag);
   const element = isSvg ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag);
   for (const [name, value] of Object.entries(attributes ?? {})) {
-    if (value !== null && value !== undefined && value !== false) element.setAttribute(name, READ.has(name) ? visible(value) : value);
+    const isNothing = value === null || value === undefined || value === false;
+    if (!isNothing) element.setAttribute(name, READ.has(name) ? visible(value) : value);
   }
   element.append(...nodes(children));
   return element;
 }
 
 const isSomething = (child) => child !== null && child !== undefined && child !== false && child !== "";
-const nodes = (children) =>
-  children.flat(Infinity).filter(isSomething).map((child) => (child instanceof Node ? child : new Text(visible(child))));
+const nodes = (children) => children.flat(Infinity).filter(isSomething)
+  .map((child) => (child instanceof Node ? child : new Text(visible(child))));
 
 /**
  * Makes the children of an element equal to these. What is equal already stays the same node, so focus, selection and
@@ -87,7 +89,7 @@ export function terms(...rows) {
     details.flat().filter(isSomething).map((detail) => h("dd", null, detail)))));
 }
 
-/** A table. On a narrow screen its rows are stacked, each cell with the head of its column; the roles say that it still is one. */
+/** A table. On a narrow screen its rows are stacked, each cell with the head of its column; the roles keep it a table. */
 export function table(label, heads, rows) {
   const cell = (content, index) =>
     h("td", { role: "cell", "data-label": heads[index + 1] }, h("div", null, content));

@@ -48,7 +48,8 @@ function showTries() {
   const { tries, kept } = state.reports;
   $("history-details").hidden = tries.length === 0;
   const plain = kept.length === 0 ? "" : ` ${count(kept.length, "plaintext is", "plaintexts are")} kept in sent/.`;
-  fill($("history-tries-about"), `The last ${count(tries.length, "try", "tries")}. Bytes are those of the sealed report.${plain}`);
+  fill($("history-tries-about"),
+    `The last ${count(tries.length, "try", "tries")}. Bytes are those of the sealed report.${plain}`);
   fill($("history-table"), tries.length > 0 && table("Tries to deliver reports",
     ["Time", "Report of", "Result", "Bytes", "To", "Proxy"],
     tries.toReversed().map((one) => [

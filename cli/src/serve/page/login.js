@@ -11,6 +11,7 @@ export const isOpen = () => session.isOpen;
 /** Goes on where a session is, asks for a login where none is. `onOpen` runs whenever one begins. */
 export async function start(onOpen) {
   session.onOpen = onOpen;
+  $("asking").hidden = false;
   $("login-form").addEventListener("submit", logIn);
   // Without a session nothing here is up to date; the page is not to be mistaken for one that is.
   $("login").addEventListener("cancel", (event) => event.preventDefault());

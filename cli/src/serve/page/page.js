@@ -1,5 +1,5 @@
-// The page of `ondat-telemetry serve`: it asks the server for one state, and shows what that says. Each part of it has a module
-// of its own; what there is to know stands in state.js.
+// The page of `ondat-telemetry serve`: it asks the server for one state, and shows what that says. Each part of it has a
+// module of its own; what there is to know stands in state.js.
 
 import { operateDiagnostics, showAbout, showNode } from "./about.js";
 import { operateCrashes, showCrashReports, showCrashState, showCrashes } from "./crashes.js";

@@ -17,10 +17,14 @@ const SETTINGS = [
   ["sentry_host", "Crash reports go to", host],
   ["version_zone", "Versions are asked for in", host],
   ["version_keys", "Keys that sign answers", keys("none")],
-  ["verifies_answers", "Answers", yesNo("are taken only with a valid signature", "are taken without a signature: anybody on the way may have written them")],
+  ["verifies_answers", "Answers", yesNo("are taken only with a valid signature",
+    "are taken without a signature: anybody on the way may have written them")],
   ["seals_queries", "Queries", yesNo("are sealed: on the way only the version can be read", "can be read on the way")],
   ["monitor", "Crashes are seen by", withWhy("monitor_why", {
-    running: "a crash monitor", supervisor: "exec, which started it", none: "nobody", "not installed": "nobody, as the crash handler is not installed",
+    running: "a crash monitor",
+    supervisor: "exec, which started it",
+    none: "nobody",
+    "not installed": "nobody, as the crash handler is not installed",
   })],
   ["state_dir", "State directory", withWhy("state_dir_why", {
     own: "this one", subfolder: "a folder of its own in a directory of others", none: "none",

@@ -1,5 +1,5 @@
-// What is sent of a report: its 48 fields as a table, and its exact bytes. Of the last one, and of the one that would be made
-// now.
+// What is sent of a report: its 48 fields as a table, and its exact bytes. Of the last one, and of the one that would be
+// made now.
 
 import { $, code, fill, h, savedAs, setAttributes } from "./element.js";
 import { sessionEnded } from "./login.js";
@@ -29,7 +29,9 @@ function reportView(parent, label) {
   function draw() {
     const { report, isBytes } = view;
     parent.hidden = !report;
-    buttons.forEach((button) => setAttributes(button, { "aria-pressed": String(Boolean(button.dataset.bytes) === isBytes) }));
+    for (const button of buttons) {
+      setAttributes(button, { "aria-pressed": String(Boolean(button.dataset.bytes) === isBytes) });
+    }
     fields.hidden = isBytes;
     bytes.hidden = !isBytes;
     fill(fields, report && fieldTable(view, label));
@@ -45,12 +47,14 @@ function reportView(parent, label) {
     draw();
   });
   return (report) => {
-    if (report !== view.report) Object.assign(view, { report, lines: report && parsedLines(report.text), record: { nodes: 0, volumes: 0 } });
+    if (report !== view.report) {
+      Object.assign(view, { report, lines: report && parsedLines(report.text), record: { nodes: 0, volumes: 0 } });
+    }
     draw();
   };
 }
 
-/** Whole lines of the report, none where it is something else. Numbers keep their digits: 64 bits are more than a double has. */
+/** Whole lines of the report, null where it is something else. Numbers keep the digits that a double does not have. */
 function parsedLines(text) {
   const canBeExact = (value, context) => typeof value === "number" && context?.source && JSON.rawJSON;
   const exact = (key, value, context) => (canBeExact(value, context) ? JSON.rawJSON(context.source) : value);
@@ -120,7 +124,8 @@ function shown(value, field) {
   if (!isKnown(value)) return h("span", { class: "null" }, "null");
   if (isNumber(value)) {
     const digits = JSON.stringify(value);
-    return [code(digits), isBytes(field) && Number(digits) >= 1024 && h("span", { class: "quiet" }, ` ${size(Number(digits))}`)];
+    const isLarge = isBytes(field) && Number(digits) >= 1024;
+    return [code(digits), isLarge && h("span", { class: "quiet" }, ` ${size(Number(digits))}`)];
   }
   if (isObject(value)) {
     const members = Object.entries(value);
@@ -130,7 +135,8 @@ function shown(value, field) {
   }
   const text = typeof value === "string" ? value : JSON.stringify(value);
   if (text === "") return h("span", { class: "null" }, "empty");
-  return [code(cut(text)), text.length > VALUE_SIGNS && h("span", { class: "quiet" }, ` ${text.length} signs; all are in the bytes`)];
+  const isCut = text.length > VALUE_SIGNS;
+  return [code(cut(text)), isCut && h("span", { class: "quiet" }, ` ${text.length} signs; all are in the bytes`)];
 }
 
 const isBytes = (field) => field.endsWith("_bytes");
@@ -158,8 +164,8 @@ export function showReportState() {
   }
   fill($("report-about"),
     off,
-    h("p", null, "The last report that was made, before it is packed and sealed. These bytes and the report's id and day are all ",
-      "that the vendor gets. Ids are anonymised."),
+    h("p", null, "The last report that was made, before it is packed and sealed. These bytes and the report's id and ",
+      "day are all that the vendor gets. Ids are anonymised."),
     h("p", null, report.total !== null && `${exactSize(report.total)}. `, nameInWords(report.name), ". ",
       report.isCut && `The first 1 MiB of ${report.total === null ? "a longer report" : size(report.total)} is shown. `,
       h("a", { href: "/v1/report/preview", download: `${report.name}.jsonl` }, "Download it all")));
@@ -228,7 +234,8 @@ export function showNext() {
       ["Plain", report.total === null ? "longer than the 1 MiB that is shown" : exactSize(report.total)],
       ["Sealed, as it would be sent", report.sealed === null ? "not told" : exactSize(report.sealed)],
     ].map(([term, detail]) => h("div", null, h("dt", null, term), h("dd", null, detail)))),
-    !report.isCut && h("p", null, h("a", { href: url, download: `${report.id ?? "next-report"}.jsonl` }, `Save these ${count(report.total, "byte")}`)),
+    !report.isCut && h("p", null, h("a", { href: url, download: `${report.id ?? "next-report"}.jsonl` },
+      `Save these ${count(report.total, "byte")}`)),
   ]);
   showNextReport(report);
 }

@@ -40,7 +40,8 @@ export async function ask(method, path, body, patience = ANSWER_MS) {
   if (response.ok) return response;
   const problem = await response.json().catch(() => null);
   const after = Number(response.headers.get("Retry-After")) || 0;
-  throw new Failure(response.status, String(problem?.error ?? `the server answers with HTTP ${response.status}`), after);
+  const why = problem?.error ?? `the server answers with HTTP ${response.status}`;
+  throw new Failure(response.status, String(why), after);
 }
 
 export async function askJson(method, path, body) {

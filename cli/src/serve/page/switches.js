@@ -60,8 +60,8 @@ function verdict() {
     return ["danger", "alert", "The state directory cannot be used: ", sentence(status.state_dir_problem)];
   }
   if (status.used === false) {
-    return ["quiet", "unknown", "No process has ever used this state directory. Nothing is sent from it; the processes may ",
-      "be using another one."];
+    return ["quiet", "unknown", "No process has ever used this state directory. Nothing is sent from it; ",
+      "the processes may be using another one."];
   }
   if (on.length === 0) return ["quiet", "off", "Everything is off. Nothing is sent."];
   if (failing.length > 0) {
@@ -177,7 +177,8 @@ function heldOff(name) {
   // Said once for all three, above.
   if (administrator.problem) return h("p", null, "Held off until the administrator's settings can be read.");
   const who = holders(name);
-  if (who.length === 0) return state.switches[name].off_by.length > 0 && h("p", null, `Off by ${inWords(state.switches[name].off_by)}.`);
+  const { off_by } = state.switches[name];
+  if (who.length === 0) return off_by.length > 0 && h("p", null, `Off by ${inWords(off_by)}.`);
   const where = who.length === 1 ? "there" : who.length === 2 ? "in both places" : "in all these places";
   const sentences = `Held off by ${inWords(who)}. It can be turned on only ${where}.`;
   if (administrator[name]) return h("p", null, sentences);

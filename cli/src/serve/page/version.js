@@ -44,7 +44,8 @@ export function showVersion() {
   const { version_check: check } = state.status;
   const told = check.told ?? [];
   fill($("version-about"),
-    !state.switches.version_check.on && h("p", { class: "notice plain" }, `${SWITCHES.version_check} is off: nothing is asked.`),
+    !state.switches.version_check.on &&
+      h("p", { class: "notice plain" }, `${SWITCHES.version_check} is off: nothing is asked.`),
     h("p", null, "One DNS query for a TXT record. The name that is asked for carries this and nothing else. With a ",
       "seal key of the vendor's, only the version is readable to anybody on the way."),
     terms(
