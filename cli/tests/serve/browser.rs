@@ -204,7 +204,8 @@ fn look(scenario: &str, server: &Server) {
         "url": format!("http://{}", server.address),
         "program": env!("CARGO_BIN_EXE_ondat-telemetry"), "state": server.state, "pictures": pictures,
         "password": PASSWORD, "report": server.state.join(format!("sent/2026-11-24-{REPORT_ID}.jsonl")),
-        "node": nix::unistd::gethostname().unwrap().into_string().unwrap(), "markup": MARKUP, "tries": TRIES, "crashes": crashes, "days": DAYS,
+        "node": nix::unistd::gethostname().unwrap().into_string().unwrap(),
+        "markup": MARKUP, "tries": TRIES, "crashes": crashes, "days": DAYS,
     });
     // -B: nothing is written beside the sources.
     let output = Command::new(python)

@@ -10,7 +10,7 @@ const READ = new Set(["title", "aria-label"]);
 export const $ = (id) => document.getElementById(id);
 
 /** Text with all of it seen. */
-export function visible(text) {
+function visible(text) {
   const named = (mark) => mark.codePointAt(0).toString(16).toUpperCase().padStart(4, "0");
   return String(text).replace(UNSEEN, (mark) => `‹U+${named(mark)}›`);
 }

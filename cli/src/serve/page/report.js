@@ -166,7 +166,7 @@ export function showReportState() {
     off,
     h("p", null, "The last report that was made, before it is packed and sealed. These bytes and the report's id and ",
       "day are all that the vendor gets. Ids are anonymised."),
-    h("p", null, report.total !== null && `${exactSize(report.total)}. `, nameInWords(report.name), ". ",
+    h("p", null, report.total !== null && `${exactSize(report.total)}. `, nameInWords(report.name), " ",
       report.isCut && `The first 1 MiB of ${report.total === null ? "a longer report" : size(report.total)} is shown. `,
       h("a", { href: "/v1/report/preview", download: `${report.name}.jsonl` }, "Download it all")));
 }
