@@ -46,8 +46,6 @@ pub struct Told {
     pub failures: u32,
     /// Whether a key that was configured then had signed it; none where an older version has taken it.
     pub authenticated: Option<bool>,
-    /// The last [`failure`], null after an accepted answer.
-    pub error: Value,
 }
 
 /// `report.json`: the last reports of each cluster, and how their delivery goes.
@@ -60,8 +58,6 @@ pub struct ReportMemory {
     pub pace: Pace,
     /// The last tries, the oldest first.
     pub tries: Vec<Try>,
-    /// The last [`failure`] to make one, null after one was made. What became of tries stands with them.
-    pub error: Value,
 }
 
 /// A report that was made.
@@ -96,10 +92,23 @@ pub struct Try {
     pub result: String,
 }
 
-/// What is remembered of a failure, for `status`: when, in which words, and when it is tried again, where that is known. No type
-/// of its own: code for it would make the library larger.
-pub fn failure(at: i64, text: &str, next: Option<i64>) -> Value {
-    json!({ "at": at, "text": text, "next": next })
+/// Remembers why something could not be sent, for `status`: when, in which words, and when it is tried again, where that is
+/// known. In a file of its own for each switch: it is written whole, and takes no lock.
+pub fn note_failure(dir: &StateDir, switch: Switch, at: i64, text: &str, next: Option<i64>) {
+    let failure = json!({ "at": at, "text": text, "next": next });
+    // It only informs: the log has said it. After a power cut it is nothing new.
+    let _ = dir.folder(layout::FAILURES).write_unsynced(switch.name(), failure.to_string().as_bytes());
+}
+
+/// Forgets it: it was sent.
+pub fn note_success(dir: &StateDir, switch: Switch) {
+    let _ = dir.folder(layout::FAILURES).remove_unsynced(switch.name());
+}
+
+/// What [`note_failure`] has written; null where there is nothing, or something else.
+pub fn failure(dir: &StateDir, switch: Switch) -> Value {
+    let bytes = dir.folder(layout::FAILURES).read(switch.name()).ok().flatten();
+    bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
 }
 
 /// The most reports of a cluster that are remembered: a day comes twice only where the clock is set back by more than
@@ -186,7 +195,6 @@ impl ReportMemory {
         made.push(report);
         let surplus = made.len().saturating_sub(MADE);
         made.drain(..surplus);
-        self.error = Value::Null;
     }
 
     /// The report of this day was delivered.

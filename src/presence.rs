@@ -14,6 +14,8 @@ use crate::state::{Folder, StateDir, layout};
 use crate::switches::{self, Objection};
 use crate::sys::clock::boot_id;
 use crate::sys::procfs;
+use crate::transport::https::Endpoint;
+use crate::version::answer::VersionKey;
 
 const FOLDER: &str = layout::PROCESSES;
 /// The most files that are kept: a container that is killed leaves its own behind, and another one cannot look whether it
@@ -120,19 +122,21 @@ impl Process {
 
 /// What a process sends, where to and by which keys. Of servers the hosts alone: an address may hold what is not for everybody.
 pub fn settings(config: &Config) -> Value {
-    let keys: Vec<Value> = config.version_keys.iter().map(|key| key.id().into()).collect();
+    let (cluster, node) = (HEXLOWER.encode(&config.cluster), HEXLOWER.encode(&config.node));
     let dir = config.state_dir.as_ref();
-    json!({
-        "cluster_id": HEXLOWER.encode(&config.cluster),
-        "node_id": HEXLOWER.encode(&config.node),
-        "version_zone": config.version_zone,
-        "version_keys": keys,
-        "seals_queries": config.version_seal_key.is_some(),
-        "report_host": config.report_url.as_ref().map(|url| url.host()),
-        "report_keys": config.report_keys.as_ref().map(KeySet::to_json),
-        "sentry_host": config.sentry_dsn.as_ref().map(|dsn| dsn.endpoint().host()),
-        "state_dir": dir.map(|dir| if dir.path() == dir.given() { "own" } else { "subfolder" }),
-    })
+    let members: [(&str, Value); 9] = [
+        ("cluster_id", cluster.into()),
+        ("node_id", node.into()),
+        ("version_zone", config.version_zone.as_deref().into()),
+        ("version_keys", config.version_keys.iter().map(VersionKey::id).collect()),
+        ("seals_queries", config.version_seal_key.is_some().into()),
+        ("report_host", config.report_url.as_ref().map(Endpoint::host).into()),
+        ("report_keys", config.report_keys.as_ref().map(KeySet::to_json).into()),
+        ("sentry_host", config.sentry_dsn.as_ref().map(|dsn| dsn.endpoint().host()).into()),
+        ("state_dir", dir.map(|dir| if dir.path() == dir.given() { "own" } else { "subfolder" }).into()),
+    ];
+    // One loop: `json!` is code for each member.
+    members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 fn here() -> (String, String) {

@@ -266,6 +266,11 @@ impl Word {
                 said.push(format!("turned {turned} {} as {}", switch.name(), speaker.title()));
             }
         }
+        if self.objections() != before.objections() {
+            let off = self.objections().iter().map(|objection| objection.switch.name()).collect::<Vec<_>>().join(", ");
+            let off = if off.is_empty() { "nothing" } else { &off };
+            said.push(format!("taken over that the cluster spec turns off {off}"));
+        }
         if self.log_level() != before.log_level() {
             said.push(format!("set the log's level to {}", self.log_level()));
         }

@@ -29,7 +29,7 @@ const MEMBERS: [(&str, &str); 10] = [
 ];
 
 /// What processes leave in a state directory, whatever they do there.
-const TRACES: [&str; 10] = [
+const TRACES: [&str; 11] = [
     layout::PROCESSES,
     layout::RUN,
     layout::VERSION,
@@ -37,6 +37,7 @@ const TRACES: [&str; 10] = [
     layout::CRASH,
     layout::CORES,
     layout::NOTICE,
+    layout::FAILURES,
     layout::REPORTS,
     layout::CRASHES,
     layout::SENT,
@@ -177,7 +178,11 @@ impl Daemons {
         };
         let why = |name: &str| settings[name].as_str().map(|why| format!(" ({why})")).unwrap_or_default();
         let monitor = settings["monitor"].as_str().unwrap_or("not known");
-        let state_dir = settings["state_dir"].as_str().unwrap_or("not known");
+        let state_dir = match settings["state_dir"].as_str() {
+            Some("own") => "as it was named",
+            Some("subfolder") => "in a folder of its own",
+            _ => "not known",
+        };
         format!("crash monitor {monitor}{}, state directory {state_dir}{}", why("monitor_why"), why("state_dir_why"))
     }
 }

@@ -172,8 +172,26 @@ fn main() -> ExitCode {
     }))
 }
 
+/// Whoever looks or changes something where no daemon has ever been should know it.
+fn warn_of_unused(command: &Command) {
+    let is_about_daemons = matches!(
+        command.action,
+        Action::Enable { .. }
+            | Action::Disable { .. }
+            | Action::Apply
+            | Action::Repair
+            | Action::Crashes(_)
+            | Action::Report(report::Action::History)
+    );
+    let dir = if is_about_daemons { command.options.state_dir("").ok() } else { None };
+    if let Some((dir, unused)) = dir.and_then(|dir| daemons::unused(&dir).map(|unused| (dir, unused))) {
+        complain(&format!("warning: {}: {unused}", dir.path().display()));
+    }
+}
+
 fn run(command: &Command, warnings: &Warnings) -> Result<Output, Error> {
     let json = command.options.json;
+    warn_of_unused(command);
     let settings = || Settings::load(&command.options, warnings);
     match &command.action {
         Action::CheckVersion => check::run(settings()?.complete()?, json),

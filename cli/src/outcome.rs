@@ -3,8 +3,9 @@
 use std::fmt::Write;
 
 use ondat_telemetry::crash::limit::CrashLimits;
-use ondat_telemetry::memory::{ReportMemory, Told};
-use ondat_telemetry::state::Entry;
+use ondat_telemetry::memory::{self, ReportMemory, Told};
+use ondat_telemetry::state::{Entry, StateDir};
+use ondat_telemetry::switches::Switch;
 use ondat_telemetry::sys::clock::Moment;
 use serde_json::{Value, json};
 
@@ -20,7 +21,7 @@ pub(crate) struct Outcome {
     /// When it was last answered or delivered, Unix seconds.
     last_success: Option<i64>,
     /// What has failed since.
-    pub(crate) last_error: Option<Failure>,
+    last_error: Option<Failure>,
     /// When it is tried next, Unix seconds, where that is known.
     next_try: Option<i64>,
     /// How many items wait.
@@ -37,8 +38,13 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
-    /// As the library remembers it; none for null, and for what is something else.
-    pub(crate) fn read(json: &Value) -> Option<Self> {
+    /// As the library remembers it in this state directory.
+    pub(crate) fn of(dir: Option<&StateDir>, switch: Switch) -> Option<Self> {
+        Self::read(&memory::failure(dir?, switch))
+    }
+
+    /// None for null, and for what is something else.
+    fn read(json: &Value) -> Option<Self> {
         let (at, text) = (json["at"].as_i64()?, json["text"].as_str()?.to_owned());
         Some(Self { at, text, next: json["next"].as_i64() })
     }
@@ -58,19 +64,30 @@ impl std::fmt::Display for Failure {
 impl Outcome {
     /// Of version checks, by what those versions were told whose labels these are; where there is none of them, the last that
     /// was told.
-    pub(crate) fn of_version_checks(told: &[Told], labels: &[String], is_on: bool, now: &Moment) -> Self {
+    pub(crate) fn of_version_checks(
+        failure: Option<Failure>,
+        told: &[Told],
+        labels: &[String],
+        is_on: bool,
+        now: &Moment,
+    ) -> Self {
         let mut counted: Vec<_> = told.iter().filter(|told| labels.contains(&told.label)).collect();
         if counted.is_empty() {
             counted.extend(told.last());
         }
         let last_success = counted.iter().map(|told| told.checked_at).filter(|at| *at > 0).max();
-        let failure = counted.iter().filter_map(|told| told_failure(told)).max_by_key(|failure| failure.at);
+        let last_error = Failure::unless_over(failure, last_success);
         let next_try = counted.iter().filter_map(|told| told.next.as_ref()).map(|next| next.due(now)).min();
-        Self { last_success, last_error: failure, next_try: next_try.filter(|_| is_on), waiting: 0 }
+        Self { last_success, last_error, next_try: next_try.filter(|_| is_on), waiting: 0 }
     }
 
-    /// Of daily reports. `next_try` is that of those that wait.
-    pub(crate) fn of_reports(memory: &ReportMemory, waiting: usize, next_try: Option<i64>) -> Self {
+    /// Of daily reports. `not_made` is why none could be made, `next_try` is that of those that wait.
+    pub(crate) fn of_reports(
+        not_made: Option<Failure>,
+        memory: &ReportMemory,
+        waiting: usize,
+        next_try: Option<i64>,
+    ) -> Self {
         let delivered = memory.made.values().flatten().filter_map(|made| made.delivered_at);
         let tried = memory.tries.iter().filter(|tried| tried.result.starts_with(DELIVERED)).map(|tried| tried.at);
         let last_success = delivered.chain(tried).max();
@@ -79,7 +96,6 @@ impl Outcome {
             let text = tried.result.strip_prefix(STORED).unwrap_or(&tried.result).to_owned();
             Failure { at: tried.at, text, next: None }
         });
-        let not_made = Failure::read(&memory.error);
         let failure = [not_delivered, not_made].into_iter().flatten().max_by_key(|failure| failure.at);
         let last_error = Failure::unless_over(failure, last_success);
         let next_try = next_try.or_else(|| last_error.as_ref().and_then(|failure| failure.next));
@@ -87,9 +103,15 @@ impl Outcome {
     }
 
     /// Of crash reports: those that wait, and copies of the last that were delivered.
-    pub(crate) fn of_crash_reports(limits: &CrashLimits, waiting: usize, sent: &[Entry], now: &Moment) -> Self {
+    pub(crate) fn of_crash_reports(
+        failure: Option<Failure>,
+        limits: &CrashLimits,
+        waiting: usize,
+        sent: &[Entry],
+        now: &Moment,
+    ) -> Self {
         let last_success = sent.iter().map(|entry| entry.modified).max();
-        let last_error = Failure::unless_over(Failure::read(limits.error()), last_success);
+        let last_error = Failure::unless_over(failure, last_success);
         let retry = last_error.as_ref().and_then(|failure| failure.next);
         let pause = Some(limits.paused_until(now)).filter(|until| *until > now.unix);
         // What is held back is stored when it may be sent.
@@ -122,14 +144,9 @@ impl Outcome {
     }
 }
 
-/// Why a version was not told anything the last time.
-pub(crate) fn told_failure(told: &Told) -> Option<Failure> {
-    Failure::unless_over(Failure::read(&told.error), Some(told.checked_at).filter(|at| *at > 0))
-}
-
 #[cfg(test)]
 mod tests {
-    use ondat_telemetry::memory::{Try, failure};
+    use ondat_telemetry::memory::Try;
     use ondat_telemetry::schedule::Timer;
 
     use super::*;
@@ -143,16 +160,22 @@ mod tests {
         (outcome.last_success, error, outcome.next_try)
     }
 
+    fn failure(at: i64, text: &str, next: Option<i64>) -> Option<Failure> {
+        Failure::read(&json!({ "at": at, "text": text, "next": next }))
+    }
+
     #[test]
     fn a_failure_counts_until_a_success() {
-        let told = |checked_at, at| Told { checked_at, error: failure(at, "why", None), ..Told::default() };
-        let of = |told: Told| Outcome::of_version_checks(&[told], &[], true, &now());
-        assert_eq!(said(&of(told(0, 5))), (None, Some("why"), None));
-        assert_eq!(said(&of(told(5, 6))), (Some(5), Some("why"), None));
-        // An older version has asked since, and kept what it does not know.
-        assert_eq!(said(&of(told(7, 6))), (Some(7), None, None));
+        let of = |failure, checked_at| {
+            let told = Told { checked_at, ..Told::default() };
+            Outcome::of_version_checks(failure, &[told], &[], true, &now())
+        };
+        assert_eq!(said(&of(failure(5, "why", None), 0)), (None, Some("why"), None));
+        assert_eq!(said(&of(failure(6, "why", None), 5)), (Some(5), Some("why"), None));
+        // An older version has asked since, and does not know of the failure.
+        assert_eq!(said(&of(failure(6, "why", None), 7)), (Some(7), None, None));
         for damaged in [json!(5), json!({ "at": "5", "text": "x" }), json!({ "at": 5 }), json!([])] {
-            assert_eq!(said(&of(Told { error: damaged, ..Told::default() })), (None, None, None));
+            assert_eq!(Failure::read(&damaged), None);
         }
     }
 
@@ -166,24 +189,25 @@ mod tests {
         };
         let all = [told("new", 500, 50), told("gone", 900, -50)];
         let labels = ["new".to_owned()];
-        let outcome = Outcome::of_version_checks(&all, &labels, true, &now());
+        let outcome = Outcome::of_version_checks(None, &all, &labels, true, &now());
         assert_eq!(outcome.last_success, Some(500));
-        let none_runs = Outcome::of_version_checks(&all, &[], true, &now());
+        let none_runs = Outcome::of_version_checks(None, &all, &[], true, &now());
         assert_eq!(none_runs.last_success, Some(900));
-        assert_eq!(Outcome::of_version_checks(&all, &labels, false, &now()).next_try, None, "it is off");
+        assert_eq!(Outcome::of_version_checks(None, &all, &labels, false, &now()).next_try, None, "it is off");
     }
 
     #[test]
     fn of_reports_the_last_try_counts_and_why_none_was_made() {
         let try_ = |at, result: &str| Try { at, result: result.to_owned(), ..Try::default() };
         let mut memory = ReportMemory { tries: vec![try_(10, "stored: HTTP 503")], ..ReportMemory::default() };
-        let of = |memory: &ReportMemory| Outcome::of_reports(memory, 1, Some(2_000));
+        let of = |memory: &ReportMemory| Outcome::of_reports(None, memory, 1, Some(2_000));
         assert_eq!(said(&of(&memory)), (None, Some("HTTP 503"), Some(2_000)));
         memory.tries.push(try_(20, "refused for good (HTTP 422)"));
         assert_eq!(said(&of(&memory)), (None, Some("refused for good (HTTP 422)"), Some(2_000)));
-        memory.error = failure(30, "no key is valid now", Some(3_000));
-        assert_eq!(said(&Outcome::of_reports(&memory, 0, None)), (None, Some("no key is valid now"), Some(3_000)));
+        let not_made = || failure(30, "no key is valid now", Some(3_000));
+        let none_waits = |memory: &ReportMemory| Outcome::of_reports(not_made(), memory, 0, None);
+        assert_eq!(said(&none_waits(&memory)), (None, Some("no key is valid now"), Some(3_000)));
         memory.tries.push(try_(40, "delivered (HTTP 201)"));
-        assert_eq!(said(&Outcome::of_reports(&memory, 0, None)), (Some(40), None, None));
+        assert_eq!(said(&none_waits(&memory)), (Some(40), None, None));
     }
 }

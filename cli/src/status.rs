@@ -28,7 +28,7 @@ use serde_json::{Value, json};
 use crate::Output;
 use crate::administration::{self, Speaker, Word};
 use crate::daemons::{Daemons, Known, each, shown, unused};
-use crate::outcome::{Outcome, told_failure};
+use crate::outcome::{Failure, Outcome};
 use crate::settings::Settings;
 use crate::sources::{Sources, named};
 
@@ -109,25 +109,27 @@ impl<'a> Status<'a> {
         }
         let waiting = |which| spools.iter().find(|(name, _)| *name == which).map_or(0, |(_, waiting)| waiting.len());
 
+        let failure = |switch| Failure::of(dir, switch);
         let told: Remembered<VersionMemory> = remembered(dir, layout::VERSION);
         let labels: Vec<_> = sources.processes().iter().filter_map(|process| label_of(&process.version)).collect();
         let is_on = sources.is_on(Switch::VersionCheck);
         let version_checks = told.as_ref().map_or_else(
             |_| Outcome::default(),
-            |memory| Outcome::of_version_checks(&memory.told, &labels, is_on, &now),
+            |memory| Outcome::of_version_checks(failure(Switch::VersionCheck), &memory.told, &labels, is_on, &now),
         );
         let reports: Remembered<ReportMemory> = remembered(dir, layout::REPORT);
         let daily_reports = reports.as_ref().map_or_else(
             |_| Outcome::default(),
             |memory| {
                 let next_try = (waiting(REPORTS) > 0).then(|| memory.pace.not_before(&now).max(now.unix));
-                Outcome::of_reports(memory, waiting(REPORTS), next_try)
+                Outcome::of_reports(failure(Switch::DailyReport), memory, waiting(REPORTS), next_try)
             },
         );
         let limits = dir.map(memory::crash_limits).unwrap_or_default();
         let sent = dir.map_or(Ok(Vec::new()), |dir| dir.folder(layout::SENT_CRASHES).entries());
         let sent = known(sent, &mut disk_problem);
-        let crash_reports = Outcome::of_crash_reports(&limits, waiting(layout::CRASHES), &sent, &now);
+        let failed = failure(Switch::CrashReports);
+        let crash_reports = Outcome::of_crash_reports(failed, &limits, waiting(layout::CRASHES), &sent, &now);
         Ok(Self {
             config,
             disk_problem,
@@ -304,6 +306,7 @@ impl<'a> Status<'a> {
             number => format!("{number} ({})", shown(keys)),
         };
         writeln!(out, "  keys           {}", self.setting("version_keys", keys))?;
+        self.version_checks.write_text(out)?;
         match &self.told {
             Err(why) => writeln!(out, "  last check     {why}"),
             Ok(told) if told.is_empty() && self.config.state_dir.is_none() => {
@@ -403,9 +406,6 @@ impl ToldVersion {
             }
             Err(why) => writeln!(out, "    verdict      unknown: {why}")?,
         }
-        if let Some(failure) = told_failure(&self.told) {
-            writeln!(out, "    last error   {failure}")?;
-        }
         if self.told.failures > 0 {
             writeln!(out, "    failures     {} since the last accepted answer", self.told.failures)?;
         }
@@ -444,10 +444,10 @@ fn last_reports(settings: &Settings, daemons: &Daemons, memory: ReportMemory) ->
     last.filter(|(id, _)| is_asked_for(id)).collect()
 }
 
-/// What each version was told, or the one that was named.
+/// What each version was told; where nobody runs, and a version was named, what that one was.
 fn told_versions(settings: &Settings, daemons: &Daemons, memory: VersionMemory, now: i64) -> Vec<ToldVersion> {
     let config = &settings.config;
-    let running = settings.has_version.then_some(&config.version);
+    let running = (settings.has_version && !daemons.is_any()).then_some(&config.version);
     let told = memory.told.into_iter().filter(|told| running.is_none() || told.label == config.version_label);
     let told = told.map(|told| {
         let version = running.cloned().or_else(|| version_of(&told.label));
@@ -488,9 +488,10 @@ fn judged(config: &Config, daemons: &Daemons, told: &Told) -> Result<(Answer, Op
     if !of_zone.is_empty() && !of_zone.iter().any(|keys| believes(&keys)) {
         return Err(format!("the key that signed the last answer ({signer}) is none of those that are configured now"));
     }
-    let has_keys = of_zone.iter().all(|keys| !keys.is_empty());
-    let authenticated = if of_zone.is_empty() || !daemons.is_any() { told.authenticated } else { Some(has_keys) };
-    Ok((answer, authenticated))
+    if of_zone.is_empty() || !daemons.is_any() {
+        return Ok((answer, told.authenticated));
+    }
+    Ok((answer, Some(is_signed && of_zone.iter().any(|keys| keys.contains(&signer)))))
 }
 
 /// The label of a version as a process has said it.

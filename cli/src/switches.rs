@@ -2,12 +2,10 @@
 
 use clap::ValueEnum;
 use ondat_telemetry::error::Error;
-use ondat_telemetry::state::StateDir;
 use ondat_telemetry::switches::{Switch, Switches};
 use serde_json::json;
 
 use crate::administration::{self, Actor, Changed, Speaker};
-use crate::daemons::unused;
 use crate::settings::{CLUSTER_SPEC, Options, Settings, Warnings};
 use crate::sources::Sources;
 use crate::{Output, complain};
@@ -59,7 +57,6 @@ fn set(
     warnings: &Warnings,
 ) -> Result<Output, Error> {
     let dir = options.state_dir(WHERE)?;
-    warn_of_unused(&dir);
     let changed = administration::change(&dir, &Actor::command(), None, |word| {
         for switch in switches {
             speakers.iter().for_each(|speaker| word.set(*speaker, *switch, on));
@@ -77,18 +74,9 @@ fn set(
     Ok(said(&now, switches, &changed, &held, options.json))
 }
 
-/// Whoever changes something where nobody looks should know it.
-fn warn_of_unused(dir: &StateDir) {
-    if let Some(unused) = unused(dir) {
-        complain(&format!("warning: {}: {unused}", dir.path().display()));
-    }
-}
-
 /// Puts an unreadable switches.json aside.
 pub(crate) fn repair(options: &Options) -> Result<Output, Error> {
-    let dir = options.state_dir(WHERE)?;
-    warn_of_unused(&dir);
-    let is_repaired = administration::repair(&dir, &Actor::command())?;
+    let is_repaired = administration::repair(&options.state_dir(WHERE)?, &Actor::command())?;
     if options.json {
         return Ok(Output::json(&json!({ "repaired": is_repaired })));
     }
@@ -112,7 +100,6 @@ pub(crate) fn apply(settings: &Settings, json: bool) -> Result<Output, Error> {
         .cloned()
         .collect();
     let dir = settings.state_dir(WHERE)?;
-    warn_of_unused(dir);
     let changed = administration::change(dir, &Actor::command(), None, |word| word.set_objections(&objections))?;
     Ok(said(&settings.sources()?, &Switch::ALL, &changed, &[], json))
 }

@@ -373,17 +373,22 @@ impl Core {
         let now = UNIX_EPOCH + Duration::from_secs(u64::try_from(self.now()).unwrap_or(0));
         let dsn = self.dsn()?;
         let sent = self.followed(|| send_event(&*self.surroundings.https, permit, dsn, claim, now, timeout));
+        if let Ok((_, Some(pause))) = &sent {
+            let (now, seconds) = (self.moment(), i64::try_from(pause.as_secs()).unwrap_or(i64::MAX));
+            self.change_crash_limits(|limits| limits.pause(&now, seconds));
+        }
+        let sent = sent.map(|(sent, _)| sent);
         let wait = match &sent {
-            Ok((Sent::Later { at_least, .. }, _)) => {
+            Ok(Sent::Later { at_least, .. }) => {
                 self.slow_down(Queue::Crashes, i64::try_from(at_least.as_secs()).unwrap_or(0))
             }
             _ => 0,
         };
-        if let Ok((sent, pause)) = &sent {
-            let (now, wait) = (self.moment(), Some(wait).filter(|wait| *wait > 0));
-            self.change_crash_limits(|limits| limits.note_sent(sent, *pause, wait, &now));
+        if let (Ok(sent), Some(dir)) = (&sent, self.disk()) {
+            let now = self.now();
+            sent.note(dir, now, (wait > 0).then_some(now + wait));
         }
-        match sent.map(|(sent, _)| sent) {
+        match sent {
             Ok(Sent::Delivered) => {
                 *lock(&self.crash_pace) = Pace::default();
                 self.log(priority::INFO, "crash report delivered");

@@ -790,6 +790,15 @@ impl Core {
         }
     }
 
+    /// Remembers for `status` how a try has ended: that it was turned off, or does not fit the moment, is neither.
+    fn note_outcome(&self, switch: Switch, error: Option<&Error>, next: Option<i64>) {
+        match (self.disk(), error) {
+            (None, _) | (_, Some(Error::Disabled(_) | Error::InvalidState(_))) => {}
+            (Some(dir), None) => memory::note_success(dir, switch),
+            (Some(dir), Some(error)) => memory::note_failure(dir, switch, self.now(), &error.to_string(), next),
+        }
+    }
+
     /// Whether somebody tries again later what could not be delivered.
     fn has_worker(&self) -> bool {
         lock(&self.worker).is_some()

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Core, in_callback, lock, priority};
 use crate::error::Error;
-use crate::memory::{self, MadeReport, ReportMemory, failure};
+use crate::memory::{self, MadeReport, ReportMemory};
 use crate::report::document::{Document, Envelope, OwnNode};
 use crate::report::fields::Level;
 use crate::report::input::{self, Records};
@@ -57,7 +57,7 @@ impl Core {
         let claim = self.store_report(fill).inspect_err(|error| {
             // What a command lacks is nothing that the daemons lack.
             if self.has_worker() {
-                self.note_not_made(error, None);
+                self.note_outcome(Switch::DailyReport, Some(error), None);
             }
         })?;
         let (name, day) = (claim.name().to_owned(), schedule::day(self.now()));
@@ -116,6 +116,7 @@ impl Core {
         }
         let made = MadeReport { day, at: made_at, delivered_at: None };
         self.change_reports(|memory| memory.note_made(&self.cluster_id(), made));
+        self.note_outcome(Switch::DailyReport, None, None);
         // The report itself is stored: it goes its way.
         if let Err(error) = kept {
             self.complain_of_disk(&format!("the administrator's copy of the report is not kept: {error}"));
@@ -181,6 +182,12 @@ impl Core {
 
     /// Changes it, so that no process undoes what another one has written.
     pub(super) fn change_reports(&self, change: impl FnOnce(&mut ReportMemory)) {
+        let mut change = Some(change);
+        self.change_reports_once(&mut |memory| change.take().into_iter().for_each(|change| change(memory)));
+    }
+
+    /// In the library once.
+    fn change_reports_once(&self, change: &mut dyn FnMut(&mut ReportMemory)) {
         let mut known = lock(&self.reports_known);
         let dir = self.config.state_dir.as_ref();
         let locked = dir.map(ReportMemory::lock);
@@ -236,17 +243,9 @@ impl Core {
             Err(error) => {
                 let (now, random) = (self.moment(), (self.surroundings.random)());
                 let wait = lock(&self.making_pace).failed(&now, 0, random);
-                self.note_not_made(&error, Some(now.unix + wait));
+                self.note_outcome(Switch::DailyReport, Some(&error), Some(now.unix + wait));
                 self.log(priority::INFO, &format!("daily report: {error}; tried again in {wait} s"));
             }
-        }
-    }
-
-    /// Remembers why no report was made. That there is one already, or another process makes it, is no failure.
-    fn note_not_made(&self, error: &Error, next: Option<i64>) {
-        if !matches!(error, Error::Disabled(_) | Error::InvalidState(_)) {
-            let error = failure(self.now(), &error.to_string(), next);
-            self.change_reports(|memory| memory.error = error);
         }
     }
 

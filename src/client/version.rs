@@ -2,12 +2,10 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
-
 use super::{Core, VersionInfo, in_callback, lock, priority};
 use crate::config::Config;
 use crate::error::{Error, Status};
-use crate::memory::{Told, VersionMemory, failure};
+use crate::memory::{Told, VersionMemory};
 use crate::schedule::{self, Timer};
 use crate::state::StateDir;
 use crate::switches::{Permit, Switch};
@@ -53,7 +51,6 @@ impl Known {
             if is_own {
                 self.told.next.clone_from(&told.next);
                 self.told.failures = told.failures;
-                self.told.error.clone_from(&told.error);
             }
             match answer {
                 Some(Ok(answer)) => {
@@ -165,12 +162,7 @@ impl Core {
 
     fn ask(&self, zone: &str, permit: Permit, timeout: Duration) -> Result<VersionInfo, Error> {
         let asked = self.ask_zone(zone, permit, timeout);
-        if let Err(error) = &asked
-            && !matches!(error, Error::Disabled(_))
-        {
-            let error = failure(self.now(), &error.to_string(), None);
-            self.update_known(|known| known.told.error = error);
-        }
+        self.note_outcome(Switch::VersionCheck, asked.as_ref().err(), None);
         asked
     }
 
@@ -202,7 +194,6 @@ impl Core {
             known.told.checked_at = asked_at.unix;
             known.told.failures = 0;
             known.told.authenticated = Some(answer.authenticated);
-            known.told.error = Value::Null;
             let wait = schedule::next_version_check(asked_at.unix, self.config.slot);
             known.told.next = Some(Timer { since: asked_at, wait });
             known.newest_issued = known.newest_issued.max(answer.issued);
@@ -213,19 +204,30 @@ impl Core {
     }
 
     /// Changes what is known, and what is remembered of it. `change` sees what other processes have written.
-    fn update_known<T>(&self, change: impl FnOnce(&mut Known) -> T) -> T {
+    fn update_known<T: Default>(&self, change: impl FnOnce(&mut Known) -> T) -> T {
+        let (mut change, mut outcome) = (Some(change), T::default());
+        self.update_known_once(&mut |known| {
+            if let Some(change) = change.take() {
+                outcome = change(known);
+            }
+        });
+        outcome
+    }
+
+    /// In the library once.
+    fn update_known_once(&self, change: &mut dyn FnMut(&mut Known)) {
         let turn = lock(&self.version_turn);
         let Some(dir) = &self.config.state_dir else { return change(&mut lock(&self.version)) };
         let locked = VersionMemory::lock(dir);
         let (mut memory, damaged) = read_memory(dir);
-        let (outcome, told) = {
+        let told = {
             // Not held while the disk is used: latest_version must not wait for that.
             let mut known = lock(&self.version);
             if !known.is_unsaved {
                 known.take(&self.config, &memory);
             }
-            let outcome = change(&mut known);
-            (outcome, known.told.clone())
+            change(&mut known);
+            known.told.clone()
         };
         memory.remember(told);
         let stored = memory.store(dir);
@@ -239,7 +241,6 @@ impl Core {
             let line = format!("the version check is not remembered, a restart will ask again: {error}");
             self.complain_of_disk(&line);
         }
-        outcome
     }
 
     /// Follows what other processes on the state directory have learnt, and time, by which an answer expires.

@@ -8,9 +8,10 @@ use serde_json::Value;
 
 use super::sentry::{self, Dsn};
 use crate::error::Error;
+use crate::memory;
 use crate::spool::{Claim, Spool};
-use crate::state::layout;
-use crate::switches::Permit;
+use crate::state::{StateDir, layout};
+use crate::switches::{Permit, Switch};
 use crate::transport::https::{Content, Https, Request, rfc3339};
 
 /// Where the administrator finds the last crash reports that were delivered.
@@ -29,6 +30,18 @@ pub enum Sent {
         /// Why.
         why: String,
     },
+}
+
+impl Sent {
+    /// Remembers for `status` what became of it; `next` is when it is tried again, where that is known.
+    pub fn note(&self, dir: &StateDir, at: i64, next: Option<i64>) {
+        match self {
+            Self::Delivered => memory::note_success(dir, Switch::CrashReports),
+            Self::Dropped(why) | Self::Later { why, .. } => {
+                memory::note_failure(dir, Switch::CrashReports, at, why, next);
+            }
+        }
+    }
 }
 
 /// A new random event id: a version 4 UUID without dashes.

@@ -2,15 +2,12 @@
 //! often in all.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::delivery::Sent;
 use super::event::Crash;
 use super::exit::Witness;
-use crate::memory::failure;
 use crate::schedule::Timer;
 use crate::sys::clock::Moment;
 
@@ -31,8 +28,6 @@ pub struct CrashLimits {
     pause: Option<Timer>,
     /// How the last process ended whose end was seen, for `status`.
     last: Option<LastEnding>,
-    /// The last [`failure`] to deliver one, likewise; null after a delivery.
-    error: Value,
 }
 
 /// An ending as `status` shows it.
@@ -130,30 +125,13 @@ impl CrashLimits {
         self.last = Some(last);
     }
 
-    /// The last failure to deliver one; null after a delivery.
-    pub fn error(&self) -> &Value {
-        &self.error
-    }
-
-    /// What became of one: for how long the server wants no more, and in how many seconds it is tried again, where that is
-    /// known.
-    pub fn note_sent(&mut self, sent: &Sent, pause: Option<Duration>, wait: Option<i64>, now: &Moment) {
-        if let Some(pause) = pause {
-            self.pause(now, i64::try_from(pause.as_secs()).unwrap_or(i64::MAX));
-        }
-        self.error = match sent {
-            Sent::Delivered => Value::Null,
-            Sent::Dropped(why) | Sent::Later { why, .. } => failure(now.unix, why, wait.map(|wait| now.unix + wait)),
-        };
-    }
-
     /// How many are held back.
     pub fn held(&self) -> u32 {
         self.kinds.values().map(|kind| kind.held).fold(0, u32::saturating_add)
     }
 
     /// Nothing is to be sent for so many seconds: the server says so.
-    fn pause(&mut self, now: &Moment, seconds: i64) {
+    pub fn pause(&mut self, now: &Moment, seconds: i64) {
         if self.paused_until(now) < now.unix.saturating_add(seconds) {
             self.pause = Some(Timer { since: now.clone(), wait: seconds });
         }

@@ -55,6 +55,8 @@ pub const SENT_CRASHES: &str = "sent/crashes";
 pub const RUN: &str = "run";
 /// What the name of the folder that is locked while a run goes on has after its marker's.
 pub const RUN_LOCK: &str = ".lock";
+/// Why the last try of each kind has failed.
+pub const FAILURES: &str = "failures";
 /// What running processes say of themselves.
 pub const PROCESSES: &str = "processes";
 

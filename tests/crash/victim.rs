@@ -242,8 +242,8 @@ fn event(envelope: &str) -> Value {
 }
 
 /// What the library remembers, and its locks: no part of any report.
-const MEMORY: [&str; 6] =
-    ["cores.json", "cores.lock", "crash.json", "crash-memory.lock", "notice.json", "switches.reserve"];
+const MEMORY: [&str; 7] =
+    ["cores.json", "cores.lock", "crash.json", "crash-memory.lock", "crash_reports", "notice.json", "switches.reserve"];
 
 /// The administrator's copies of what was delivered.
 const SENT: &str = "sent";

@@ -9,10 +9,10 @@ use ondat_telemetry::client::{Client, Surroundings};
 use ondat_telemetry::config::{ConfigBuilder, Setting};
 use ondat_telemetry::error::Error;
 use ondat_telemetry::identity::Identity;
-use ondat_telemetry::memory::ReportMemory;
+use ondat_telemetry::memory;
 use ondat_telemetry::schedule::{Pace, Reported, next_report, slot};
 use ondat_telemetry::seal::{Kem, generate_key, key_id};
-use ondat_telemetry::switches::Permit;
+use ondat_telemetry::switches::{Permit, Switch};
 use ondat_telemetry::sys::clock::{Moment, Uptime};
 use ondat_telemetry::transport::dns::Dns;
 use ondat_telemetry::transport::https::{Https, Request, Response};
@@ -226,10 +226,8 @@ fn over_reboots_too_no_day_has_two() {
 fn why_no_report_is_made_is_remembered_until_one_is() {
     let (machine, host, dir) = (Machine::new(), Host::default(), StateDir::new());
     let collector = Collector::new(&machine);
-    let error = || {
-        let state = ondat_telemetry::state::StateDir::open(&dir.0).unwrap();
-        ReportMemory::load(&state).unwrap().0.error
-    };
+    let state = ondat_telemetry::state::StateDir::open(&dir.0).unwrap();
+    let error = || memory::failure(&state, Switch::DailyReport);
     let client = start_until(START, &host, &machine, &collector, Some(&dir));
     live(&client, &machine, DAY);
     let failed = error();

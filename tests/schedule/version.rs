@@ -8,8 +8,8 @@ use ed25519_dalek::{Signer, SigningKey};
 use ondat_telemetry::client::{Client, Surroundings};
 use ondat_telemetry::config::{ConfigBuilder, Setting};
 use ondat_telemetry::error::Error;
-use ondat_telemetry::memory::VersionMemory;
-use ondat_telemetry::switches::Permit;
+use ondat_telemetry::memory::{self, VersionMemory};
+use ondat_telemetry::switches::{Permit, Switch};
 use ondat_telemetry::transport::dns::Dns;
 use ondat_telemetry::transport::https::{Https, Request, Response};
 use ondat_telemetry::version::answer::{key_id, signed_message};
@@ -196,26 +196,31 @@ fn failures_back_off_to_a_day_and_are_said_once() {
 fn why_there_was_no_answer_is_remembered_until_there_is_one() {
     let (machine, host, dir) = (Machine::new(), Host::default(), StateDir::new());
     let zone = Zone::new(&machine);
-    let told = || {
-        let state = ondat_telemetry::state::StateDir::open(&dir.0).unwrap();
-        VersionMemory::load(&state).unwrap().0.told[0].clone()
-    };
+    let state = ondat_telemetry::state::StateDir::open(&dir.0).unwrap();
+    let why = || memory::failure(&state, Switch::VersionCheck);
+    let authenticated = || VersionMemory::load(&state).unwrap().0.told[0].authenticated;
+    assert_eq!(why(), serde_json::Value::Null);
     let client = host.start(&machine, &zone, Some(&dir));
     live(&client, &machine, HOUR / 2);
-    let failed = told();
-    assert_eq!((&failed.error["text"], failed.authenticated), (&"nobody answers".into(), None));
-    let at = failed.error["at"].as_i64().unwrap();
+    let failed = why();
+    assert_eq!((&failed["text"], authenticated()), (&"nobody answers".into(), None));
+    let at = failed["at"].as_i64().unwrap();
     assert!((START..START + HOUR).contains(&at), "{at}");
-    // Another process knows of it, and does not lose it.
+    // Another process that only starts does not lose it.
     let other = host.start(&machine, &zone, Some(&dir));
     live(&other, &machine, HOUR / 4);
-    assert_eq!(told().error, failed.error);
+    assert_eq!(why(), failed);
     zone.publish("l=2.8.1", 30);
     live(&client, &machine, DAY);
-    assert_eq!((told().error, told().authenticated), (serde_json::Value::Null, Some(true)));
+    assert_eq!((why(), authenticated()), (serde_json::Value::Null, Some(true)));
     zone.be_silent();
     live(&client, &machine, 2 * DAY);
-    assert_eq!((&told().error["text"], told().authenticated), (&"nobody answers".into(), Some(true)));
+    assert_eq!((&why()["text"], authenticated()), (&"nobody answers".into(), Some(true)));
+    // What is something else is nothing.
+    for damaged in ["", "{", "\u{0}"] {
+        std::fs::write(dir.0.join("failures/version_check"), damaged).unwrap();
+        assert_eq!(why(), serde_json::Value::Null, "{damaged:?}");
+    }
 }
 
 #[test]

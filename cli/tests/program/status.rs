@@ -167,7 +167,7 @@ fn it_speaks_of_the_daemons_and_not_of_itself() {
             "keys           1 (92afeaf8)\n",
             "collector      collector.example.com:8443\n",
             "server         sentry.example.com\n",
-            "                 crash monitor not installed, state directory own\n",
+            "                 crash monitor not installed, state directory as it was named\n",
         ] {
             assert!(text.contains(line), "{line} in {text}");
         }
@@ -263,6 +263,10 @@ fn a_directory_that_nobody_has_used_is_said_to_be_one() {
         disabled.stderr
     );
     assert_eq!((used(&state), disabled.stderr.lines().count()), (json!(false), 1));
+    for looks in [["report", "history"], ["crashes", "list"]] {
+        let said = run(&[&looks[..], &["--state-dir", &state]].concat()).with(0).stderr;
+        assert!(said.contains("no process has used this directory") && said.lines().count() == 1, "{said}");
+    }
     let daemon = client(&place, "dataplane", Switch::ALL_BITS);
     assert_eq!(used(&state), true);
     daemon.close(Duration::ZERO);

@@ -161,8 +161,12 @@ fn the_cluster_spec_is_taken_over_and_given_up() {
     run(&["apply", "--cluster-spec", &spec, "--state-dir", &state]).with(0);
     assert_eq!(switches(&place)["version_check"]["on"], true);
     assert!(run(&["apply", "--state-dir", &state]).with(2).stderr.contains("--cluster-spec"));
+    let spec = place.with("cluster.yaml", "spec: {disableTelemetry: true}\n");
+    let said = run(&["apply", "--cluster-spec", &spec, "--state-dir", &state, "--json"]).with(0).json();
+    let all = "version_check, daily_report, crash_reports";
+    assert_eq!(said["changed"], format!("taken over that the cluster spec turns off {all}"));
     let taken_over = audit(&place).iter().filter(|line| line["changes"].get("objections").is_some()).count();
-    assert_eq!(taken_over, 3);
+    assert_eq!(taken_over, 4);
 }
 
 #[test]

@@ -300,9 +300,15 @@ impl Postmortem {
             self.purge_what_is_off();
         }
         let (sent, pause) = posted?;
-        if let Some(dir) = self.state_dir() {
+        if self.may_use_disk()
+            && let Some(dir) = self.state_dir()
+        {
             let now = SystemClock::new().now();
-            memory::change_crash_limits(dir, |limits| limits.note_sent(&sent, pause, None, &now));
+            sent.note(dir, now.unix, None);
+            if let Some(pause) = pause {
+                let seconds = i64::try_from(pause.as_secs()).unwrap_or(i64::MAX);
+                memory::change_crash_limits(dir, |limits| limits.pause(&now, seconds));
+            }
         }
         Ok(Some(sent))
     }
