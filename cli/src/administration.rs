@@ -187,7 +187,7 @@ impl Word {
     }
 
     /// Whether this switch is off by what is written here.
-    fn is_off(&self, switch: Switch) -> bool {
+    pub(crate) fn is_off(&self, switch: Switch) -> bool {
         let is_said_off = Speaker::ALL.into_iter().any(|speaker| !self.is_on(speaker, switch));
         self.is_off_by_any(switch)
             || is_said_off
@@ -541,6 +541,13 @@ fn append_unaudited(dir: &StateDir, mut lines: Vec<Value>) -> Vec<Value> {
         lines.remove(0);
     }
     lines
+}
+
+/// The lines of the audit file, the oldest first; a damaged one is passed over, and so is a file that cannot be read.
+pub(crate) fn audit(dir: &StateDir) -> Vec<Value> {
+    let files = [layout::AUDIT_BEFORE, AUDIT_FILE].map(|name| dir.root().read(name).ok().flatten().unwrap_or_default());
+    let lines = files.iter().flat_map(|bytes| bytes.split(|byte| *byte == b'\n'));
+    lines.filter_map(|line| serde_json::from_slice(line).ok()).collect()
 }
 
 /// Adds a line, durably. One that a power cut has cut short stays alone on its line.

@@ -85,8 +85,8 @@ fn unknown(dir: &StateDir, id: &str) -> Error {
 fn events(folder: &Folder) -> Result<Vec<(String, Value)>, Error> {
     let mut events = Vec::new();
     for entry in folder.entries()? {
-        let bytes = folder.read(&entry.name)?.unwrap_or_default();
-        // One that cannot be read is for the library to set aside; here it is shown for what it is.
+        // One that cannot be read, or is too large to be one, is for the library to set aside; here it is shown for what it is.
+        let bytes = folder.read(&entry.name).ok().flatten().unwrap_or_default();
         let event: Value = serde_json::from_slice(&bytes).unwrap_or_default();
         events.push((entry.name.trim_end_matches(".json").to_owned(), event));
     }

@@ -10,6 +10,7 @@ use data_encoding::HEXLOWER;
 use ondat_telemetry::client::Client;
 use ondat_telemetry::error::Error;
 use ondat_telemetry::memory::{ReportMemory, Try};
+use ondat_telemetry::presence;
 use ondat_telemetry::schedule;
 use ondat_telemetry::state::{Entry, StateDir, layout};
 use ondat_telemetry::switches::Switches;
@@ -17,7 +18,7 @@ use ondat_telemetry::sys::clock::{Clock, SystemClock};
 use serde_json::{Value, json};
 
 use crate::settings::Settings;
-use crate::{Output, exit, status};
+use crate::{Output, days, exit, status};
 
 /// What is done with a report document.
 #[derive(Subcommand)]
@@ -156,7 +157,7 @@ fn try_json(try_: &Try) -> Value {
 /// The folder of the copies of what was sent.
 const SENT: &str = layout::SENT;
 
-/// For the API: what was made, tried and kept.
+/// For the API: what was made, tried and kept, and what became of the last days.
 pub(crate) fn json(dir: &StateDir) -> Result<Value, Error> {
     let memory: ReportMemory = status::remembered(Some(dir), layout::REPORT).map_err(Error::Io)?;
     let made = memory.made.iter().flat_map(|(cluster_id, made)| made.iter().map(move |made| (cluster_id, made)));
@@ -166,11 +167,12 @@ pub(crate) fn json(dir: &StateDir) -> Result<Value, Error> {
     let kept = kept(dir)?
         .into_iter()
         .map(|entry| json!({ "day": entry.name.get(..10), "name": entry.name, "bytes": entry.bytes }));
-    Ok(json!({
-        "made": made.collect::<Vec<_>>(),
-        "tries": memory.tries.iter().map(try_json).collect::<Vec<_>>(),
-        "kept": kept.collect::<Vec<_>>(),
-    }))
+    let made: Vec<_> = made.collect();
+    let tries: Vec<_> = memory.tries.iter().map(try_json).collect();
+    // Those that cannot be seen tell nothing.
+    let processes = presence::processes(dir).unwrap_or_default();
+    let days = days::json(dir, memory, processes, SystemClock::new().now().unix);
+    Ok(json!({ "made": made, "tries": tries, "kept": kept.collect::<Vec<_>>(), "days": days }))
 }
 
 /// The copies of reports, by their days.

@@ -326,6 +326,7 @@ fn routes(app: &Arc<App>, has_open_metrics: bool) -> Router {
         .route("/v1/report/preview", get(own::preview))
         .route("/v1/reports", get(own::reports))
         .route("/v1/crashes", get(own::crashes))
+        .route("/v1/diagnostics", get(own::diagnostics))
         .route("/v1/switches", get(own::switches).put(own::set_switches))
         .route("/v2/auth/refresh", post(product::refresh))
         .route("/v2/cluster", get(product::cluster).put(product::update_cluster))

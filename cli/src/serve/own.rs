@@ -24,7 +24,7 @@ use super::sessions::{Kind, TOKEN_TIME, csrf};
 use super::{App, blocking};
 use crate::administration::{self, Refused, Speaker, Word};
 use crate::settings::Settings;
-use crate::{crashes as stored, report, status as state};
+use crate::{crashes as stored, diagnostics as diagnosis, report, status as state};
 
 /// `POST /v1/session`: the page logs in.
 pub(super) async fn begin_session(
@@ -95,6 +95,11 @@ pub(super) async fn reports(State(app): State<Arc<App>>) -> Result<Json<Value>, 
 /// `GET /v1/crashes`.
 pub(super) async fn crashes(State(app): State<Arc<App>>) -> Result<Json<Value>, Refusal> {
     blocking(move || Ok(Json(stored::json(&app.dir)?))).await?
+}
+
+/// `GET /v1/diagnostics`.
+pub(super) async fn diagnostics(State(app): State<Arc<App>>) -> Result<Json<Value>, Refusal> {
+    blocking(move || Ok(Json(diagnosis::json(&app.settings(), &app.dir)))).await?
 }
 
 /// `GET /v1/switches`.

@@ -110,6 +110,14 @@ def command(*arguments, said=None):
     )
 
 
+def open_sent(page, tab="Last report"):
+    """What is sent is collapsed at first."""
+    details = page.locator("#sent details.section")
+    if details.get_attribute("open") is None:
+        details.locator("summary").first.click()
+    page.get_by_role("tab", name=tab).click()
+
+
 def tab_to(page, name):
     """Presses Tab as a reader without a mouse does."""
     for _ in range(60):
@@ -168,6 +176,17 @@ def switches(browser):
         page.reload()
         for name in SWITCHES:
             is_on(page, name, False)
+        expect(page.locator("#verdict")).to_have_text("Everything is off. Nothing is sent.")
+        expect(page.locator("#all-off")).to_be_hidden()
+        # All three at once.
+        for name in SWITCHES[:2]:
+            switch(page, name).click()
+            is_on(page, name, True)
+        page.get_by_role("button", name="Turn all off").click()
+        for name in SWITCHES:
+            is_on(page, name, False)
+            assert stored()[name] is False, stored()
+        expect(page.locator("#version_check-held")).to_have_text("Off by the administrator, here or by the command.")
 
 
 def stale(browser):
@@ -223,62 +242,202 @@ def held(browser):
         page.screenshot(path=f"{scene['pictures']}/held.png", full_page=True)
 
 
+# What is wider than its box and neither scrolls nor shows that it goes on.
+CUT = """[...document.querySelectorAll("#page *")].filter((element) => {
+    const style = getComputedStyle(element);
+    const isSeen = !element.closest(".unseen, thead") && element.checkVisibility();
+    return isSeen && style.overflowX !== "visible" && element.scrollWidth > element.clientWidth + 1;
+}).map((element) => element.outerHTML.slice(0, 200))"""
+
+
+def judge(page, what, axe=Axe()):
+    violations = axe.run(page).response["violations"]
+    assert not violations, (what, json.dumps(violations, indent=1))
+    overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    assert overflow <= 0, f"{what}: scrolls by {overflow} px"
+    cut = page.evaluate(CUT)
+    assert not cut, (what, cut)
+    page.screenshot(path=f"{scene['pictures']}/{what}.png", full_page=True)
+
+
 def accessibility(browser):
-    axe = Axe()
-
-    def judge(page, what):
-        violations = axe.run(page).response["violations"]
-        assert not violations, (what, json.dumps(violations, indent=1))
-        overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-        assert overflow <= 0, f"{what}: scrolls by {overflow} px"
-        page.screenshot(path=f"{scene['pictures']}/{what}.png", full_page=True)
-
     for scheme in ("light", "dark"):
         for width in (360, 1280):
             what = f"{scheme}-{width}"
             options = {"color_scheme": scheme, "reduced_motion": "reduce"}
-            with visit(browser, viewport={"width": width, "height": 800}, **options) as page:
+            # Nobody runs who could say what comes next.
+            allowed = ["with a status of 404 "]
+            with visit(browser, allowed, viewport={"width": width, "height": 800}, **options) as page:
                 expect(page.locator("#login")).to_be_visible()
                 judge(page, f"login-{what}")
                 log_in(page)
-                expect(page.locator("#history-chart rect.mark")).to_have_count(scene["tries"])
+                expect(page.locator("#history-days li")).to_have_count(30)
+                page.screenshot(path=f"{scene['pictures']}/first-{what}.png")
                 judge(page, f"page-{what}")
-                page.locator("#as-bytes").click()
-                for details in page.locator("details").all():
+                open_sent(page)
+                judge(page, f"report-{what}")
+                page.get_by_role("button", name="Exact bytes").first.click()
+                for details in page.locator("#scope, #history-details, #crashes-details").all():
                     details.locator("summary").click()
+                page.locator("#diagnose").click()
+                expect(page.locator("#diagnostics-text")).to_be_visible()
                 judge(page, f"details-{what}")
-                page.get_by_role("tab", name="Crash reporting").click()
-                expect(page.locator("#crash-event")).to_be_visible()
+                open_sent(page, "Next report")
+                page.locator("#gather").click()
+                expect(page.locator("#next-failed")).not_to_be_empty()
+                judge(page, f"next-{what}")
+                open_sent(page, "Crash reports")
+                expect(page.locator("#crash-list pre").first).to_be_visible()
                 judge(page, f"crash-{what}")
-                page.get_by_role("tab", name="Version check").click()
+                open_sent(page, "Version query")
                 judge(page, f"version-{what}")
+
+
+def paper(browser):
+    """On paper everything stands that can be opened, and the paper is light."""
+    for scheme in ("light", "dark"):
+        with visit(browser, color_scheme=scheme, viewport={"width": 1280, "height": 800}) as page:
+            log_in(page)
+            expect(page.locator("#report-view table")).to_have_count(1)
+            page.emulate_media(media="print")
+            for panel in ("report", "next", "crash", "version"):
+                expect(page.locator(f"#panel-{panel}")).to_be_visible()
+                expect(page.locator(f"#panel-{panel} .on-paper")).to_be_visible()
+            for table in ("#report-view table", "#history-table table", "#crashes-table table"):
+                expect(page.locator(table)).to_be_visible()
+            fill = page.locator("#version_check .track").evaluate(
+                "(track) => [getComputedStyle(track).backgroundColor, getComputedStyle(track).printColorAdjust]"
+            )
+            assert fill == ["rgb(12, 97, 88)", "exact"], fill
+            ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+            assert ground == "rgb(255, 255, 255)", ground
+            page.screenshot(path=f"{scene['pictures']}/print-{scheme}.png", full_page=True)
+            page.pdf(path=f"{scene['pictures']}/print-{scheme}.pdf", format="A4", print_background=False)
+            # As the reader had left it.
+            page.emulate_media(media="screen")
+            expect(page.locator("#report-view")).to_be_hidden()
+            expect(page.locator("#history-table")).to_be_hidden()
 
 
 def shown(browser):
     with visit(browser) as page:
         log_in(page)
         sent = Path(scene["report"]).read_bytes()
-        expect(page.locator("#report-table table.records")).to_have_count(2)
+        expect(page.locator("#report-view")).to_be_hidden()
+        open_sent(page)
+        fields = page.locator("#report-view table.fields")
+        # 48 fields, and the three of the envelope; no box in it scrolls.
+        expect(fields.locator("tr:not(.group) > th[scope=row]")).to_have_count(48 + 3)
         # Nothing of a report is markup: its text is there, and no element came of it.
-        expect(page.locator("#report-table")).to_contain_text(json.dumps(scene["markup"])[1:-1])
-        expect(page.locator("#report-table")).to_contain_text("18446744073709551615")
-        expect(page.locator("#report-table")).to_contain_text("9007199254740993")
-        page.locator("#as-bytes").click()
-        expect(page.locator("#report-bytes")).to_be_visible()
-        assert page.locator("#report-bytes").text_content().encode() == sent
-        page.get_by_role("tab", name="Crash reporting").click()
-        expect(page.locator("#crash-event")).to_contain_text(scene["markup"])
+        expect(fields).to_contain_text(scene["markup"])
+        # The exact number and what it comes to.
+        expect(fields).to_contain_text("18446744073709551615 16 EiB")
+        expect(fields).to_contain_text("107374182400 100 GiB")
+        fields.get_by_label("Which node is shown").select_option("2")
+        expect(fields).to_contain_text("9007199254740993 8 PiB")
+        expect(fields).to_contain_text("not answering")
+        page.get_by_role("button", name="Exact bytes").first.click()
+        expect(fields).to_be_hidden()
+        assert page.locator("#report-view pre").text_content().encode() == sent
+        open_sent(page, "Crash reports")
+        expect(page.locator("#crash-list pre").first).to_contain_text(scene["markup"])
         assert page.locator("body script, main img").count() == 0
-        # As many marks as data: one for each try; for crashes one for each day and ending, which its title counts.
-        titles = page.locator("#history-chart rect.mark title").all_text_contents()
-        assert len(titles) == scene["tries"], titles
-        for result in ("delivered (HTTP 200)", "stored: connection refused", "refused for good (HTTP 400)"):
-            assert sum(title.endswith(result) for title in titles) == scene["tries"] / 3, titles
+        # A day each, in words and not by colour alone.
+        days = page.locator("#history-days .unseen").all_text_contents()
+        states = [day.split(": ")[1] for day in days]
+        assert states[19:] == scene["days"], states
+        assert set(states[:19]) == {"not in use"}, states
+        expect(page.locator("#history-about")).to_contain_text("3 delivered, 1 late, 1 waiting, 2 missing and 2 not known")
         marks = page.locator("#crashes-chart rect.mark title").all_text_contents()
         counts = sorted(mark.split(": ")[1] for mark in marks)
         assert counts == ["1 × SIGABRT", "1 × SIGKILL", "1 × exit code", "2 × SIGSEGV"], marks
         page.locator("#history-details summary").click()
-        expect(page.locator("#history-table tbody tr")).to_have_count(scene["tries"])
+        rows = page.locator("#history-table tbody tr")
+        expect(rows).to_have_count(scene["tries"])
+        for result in ("Delivered (HTTP 200).", "Stored: connection refused.", "Refused for good (HTTP 400)."):
+            expect(rows.filter(has_text=result)).to_have_count(scene["tries"] // 3)
+        expect(rows.first).to_contain_text("4313 bytes (4.21 KiB)")
+
+
+def unused(browser):
+    with visit(browser) as page:
+        log_in(page)
+        verdict = page.locator("#verdict")
+        expect(verdict).to_contain_text("No process has ever used this state directory.")
+        # What is changed here is this node's, and it is named.
+        for place in ("#node", "#scope-here"):
+            expect(page.locator(place)).to_contain_text(scene["node"])
+            expect(page.locator(place)).to_contain_text(scene["state"])
+        assert "cluster-wide" not in page.locator("body").inner_text()
+        expect(page.locator("#processes-about")).to_contain_text("not known here: no process runs")
+        expect(page.locator("#history-about")).to_have_text("No report within the last 30 days.")
+
+
+def starting(browser):
+    with visit(browser) as page:
+        log_in(page)
+        expect(row(page, "daily_report").locator(".where")).to_contain_text("To 127.0.0.1:9.")
+        expect(row(page, "crash_reports").locator(".where")).to_contain_text("To sentry.example.com.")
+        expect(row(page, "version_check").locator(".where")).to_contain_text("In zone latest.example.com.")
+        expect(row(page, "daily_report").locator(".success")).to_contain_text("Last deliverednone is known")
+        expect(row(page, "daily_report").locator(".waiting")).to_have_text("Waitingnothing")
+        expect(page.locator("#processes-about")).to_contain_text("By the word of 2 running processes.")
+        expect(page.locator("#processes-list tbody tr")).to_have_count(2)
+        expect(page.locator("#processes-differ")).to_be_empty()
+        expect(page.locator("#history-days .unseen").last).to_contain_text("not made yet")
+
+
+def waiting(browser):
+    with visit(browser, viewport={"width": 1280, "height": 800}) as page:
+        log_in(page)
+        expect(page.locator("#verdict")).to_contain_text("Telemetry")
+        expect(page.locator("#verdict")).to_contain_text("not get through")
+        waits = row(page, "daily_report").locator(".waiting")
+        expect(waits).to_contain_text("1 report, ")
+        # Why, in words, and beside it when it is tried again.
+        expect(waits.locator(".why")).to_contain_text("onnection refused")
+        expect(waits).to_contain_text("Next try in")
+        expect(waits).to_contain_text("https://127.0.0.1")
+        # Two words, each by its name; the person's does not lift the client's.
+        held = page.locator("#crash_reports-held")
+        expect(held).to_contain_text("Held off by the API client, such as the operator or the product's command line.")
+        switch(page, "crash_reports").click(force=True)
+        expect(row(page, "crash_reports").get_by_role("alert")).to_contain_text("cannot be turned on here")
+        switch(page, "version_check").click()
+        expect(page.locator("#version_check-held")).to_have_text("Off by the administrator, here or by the command.")
+        words = stored()["words"]
+        assert words["api"]["crash_reports"] is False and words["api"]["version_check"] is True, words
+        assert words["administrator"]["crash_reports"] is True and words["administrator"]["version_check"] is False, words
+        switch(page, "version_check").click()
+        is_on(page, "version_check", True)
+        # Whoever else speaks for all nodes is named where it is said how to do it for all.
+        expect(page.locator("#scope-known")).to_contain_text("an API client, such as the operator")
+        expect(page.locator("#scope-known")).to_be_visible()
+        about = page.locator("#about-state")
+        for said in ("Log leveldebug", "Log formatjson", f"Node{scene['node']}", "Created20"):
+            expect(about).to_contain_text(said)
+        expect(page.locator("#history-days .unseen").last).to_contain_text("waiting")
+        open_sent(page)
+        expect(page.locator("#report-view table.fields")).to_contain_text("v1.34.1")
+        judge(page, "waiting-1280")
+
+
+def differing(browser):
+    with visit(browser, viewport={"width": 360, "height": 800}) as page:
+        log_in(page)
+        expect(page.locator("#processes-differ")).to_contain_text("“Versions are asked for in”")
+        settings = page.locator("#processes-settings")
+        expect(settings).to_contain_text("another.example.com")
+        expect(settings).to_contain_text(re.compile(r"api \(pid \d+\): another.example.com"))
+        judge(page, "differing-360")
+
+
+def ending(browser):
+    with visit(browser) as page:
+        log_in(page)
+        expect(page.locator("#processes-about")).to_contain_text("not known here: no process runs")
+        expect(page.locator("#processes-settings")).to_be_empty()
+        expect(page.locator("#verdict")).to_contain_text("not get through")
 
 
 def long(browser):
@@ -287,18 +446,182 @@ def long(browser):
         sent = Path(scene["report"]).read_bytes()
         about = page.locator("#report-about")
         expect(about).to_contain_text("The first 1 MiB of")
+        open_sent(page)
         # The group that is cut off is no table: of the other one the first records are.
-        expect(page.locator("#report-table")).to_contain_text("The first 50 records.")
-        expect(page.locator("#report-table .records thead th")).to_have_count(1 + 50)
-        page.locator("#as-bytes").click()
+        expect(page.locator("#report-view")).to_contain_text("of those shown, the first 50 can be chosen")
+        expect(page.get_by_label("Which volume is shown").locator("option")).to_have_count(50)
+        page.get_by_role("button", name="Exact bytes").first.click()
         # Half a letter cannot be shown.
         shown = sent[: 1 << 20].decode(errors="ignore")
         assert len(shown.encode()) == (1 << 20) - 1
-        assert page.locator("#report-bytes").text_content() == shown
+        assert page.locator("#report-view pre").text_content() == shown
         with page.expect_download() as download:
             about.get_by_role("link").click()
         assert download.value.suggested_filename == Path(scene["report"]).name
         assert Path(download.value.path()).read_bytes() == sent
+
+
+def huge(browser):
+    """A report that is larger than is good for a page, and more crashes than anybody reads."""
+    with visit(browser) as page:
+        log_in(page)
+        expect(page.locator("#report-about")).to_contain_text("The first 1 MiB of 64 MiB is shown.")
+        assert page.evaluate("document.documentElement.textContent.length") < 1 << 18, "shown without being asked for"
+        open_sent(page)
+        expect(page.locator("#report-view")).to_contain_text("Not even the first line is within what is shown here.")
+        page.get_by_role("button", name="Exact bytes").first.click()
+        assert len(page.locator("#report-view pre").text_content()) == 1 << 20
+        open_sent(page, "Crash reports")
+        listed = page.locator("#crash-list li")
+        expect(listed).to_have_count(50)
+        # The latest one is opened; the others have their bytes when they are.
+        expect(page.locator("#crash-list pre:not(:empty)")).to_have_count(1)
+        page.locator("#crash-more").click()
+        expect(listed).to_have_count(100)
+        expect(listed.nth(50).locator("summary")).to_be_focused()
+        listed.nth(50).locator("summary").click()
+        expect(page.locator("#crash-list pre:not(:empty)")).to_have_count(2)
+        expect(page.locator("#crashes-about")).to_contain_text("1000 crashes within the last 30 days")
+
+
+def hostile(browser):
+    """Names that would be markup, or turn the text around, are seen for what they are."""
+    with visit(browser) as page:
+        log_in(page)
+        # Processes of an older version do not say where to.
+        expect(row(page, "daily_report").locator(".where")).to_contain_text("Where to is not known here.")
+        expect(page.locator("#verdict")).to_contain_text("does not get through.")
+        open_sent(page, "Crash reports")
+        page.locator("#diagnose").click()
+        expect(page.locator("#diagnostics-text")).to_be_visible()
+        expect(page.locator("#processes-list")).to_contain_text("data‹U+202E›plane<b>‹U+0007›")
+        expect(page.locator("#crash-list .what").first).to_contain_text("ended ‹U+2066›<i>")
+        text = page.evaluate("document.documentElement.outerHTML + document.title")
+        unseen = re.findall(
+            "[\u0000-\u0008\u000e-\u001f\u061c\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]", text
+        )
+        assert not unseen, unseen
+        assert page.locator("#page b, #page i, #page script, #page img").count() == 0
+        judge(page, "hostile-1280")
+
+
+def following(browser):
+    """What would be sent next: what comes, and what does not."""
+    with visit(browser, allowed=["with a status of 404 ", "with a status of 409 ", "with a status of 504 "]) as page:
+        log_in(page)
+        open_sent(page, "Next report")
+        gather = page.locator("#gather")
+        failed = page.locator("#next-failed")
+        answers = []
+        page.route("**/v1/report/next", lambda route: route.fulfill(**answers.pop(0)))
+        for status, error in (
+            (404, "no running process on this state directory makes reports"),
+            (409, "the daily report is off by environment DISABLE_TELEMETRY of dataplane (pid 1)"),
+            (504, "dataplane (pid 1) does not answer"),
+        ):
+            answers.append({"status": status, "json": {"error": error}})
+            expect(gather).to_have_text("Gather now")
+            gather.click()
+            expect(failed).to_have_text(f"{error[0].upper()}{error[1:]}. Nothing was gathered.")
+            expect(page.locator("#next-view")).to_be_hidden()
+        sent = Path(scene["report"]).read_bytes()
+        identity = Path(scene["report"]).stem[11:]
+        headers = {
+            "Content-Type": "application/jsonl",
+            "Ondat-Telemetry-Report": identity,
+            "Ondat-Telemetry-Sealed-Bytes": "1733",
+        }
+        answers.append({"status": 200, "headers": headers, "body": sent})
+        gather.click()
+        about = page.locator("#next-about")
+        expect(about).to_contain_text("Nothing of it was sent or stored.")
+        expect(about).to_contain_text(f"{identity[:12]}…")
+        expect(about).to_contain_text("1733 bytes (1.69 KiB)")
+        expect(failed).to_be_empty()
+        about.locator("button[data-id]").click()
+        expect(about.locator("code")).to_have_text(identity)
+        expect(page.locator("#next-view tr:not(.group) > th[scope=row]")).to_have_count(48 + 3)
+        page.locator("#next-view").get_by_role("button", name="Exact bytes").click()
+        assert page.locator("#next-view pre").text_content().encode() == sent
+        with page.expect_download() as download:
+            about.get_by_role("link").click()
+        assert Path(download.value.path()).read_bytes() == sent
+        judge(page, "gathered-1280")
+
+
+def diagnosed(browser):
+    with visit(browser) as page:
+        log_in(page)
+        text = page.locator("#diagnostics-text")
+        expect(text).to_be_hidden()
+        expect(page.locator("#diagnose-about a")).to_have_count(0)
+        page.locator("#diagnose").click()
+        expect(text).to_contain_text('"ondat_telemetry"')
+        with page.expect_download() as download:
+            page.locator("#diagnose-about a").click()
+        # What is saved is what was shown.
+        assert Path(download.value.path()).read_text() == text.text_content()
+        said = json.loads(text.text_content())
+        assert said["status"]["state_dir"] == scene["state"], said
+        assert re.fullmatch(r"ondat-telemetry-diagnostics-[\w.-]+\.json", download.value.suggested_filename)
+
+
+def plain(browser):
+    """A server that says that it is open to a network without TLS is named for it; others are not."""
+    with visit(browser, viewport={"width": 1280, "height": 800}) as page:
+        log_in(page)
+        expect(page.locator("#plain")).to_be_empty()
+
+        def said(route):
+            answer = route.fetch()
+            route.fulfill(response=answer, json={**answer.json(), "plain_http": True})
+
+        page.route("**/v1/session", said)
+        page.reload()
+        expect(page.locator("#plain")).to_contain_text("This page comes over plain HTTP")
+        judge(page, "plain-1280")
+
+
+def refused(browser):
+    """A server that wants nothing, or never answers, is said; what was known stays."""
+    allowed = [f"with a status of {status} " for status in (429, 500, 503)]
+    with visit(browser, allowed=[*allowed, "net::ERR_"]) as page:
+        page.route(
+            "**/v1/session",
+            lambda route: route.fulfill(status=429, headers={"Retry-After": "6"}, json={"error": "try again in 6 s"}),
+        )
+        page.get_by_label("Username").fill("admin")
+        page.get_by_label("Password").fill(scene["password"])
+        page.get_by_role("button", name="Log in", exact=True).click()
+        expect(page.locator("#login-error")).to_have_text("Try again in 6 s.")
+        page.unroute("**/v1/session")
+        page.route("**/v1/reports", lambda route: route.fulfill(status=500, json={"error": "report.json is damaged"}))
+        page.get_by_label("Password").fill(scene["password"])
+        page.get_by_role("button", name="Log in", exact=True).click()
+        # One list that cannot be read does not take the other one with it.
+        expect(page.locator("#history-failed")).to_have_text("The history cannot be shown: report.json is damaged.")
+        expect(page.locator("#crash-list li")).to_have_count(scene["crashes"])
+        expect(page.locator("#connection")).to_be_empty()
+        connection = page.locator("#connection")
+        for answer, said in (
+            (
+                {"status": 503, "headers": {"Retry-After": "1"}, "json": {"error": "too many requests at once"}},
+                "Too many requests at once.",
+            ),
+            ({"status": 503, "body": "<h1>gone</h1>"}, "The server answers with HTTP 503."),
+            ({"status": 200, "body": "<h1>log in at the gateway</h1>"}, "The server broke off its answer."),
+        ):
+            page.route("**/v1/status", lambda route, request, answer=answer: route.fulfill(**answer))
+            expect(connection).to_contain_text(said)
+            is_on(page, "daily_report", True)
+            page.unroute("**/v1/status")
+            expect(connection).to_be_empty()
+        # Never is after a while.
+        held = []
+        page.route("**/v1/status", lambda route: held.append(route))
+        expect(connection).to_contain_text("The server does not answer.")
+        page.unroute("**/v1/status")
+        expect(connection).to_be_empty()
 
 
 def told(browser):
@@ -306,11 +629,11 @@ def told(browser):
         log_in(page)
         news = page.locator("#news")
         expect(news).to_have_attribute("role", "status")
-        for said in ("An upgrade is recommended", "Running2.8.1", "Latest2.9.0", "ODT-2026-014", "not verified"):
+        for said in ("An upgrade is recommended", "Running2.8.1", "Latest2.9.0", "ODT-2026-014", "Signaturenot known"):
             expect(news).to_contain_text(said)
         expect(page.locator("#urgent")).to_be_empty()
-        page.get_by_role("tab", name="Version check").click()
-        answers = page.get_by_role("region", name="What was answered").locator("tbody tr")
+        open_sent(page, "Version query")
+        answers = page.get_by_role("table", name="What was answered").locator("tbody tr")
         expect(answers).to_have_count(2)
         expect(answers.nth(0)).to_contain_text("2.9.0current2.9.0")
         expect(answers.nth(1)).to_contain_text("2.8.1upgrade recommended2.9.0")
@@ -333,8 +656,9 @@ def followed(browser):
         summary = page.locator("#history-details summary")
         summary.click()
         expect(summary).to_be_focused()
-        raw = page.locator("#report-bytes")
-        page.locator("#as-bytes").click()
+        open_sent(page)
+        raw = page.locator("#report-view pre")
+        page.get_by_role("button", name="Exact bytes").first.click()
         raw.evaluate("(element) => { element.scrollTop = 40 }")
         summary.focus()
         # What is told to a screen reader, and what moves, from now on.
@@ -408,7 +732,7 @@ def lost(browser):
         expect(alert).to_have_text("The server does not answer. The switch shows what was last confirmed.")
         is_on(page, "daily_report", True)
         expect(page.locator("#connection")).to_contain_text("The server does not answer.")
-        expect(page.locator("#history-chart rect.mark")).to_have_count(scene["tries"])
+        expect(page.locator("#history-days li")).to_have_count(30)
         page.unroute("**/v1/**")
         expect(page.locator("#connection")).to_be_empty()
         is_on(page, "daily_report", True)
@@ -432,7 +756,7 @@ def turn(browser):
 def ended(browser):
     with visit(browser) as page:
         log_in(page)
-        page.get_by_role("tab", name="Crash reporting").click()
+        open_sent(page, "Crash reports")
         command("password", said="another password\n")
         switch(page, "daily_report").click()
         expect(page.locator("#login")).to_be_visible()
@@ -455,6 +779,18 @@ with browsing() as browser:
         "stale": stale,
         "held": held,
         "accessibility": accessibility,
+        "paper": paper,
+        "unused": unused,
+        "starting": starting,
+        "waiting": waiting,
+        "differing": differing,
+        "ending": ending,
+        "huge": huge,
+        "hostile": hostile,
+        "following": following,
+        "diagnosed": diagnosed,
+        "plain": plain,
+        "refused": refused,
         "shown": shown,
         "long": long,
         "told": told,

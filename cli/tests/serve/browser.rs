@@ -6,17 +6,36 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
 
 use data_encoding::BASE32HEX_NOPAD;
+use ondat_telemetry::client::Client;
+use ondat_telemetry::config::{ConfigBuilder, Setting};
+use ondat_telemetry::switches::Switch;
 use serde_json::{Value, json};
 
-use super::server::{PASSWORD, Server, command, set_password, state_dir};
+use super::server::{PASSWORD, Server, command, run, set_password, state_dir};
 
 const REPORT_ID: &str = "5b0f3d9c1e7a42d886f0a1b2c3d4e5f6";
 /// What would run if anything of a report were taken for markup.
 const MARKUP: &str = "<script>alert(1)</script><img src=x onerror=alert(2)>";
 /// What is read of a report into the page, in bytes.
 const SHOWN_BYTES: usize = 1 << 20;
+/// How many crash reports are listed at first.
+const LISTED: usize = 50;
+/// What became of the reports of the last days, as `prepared` has it written.
+const DAYS: [&str; 11] = [
+    "not in use",
+    "delivered",
+    "late",
+    "not known",
+    "delivered",
+    "waiting",
+    "missing",
+    "delivered",
+    "not known",
+    "missing",
+    "not made yet",
+];
 /// What happened to reports and processes, as `prepared` has it written.
-const TRIES: usize = 6;
+const TRIES: u64 = 6;
 const CRASHES: [(&str, &str, &str, u64); 5] = [
     ("sent", "SIGSEGV", "none", 9),
     ("sent", "SIGSEGV", "none", 9),
@@ -29,37 +48,55 @@ const CRASHES: [(&str, &str, &str, u64); 5] = [
 fn prepared(name: &str) -> PathBuf {
     let state = state_dir(name);
     set_password(&state, PASSWORD);
-    for folder in ["sent/crashes", "spool/crashes"] {
+    for folder in ["sent/crashes", "spool/crashes", "spool/reports"] {
         fs::create_dir_all(state.join(folder)).unwrap();
     }
     fs::write(state.join(format!("sent/2026-11-24-{REPORT_ID}.jsonl")), report()).unwrap();
     let results = ["delivered (HTTP 200)", "stored: connection refused", "refused for good (HTTP 400)"];
+    let today = unix_now() / 86_400;
     let tries: Vec<_> = (0..TRIES)
         .map(|number| {
             json!({
-                "at": 1_795_000_000 + 86_400 * number, "report_id": REPORT_ID, "day": 20_776 + number,
+                "at": (today - 6 + number) * 86_400, "report_id": REPORT_ID, "day": today - 6 + number,
                 "bytes": 1753 + 512 * number, "url": "https://telemetry.example", "proxy": null,
-                "result": results[number % results.len()],
+                "result": results[usize::try_from(number).unwrap() % results.len()],
             })
         })
         .collect();
+    // Delivered on its day, a day late, and waiting.
+    let made = [(9, Some(9)), (8, Some(7)), (6, Some(6)), (5, None)].map(|(ago, delivered): (u64, Option<u64>)| {
+        let (at, delivered) = ((today - ago) * 86_400 + 60, delivered.map(|ago| (today - ago) * 86_400 + 120));
+        json!({ "day": today - ago, "at": { "unix": at, "boot": null }, "delivered_at": delivered })
+    });
     let pace = json!({ "failures": 0, "pause": null, "tries": [] });
-    fs::write(state.join("report.json"), json!({ "made": {}, "pace": pace, "tries": tries }).to_string()).unwrap();
+    let memory = json!({ "made": { "5".repeat(32): made }, "pace": pace, "tries": tries });
+    fs::write(state.join("report.json"), memory.to_string()).unwrap();
+    let waiting = humantime::format_rfc3339_seconds(SystemTime::UNIX_EPOCH + Duration::from_secs((today - 5) * 86_400));
+    fs::write(state.join(format!("spool/reports/{}-{REPORT_ID}.otr", &waiting.to_string()[..10])), "sealed").unwrap();
     fs::write(state.join("version.json"), told().to_string()).unwrap();
     for (number, (folder, signal, exit_code, days)) in CRASHES.into_iter().enumerate() {
         let id = format!("{number:012x}47788990a1b2c3d4e5f6");
         let at = SystemTime::now() - Duration::from_secs(days * 86_400);
-        let event = json!({
-            "event_id": id, "timestamp": humantime::format_rfc3339_seconds(at).to_string(),
-            "platform": "native", "level": "fatal",
-            "release": "ondat@2.8.1",
-            "exception": { "values": [{ "type": signal, "value": format!("dataplane ended {MARKUP}") }] },
-            "tags": { "signal": signal, "exit_code": exit_code, "core_dump": "unknown" },
-        });
         let folder = if folder == "sent" { "sent/crashes" } else { "spool/crashes" };
-        fs::write(state.join(folder).join(format!("{id}.json")), event.to_string()).unwrap();
+        crash(&state, folder, &id, at, (signal, exit_code), &format!("dataplane ended {MARKUP}"));
     }
     state
+}
+
+/// A crash report that is stored in this folder.
+fn crash(state: &Path, folder: &str, id: &str, at: SystemTime, (signal, exit_code): (&str, &str), what: &str) {
+    let event = json!({
+        "event_id": id, "timestamp": humantime::format_rfc3339_seconds(at).to_string(),
+        "platform": "native", "level": "fatal",
+        "release": "ondat@2.8.1",
+        "exception": { "values": [{ "type": signal, "value": what }] },
+        "tags": { "signal": signal, "exit_code": exit_code, "core_dump": "unknown" },
+    });
+    fs::write(state.join(folder).join(format!("{id}.json")), event.to_string()).unwrap();
+}
+
+fn unix_now() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs()
 }
 
 /// What a process says that runs in another container.
@@ -69,12 +106,14 @@ fn running(state: &Path, component: &str, objections: Value) {
         "boot": ondat_telemetry::sys::clock::boot_id(), "pid_namespace": "pid:[1]", "born": [1, 1],
     });
     fs::create_dir_all(state.join("processes")).unwrap();
-    fs::write(state.join(format!("processes/{component}-1")), said.to_string()).unwrap();
+    // The name of a file has none of what a name of a process may have.
+    let name: String = component.chars().filter(char::is_ascii_alphanumeric).collect();
+    fs::write(state.join(format!("processes/{name}-1")), said.to_string()).unwrap();
 }
 
 /// What two versions were told: one is current, the other is not.
 fn told() -> Value {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    let now = unix_now();
     let answer = format!("o1 v=* l=2.9.0 r=2.8.2 m=2.7.0 a=ODT-2026-014 t={} e={}", now - 3_600, now + 86_400);
     let told = ["2.9.0", "2.8.1"].map(|version| {
         let label = BASE32HEX_NOPAD.encode(version.as_bytes()).to_lowercase();
@@ -158,12 +197,15 @@ fn look(scenario: &str, server: &Server) {
     let python = root.join("target/page-venv/bin/python");
     assert!(python.exists(), "{} is missing\nrun tools/setup test first", python.display());
     let pictures = root.join("target/page");
+    let stored = |folder: &str| fs::read_dir(server.state.join(folder)).map_or(0, Iterator::count);
+    let crashes = (stored("sent/crashes") + stored("spool/crashes")).min(LISTED);
     fs::create_dir_all(&pictures).unwrap();
     let scene = json!({
         "url": format!("http://{}", server.address),
         "program": env!("CARGO_BIN_EXE_ondat-telemetry"), "state": server.state, "pictures": pictures,
         "password": PASSWORD, "report": server.state.join(format!("sent/2026-11-24-{REPORT_ID}.jsonl")),
-        "markup": MARKUP, "tries": TRIES, "crashes": CRASHES.len(),
+        "node": nix::unistd::gethostname().unwrap().into_string().unwrap(),
+        "markup": MARKUP, "tries": TRIES, "crashes": crashes, "days": DAYS,
     });
     // -B: nothing is written beside the sources.
     let output = Command::new(python)
@@ -199,7 +241,7 @@ fn switches_are_operated_by_mouse_and_by_keyboard() {
     }
     let audit = server.audit();
     let switched = audit.iter().filter(|line| line["via"] == "page").count();
-    assert_eq!(switched, 9, "each switch off, on and off again: {audit:?}");
+    assert_eq!(switched, 12, "each switch off, on and off again, two on, and all off: {audit:?}");
 }
 
 #[test]
@@ -236,6 +278,114 @@ fn a_long_report_is_shown_in_part_and_given_whole() {
     let state = prepared("browser-long");
     fs::write(state.join(format!("sent/2026-11-24-{REPORT_ID}.jsonl")), long_report()).unwrap();
     look("long", &Server::start_in(&state, &[]));
+}
+
+/// A daemon on this state directory that reaches nobody.
+fn daemon(state: &Path, component: &str, zone: &str) -> Client {
+    let keys = state.join("keys");
+    if !keys.exists() {
+        assert!(run(state, &["keygen", "report", "--out", keys.to_str().unwrap()]).status.success());
+    }
+    let keys = fs::read_to_string(keys.join("report-keys.json")).unwrap();
+    let mut builder = ConfigBuilder::new();
+    let settings = [
+        (Setting::Component, component),
+        (Setting::Version, "2.8.1"),
+        (Setting::ClusterId, "c-1"),
+        (Setting::NodeId, "n-1"),
+        (Setting::StateDir, state.to_str().unwrap()),
+        (Setting::VersionZone, zone),
+        // Nobody listens there.
+        (Setting::Nameservers, "127.0.0.1:9"),
+        (Setting::ReportUrl, "https://127.0.0.1:9/"),
+        (Setting::ReportKeys, &keys),
+        (Setting::SentryDsn, "https://publickey@sentry.example.com/42"),
+    ];
+    settings.into_iter().for_each(|(setting, text)| builder.set(setting, text));
+    builder.set_switches(Switch::ALL_BITS);
+    let client = Client::new(builder.build().unwrap()).unwrap();
+    client.start().unwrap();
+    client
+}
+
+#[test]
+fn the_first_screen_says_whether_it_works_and_why_not() {
+    let state = state_dir("browser-works");
+    set_password(&state, PASSWORD);
+    let server = Server::start_in(&state, &[]);
+    look("unused", &server);
+    let daemons = ["dataplane", "controlplane"].map(|name| daemon(&state, name, "latest.example.com"));
+    look("starting", &server);
+    let document = br#"{"k8s_version":"v1.34.1"}"#;
+    daemons[0].submit_report(document, Duration::from_secs(60)).unwrap_err();
+    // As an operator does it, over and over.
+    let login = server.log_in();
+    let cluster = r#"{"disableCrashReporting":true,"logLevel":"debug","logFormat":"json"}"#;
+    server.ask("PUT", "/v2/cluster?ignore-version=true", &login, cluster).with(200);
+    look("waiting", &server);
+    let third = daemon(&state, "api", "another.example.com");
+    look("differing", &server);
+    [third].into_iter().chain(daemons).for_each(|daemon| daemon.close(Duration::ZERO));
+    look("ending", &server);
+}
+
+#[test]
+fn what_is_huge_is_shown_in_part() {
+    let state = prepared("browser-huge");
+    let path = state.join(format!("sent/2026-11-24-{REPORT_ID}.jsonl"));
+    fs::write(&path, format!("{{\"k8s_version\":\"{}", "v".repeat(1 << 21))).unwrap();
+    fs::File::options().write(true).open(&path).unwrap().set_len(64 << 20).unwrap();
+    fs::remove_dir_all(state.join("sent/crashes")).unwrap();
+    fs::remove_dir_all(state.join("spool/crashes")).unwrap();
+    fs::create_dir_all(state.join("spool/crashes")).unwrap();
+    for number in 0..1000_u64 {
+        let at = SystemTime::now() - Duration::from_secs(number * 2_500);
+        crash(
+            &state,
+            "spool/crashes",
+            &format!("{number:032x}"),
+            at,
+            ("SIGSEGV", "none"),
+            "dataplane killed by SIGSEGV",
+        );
+    }
+    look("huge", &Server::start_in(&state, &[]));
+}
+
+#[test]
+fn names_are_never_markup_and_turn_nothing_around() {
+    let state = prepared("browser-hostile");
+    let name = "data\u{202e}plane<b>\u{7}";
+    running(&state, name, json!([{ "switch": "crash_reports", "source": format!("environment {name}") }]));
+    running(&state, "elsewhere", json!([]));
+    let what = format!("{name} ended \u{2066}<i>{MARKUP}\u{200f}");
+    crash(&state, "sent/crashes", &"f".repeat(32), SystemTime::now(), ("SIGSEGV", "none"), &what);
+    look("hostile", &Server::start_in(&state, &[]));
+}
+
+#[test]
+fn on_paper_everything_is_open() {
+    look_at_prepared("paper");
+}
+
+#[test]
+fn what_would_be_sent_next_is_shown_or_why_not() {
+    look_at_prepared("following");
+}
+
+#[test]
+fn diagnostics_are_shown_before_they_are_saved() {
+    look_at_prepared("diagnosed");
+}
+
+#[test]
+fn a_page_over_plain_http_says_so() {
+    look_at_prepared("plain");
+}
+
+#[test]
+fn a_server_that_refuses_is_told_and_asked_again() {
+    look_at_prepared("refused");
 }
 
 #[test]

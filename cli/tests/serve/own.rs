@@ -1,6 +1,7 @@
 //! Our own calls, and the page's session.
 
 use std::fs;
+use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 
@@ -102,7 +103,9 @@ fn what_was_sent_is_shown_byte_for_byte() {
     let login = server.log_in();
     server.ask("GET", "/v1/report/preview", &login, "").with(404).error();
     let empty = server.ask("GET", "/v1/reports", &login, "").with(200).json();
-    assert_eq!(empty, json!({ "made": [], "tries": [], "kept": [] }));
+    let days = empty["days"].as_array().unwrap();
+    assert!(days.len() == 30 && days.iter().all(|day| day["state"] == "before"), "{empty}");
+    assert_eq!(empty, json!({ "made": [], "tries": [], "kept": [], "days": days }));
     fs::create_dir_all(server.state.join("sent/crashes")).unwrap();
     let id = "00112233445566778899aabbccddeeff";
     // The last by its day, whatever was written last.
@@ -118,6 +121,96 @@ fn what_was_sent_is_shown_byte_for_byte() {
     fs::write(server.state.join(format!("sent/crashes/{id}.json")), event.to_string()).unwrap();
     let crashes = server.ask("GET", "/v1/crashes", &login, "").with(200).json();
     assert_eq!(crashes, json!({ "waiting": [], "sent": [{ "id": id, "event": event }], "held_back": 0 }));
+    // One that is far too large does not keep the others from being shown.
+    let large = "ffffffffffffffffffffffffffffffff";
+    fs::write(server.state.join(format!("sent/crashes/{large}.json")), vec![b' '; 2 << 20]).unwrap();
+    let crashes = server.ask("GET", "/v1/crashes", &login, "").with(200).json();
+    let sent = crashes["sent"].as_array().unwrap();
+    assert!(sent.contains(&json!({ "id": id, "event": event })), "{crashes}");
+    assert!(sent.contains(&json!({ "id": large, "event": null })), "{crashes}");
+}
+
+#[test]
+fn what_became_of_the_last_days_is_told() {
+    let server = Server::start("days");
+    let login = server.log_in();
+    let now = i64::try_from(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs()).unwrap();
+    let today = now / 86_400;
+    let made = |ago: i64, delivered_at: Option<i64>| {
+        let day = today - ago;
+        json!({ "day": day, "at": { "unix": day * 86_400 + 60, "boot": null }, "delivered_at": delivered_at })
+    };
+    let made = [made(9, Some((today - 9) * 86_400 + 61)), made(8, Some((today - 6) * 86_400)), made(7, None)];
+    let name = |day: i64| {
+        humantime::format_rfc3339_seconds(SystemTime::UNIX_EPOCH + Duration::from_secs(day.unsigned_abs() * 86_400))
+            .to_string()[..10]
+            .to_owned()
+    };
+    fs::write(server.state.join("report.json"), json!({ "made": { "c": made }, "pace": {}, "tries": [] }).to_string())
+        .unwrap();
+    fs::create_dir_all(server.state.join("spool/reports")).unwrap();
+    fs::write(server.state.join(format!("spool/reports/{}-{}.otr", name(today - 7), "0".repeat(32))), "sealed")
+        .unwrap();
+    let line = |ago: i64, on: bool| {
+        let changes = json!({ "daily_report": { "from": !on, "to": on } });
+        json!({ "at": format!("{}T12:00:00Z", name(today - ago)), "via": "page", "action": "switches", "changes": changes })
+    };
+    // The second one was cut short by a power cut.
+    fs::write(server.state.join("audit.jsonl"), format!("{}\n{{\"at\":\n{}\n", line(5, false), line(2, true))).unwrap();
+    let told = server.ask("GET", "/v1/reports", &login, "").with(200).json();
+    let days = told["days"].as_array().unwrap();
+    assert_eq!((days.len(), &days[29]["day"]), (30, &json!(name(today))));
+    let states: Vec<_> = days[19..].iter().map(|day| day["state"].as_str().unwrap()).collect();
+    let expected =
+        ["before", "delivered", "late", "waiting", "unknown", "unknown", "off", "off", "unknown", "unknown", "due"];
+    assert_eq!(states, expected);
+    // By the real command, and in force for today at once; what is stored for it is gone with that.
+    assert!(run(&server.state, &["disable", "daily-report"]).status.success());
+    let told = server.ask("GET", "/v1/reports", &login, "").with(200).json();
+    assert_eq!((&told["days"][29]["state"], &told["days"][22]["state"]), (&json!("off"), &json!("off")));
+}
+
+#[test]
+fn diagnostics_say_what_is_wrong_and_not_who_it_is() {
+    let state = state_dir("diagnostics");
+    set_password(&state, PASSWORD);
+    let raw = "raw-id-of-the-cluster";
+    let server = Server::start_in(&state, &["--cluster-id", raw, "--node-id", "raw-id-of-the-node"]);
+    let login = server.log_in();
+    let change = r#"{"version_check":false,"daily_report":true,"crash_reports":true}"#;
+    server.ask("PUT", "/v1/switches?ignore-version=true", &login, change).with(200);
+    fs::create_dir_all(state.join("sent/crashes")).unwrap();
+    let id = "00112233445566778899aabbccddeeff";
+    let event = json!({ "event_id": id, "timestamp": "2026-11-24T00:00:00Z", "tags": { "signal": "SIGSEGV", "node_id": "n" },
+        "exception": { "values": [{ "value": "dataplane killed by SIGSEGV" }] } });
+    fs::write(state.join(format!("sent/crashes/{id}.json")), event.to_string()).unwrap();
+    let result = "stored: connection refused";
+    let tries =
+        json!([{ "at": 1_795_000_000, "report_id": id, "day": 20_775, "bytes": 1, "url": "u", "result": result }]);
+    fs::write(state.join("report.json"), json!({ "made": {}, "pace": {}, "tries": tries }).to_string()).unwrap();
+
+    let answer = server.ask("GET", "/v1/diagnostics", &login, "").with(200);
+    let (text, said) = (String::from_utf8(answer.body.clone()).unwrap(), answer.json());
+    for secret in [raw, "raw-id-of-the-node", "admin\"", "127.0.0.1", PASSWORD] {
+        assert!(!text.contains(secret), "{secret}: {text}");
+    }
+    assert_eq!(said["versions"]["ondat_telemetry"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(said["status"]["state_dir"], json!(state));
+    assert!(said["errors"].as_array().unwrap().iter().any(|error| error["text"] == result), "{said}");
+    assert_eq!(said["crashes"]["sent"][0]["ending"], "dataplane killed by SIGSEGV");
+    let changed = &said["changes"].as_array().unwrap().last().unwrap()["changes"];
+    assert_eq!(changed["version_check"], json!({ "from": true, "to": false }));
+
+    // What is wrong is when it is asked for: the rest is told all the same.
+    fs::write(state.join("report.json"), "damaged").unwrap();
+    fs::write(state.join("switches.json"), "damaged").unwrap();
+    let said = server.ask("GET", "/v1/diagnostics", &login, "").with(200).json();
+    assert!(said["reports"]["problem"].as_str().unwrap().contains("report.json is damaged"), "{said}");
+    let errors = said["errors"].as_array().unwrap();
+    for named in ["report.json", "switches.json"] {
+        assert!(errors.iter().any(|error| error["text"].as_str().unwrap().contains(named)), "{named}: {said}");
+    }
+    assert_eq!(said["crashes"]["sent"][0]["signal"], "SIGSEGV");
 }
 
 #[test]

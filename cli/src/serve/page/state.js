@@ -1,0 +1,17 @@
+// What the page knows: the last that the server has said. Filled by polls and answers, read by whatever is shown.
+
+// The product's words, in the product's order.
+export const SWITCHES = { daily_report: "Telemetry", crash_reports: "Crash reporting", version_check: "Version check" };
+
+export const state = {
+  status: null,
+  // The last that the server has confirmed: `administrator` is his own word, `switches` is what is true.
+  administrator: null,
+  switches: null,
+  reports: null,
+  crashes: null,
+  // The last report that was made.
+  report: null,
+  // Why a list could not be read.
+  problems: {},
+};
