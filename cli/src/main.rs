@@ -195,7 +195,11 @@ fn main() -> ExitCode {
     };
     let warnings = Warnings::default();
     let form = command.options.form();
+    let unused = unused(&command);
     let outcome = form.clone().and_then(|form| run(&command, &warnings, form));
+    if let Some(line) = unused.filter(|_| outcome.is_ok()) {
+        complain(&line);
+    }
     let error_line = outcome.as_ref().err().map(Error::to_string);
     for warning in warnings.take() {
         // The library logs some failures that it also returns.
@@ -213,8 +217,9 @@ fn main() -> ExitCode {
     }))
 }
 
-/// Whoever looks or changes something where no daemon has ever been should know it.
-fn warn_of_unused(command: &Command) {
+/// What to say to whoever looks or changes something where no daemon has ever been. Found before the command makes the
+/// directory itself, said once it has worked: a failure has its one line.
+fn unused(command: &Command) -> Option<String> {
     let is_about_daemons = matches!(
         command.action,
         Action::Enable { .. }
@@ -224,15 +229,12 @@ fn warn_of_unused(command: &Command) {
             | Action::Crashes(_)
             | Action::Report(report::Action::History)
     );
-    let dir = if is_about_daemons { command.options.state_dir("").ok() } else { None };
-    if let Some((dir, unused)) = dir.and_then(|dir| daemons::unused(&dir).map(|unused| (dir, unused))) {
-        complain(&format!("warning: {}: {unused}", dir.path().display()));
-    }
+    let dir = if is_about_daemons { command.options.state_dir("").ok() } else { None }?;
+    daemons::unused(&dir).map(|unused| format!("warning: {}: {unused}", dir.path().display()))
 }
 
 fn run(command: &Command, warnings: &Warnings, form: Form) -> Result<Output, Error> {
     let json = form.is_for_programs();
-    warn_of_unused(command);
     let settings = || Settings::load(&command.options, warnings);
     match &command.action {
         Action::CheckVersion => check::run(settings()?.complete()?, json),

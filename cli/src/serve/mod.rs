@@ -51,10 +51,11 @@ use crate::{Output, print};
 
 /// The end of `--help`.
 pub(crate) const HELP: &str = "\
-It serves a page at /, its own calls at /v1 (described at /v1/openapi.json) and the product's at /v2. Whoever changes
-something logs in; `ondat-telemetry password` sets a password. Without one, on this machine alone, user admin has a password
-for this run, which stands in STATE_DIR/serve.password. When it listens, it prints a line of JSON with its URL. SIGHUP reads
-the certificate anew, SIGTERM and SIGINT end it. Changes are written to STATE_DIR/audit.jsonl.";
+It serves a page at /, its own calls at /v1 (described at /v1/openapi.json), the product's at /v2, /healthz, and figures for
+Prometheus at /metrics. Whoever changes something logs in; `ondat-telemetry password` sets a password. Without one, on this
+machine alone, user admin has a password for this run, which stands in STATE_DIR/serve.password. When it listens, it prints a
+line of JSON with its URL. SIGHUP reads the certificate anew, SIGTERM and SIGINT end it. Changes are written to
+STATE_DIR/audit.jsonl.";
 
 /// The password of one run.
 const RUN_PASSWORD: &str = layout::RUN_PASSWORD;
@@ -182,6 +183,7 @@ pub(crate) fn run(arguments: &Arguments, options: &Options, settings: Settings) 
     let mut memory = memory()?;
     let run_password = run_password(arguments, &dir, &mut memory)?;
     let word = administration::read(&dir);
+    let checks = memory.len();
     let app = Arc::new(App {
         options: options.clone(),
         settings: Mutex::new(Arc::new(settings)),
@@ -197,6 +199,10 @@ pub(crate) fn run(arguments: &Arguments, options: &Options, settings: Settings) 
         nobodys_hash: users::nobodys_hash()?,
         log: Log::new(word.as_ref().ok()),
     });
+    if checks < CHECKS {
+        let why = format!("there is memory to check {checks} password at a time, not {CHECKS}");
+        app.log.say(Level::Warn, &why);
+    }
     if app.is_plain {
         app.log.insist(Level::Warn, PLAIN);
     }

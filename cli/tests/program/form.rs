@@ -37,6 +37,8 @@ fn yaml_says_what_json_says() {
     let state = place.at("");
     for words in WITH_JSON {
         let with = |form: &[&str]| run(&[words, &["--state-dir", &state], form].concat()).with(0);
+        // What changes something, changes it now.
+        with(&[]);
         let json = with(&["--json"]).json();
         assert_eq!(with(&["--output", "json"]).json(), json, "{words:?}");
         assert_eq!(with(&["-o", "json", "--json"]).json(), json, "{words:?}");

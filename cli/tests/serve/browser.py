@@ -772,6 +772,14 @@ def ended(browser):
         assert stored()["daily_report"] is False
 
 
+def plain(browser):
+    """Without TLS where others can reach it: said to whoever is logged in."""
+    with visit(browser) as page:
+        expect(page.locator("#plain")).to_be_hidden()
+        log_in(page)
+        expect(page.locator("#plain")).to_contain_text("without TLS")
+
+
 with browsing() as browser:
     {
         "login": login,
@@ -799,5 +807,6 @@ with browsing() as browser:
         "lost": lost,
         "turn": turn,
         "ended": ended,
+        "plain": plain,
     }[sys.argv[1]](browser)
 print("seen")

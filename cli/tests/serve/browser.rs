@@ -416,3 +416,10 @@ fn a_server_that_does_not_answer_changes_nothing() {
 fn a_session_that_has_ended_is_begun_anew_where_it_was() {
     look_at_prepared("ended");
 }
+
+#[test]
+fn plain_http_that_others_can_reach_is_said() {
+    let state = prepared("browser-plain");
+    let open = ["serve", "--listen", "0.0.0.0:0", "--plain-http-on-trusted-network"];
+    look("plain", &Server::spawn(&mut command(&state, &open), &state));
+}
