@@ -269,7 +269,7 @@ pub(crate) fn unused(dir: &StateDir) -> Option<String> {
         // What cannot be looked at may be there.
         !matches!(found, Err(error) if error.kind() == std::io::ErrorKind::NotFound)
     };
-    if TRACES.iter().any(|name| is_there(name)) {
+    if TRACES.iter().any(is_there) {
         return None;
     }
     let others = folders_of_others(dir);
