@@ -102,10 +102,7 @@ fn what_is_stored_is_sent_and_stays_where_it_cannot_be() {
     assert_eq!((&failed["waiting"], &failed["last_success"]), (&1.into(), &serde_json::Value::Null));
     assert!(failed["next_try"].as_i64() > failed["last_error"]["at"].as_i64(), "{failed}");
     let text = run(&["status", "--state-dir", &state]).with(0).stdout;
-    assert!(
-        text.contains(&format!("  waiting        1\n  last error     ")) && text.contains(&format!("Z: {why}\n")),
-        "{text}"
-    );
+    assert!(text.contains("  waiting        1\n  last error     ") && text.contains(&format!("Z: {why}\n")), "{text}");
     let (address, received) = crate::servers::sentry();
     arguments(&dsn(address)).with(0);
     assert!(received.recv_timeout(Duration::from_secs(20)).unwrap().contains("dataplane exited with code 3"));
