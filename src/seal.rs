@@ -492,14 +492,14 @@ mod tests {
         assert_eq!([150, 250, 350].map(|now| keys.current(now).is_some()), [true, false, true]);
     }
 
-    fn from_hex(hex: &serde_json::Value) -> Vec<u8> {
+    fn from_hex(hex: &Value) -> Vec<u8> {
         HEXLOWER.decode(hex.as_str().unwrap().as_bytes()).unwrap()
     }
 
     /// Published vectors: `x25519` is the base mode vector of RFC 9180 (test-vectors.json, to which its appendix A
     /// points) for the suite that is sealed with here; `x_wing` is the key encapsulation 0x647a out of two revisions of
     /// draft-ietf-hpke-pq, which has no vector with AES-256-GCM: key schedule and AEAD are those of the first.
-    fn vectors() -> serde_json::Value {
+    fn vectors() -> Value {
         serde_json::from_str(include_str!("../tests/vectors/hpke.json")).unwrap()
     }
 

@@ -106,7 +106,7 @@ impl Word {
         let is_off_by_itself = words.and_then(|words| words.get(speaker.name())).is_some_and(is_off);
         // What none of the words turns off, an older version or a hand has turned off.
         let is_off_by_hand = || self.is_off_by_any(switch) && !words.into_iter().flat_map(Map::values).any(is_off);
-        !is_off_by_itself && !(speaker == Speaker::Administrator && is_off_by_hand())
+        !(is_off_by_itself || speaker == Speaker::Administrator && is_off_by_hand())
     }
 
     /// What this one leaves on, each switch by its name.

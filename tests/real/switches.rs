@@ -202,7 +202,7 @@ fn the_page() {
 
 #[test]
 fn neither_an_operator_nor_a_person_turns_on_what_the_other_one_has_turned_off() {
-    let mut running = Running::start();
+    let running = Running::start();
     let api = Api::serve(running.state_dir());
     let state_dir = running.state_dir().to_owned();
     let person = |words: &[&str]| {
