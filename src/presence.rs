@@ -325,6 +325,17 @@ mod tests {
     }
 
     #[test]
+    fn settings_are_read_as_they_were_said_and_an_older_version_has_none() {
+        let scratch = Scratch::new("settings");
+        let said = another(|other| other.settings = json!({ "version_zone": "z.example", "version_keys": ["k"] }));
+        scratch.leave(&said);
+        assert_eq!(processes(&scratch.dir()).unwrap(), std::slice::from_ref(&said));
+        let mut older = said.to_json();
+        older.as_object_mut().unwrap().remove("settings");
+        assert_eq!(Process::parse(older.to_string().as_bytes()).unwrap().settings, Value::Null);
+    }
+
+    #[test]
     fn what_is_something_else_is_passed_over() {
         let scratch = Scratch::new("foreign");
         for bytes in ["", "[]", r#"{"component":"c","version":"1.2.3","pid":-1}"#] {

@@ -450,6 +450,38 @@ mod tests {
     }
 
     #[test]
+    fn a_switch_is_off_if_any_word_says_so() {
+        let off = |text: &str| {
+            let off = parse(text.as_bytes()).unwrap().into_iter().filter(|off| off.switch == Switch::DailyReport);
+            off.map(|off| off.source).collect::<Vec<_>>()
+        };
+        let (person, api) = (ADMINISTRATOR.to_owned(), API_CLIENT.to_owned());
+        for (text, by) in [
+            (r#"{"words":{}}"#, vec![]),
+            (
+                r#"{"daily_report":true,"words":{"administrator":{"daily_report":true},"api":{"daily_report":true}}}"#,
+                vec![],
+            ),
+            // What is off by either stands at the top for older versions: that makes it nobody else's word.
+            (
+                r#"{"daily_report":false,"words":{"administrator":{"daily_report":true},"api":{"daily_report":false}}}"#,
+                vec![api.clone()],
+            ),
+            (r#"{"daily_report":false,"words":{"administrator":{"daily_report":false}}}"#, vec![person.clone()]),
+            (
+                r#"{"words":{"administrator":{"daily_report":false},"api":{"daily_report":false}}}"#,
+                vec![person.clone(), api.clone()],
+            ),
+            // An older command has turned it off, or on.
+            (r#"{"daily_report":false,"words":{"api":{"daily_report":true}}}"#, vec![person]),
+            (r#"{"daily_report":true,"words":{"api":{"daily_report":false}}}"#, vec![api]),
+            (r#"{"words":{"fleet":{"daily_report":false,"since":7}}}"#, vec!["fleet".to_owned()]),
+        ] {
+            assert_eq!(off(text), by, "{text}");
+        }
+    }
+
+    #[test]
     fn a_foreign_file_is_not_read_as_consent() {
         for text in [
             "",
@@ -460,6 +492,12 @@ mod tests {
             r#"{"daily-report":false}"#,
             r#"{"telemetryEnabled":true}"#,
             r#"{"objections":["daily_report"]}"#,
+            r#"{"words":true}"#,
+            r#"{"words":[]}"#,
+            r#"{"words":{"api":null}}"#,
+            r#"{"words":{"api":{"daily_report":"false"}}}"#,
+            r#"{"words":{"api":{"telemetry":false}}}"#,
+            r#"{"words":{"api":{"daily_report":true},"api":{"daily_report":false}}}"#,
             r#"{"objections":[{"switch":"telemetry","source":"x"}]}"#,
         ] {
             assert!(parse(text.as_bytes()).unwrap_err().starts_with(FILE), "{text}");

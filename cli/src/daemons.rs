@@ -264,12 +264,12 @@ fn watched<'a>(process: &Process, runs: &'a [Run]) -> Option<&'a Watched> {
 /// Whoever changes something there may have meant another one.
 pub(crate) fn unused(dir: &StateDir) -> Option<String> {
     let path = dir.path();
-    let is_there = |name: &&str| {
+    let is_there = |name: &str| {
         let found = fs::symlink_metadata(path.join(name));
         // What cannot be looked at may be there.
         !matches!(found, Err(error) if error.kind() == std::io::ErrorKind::NotFound)
     };
-    if TRACES.iter().any(is_there) {
+    if TRACES.into_iter().any(is_there) {
         return None;
     }
     let others = folders_of_others(dir);
