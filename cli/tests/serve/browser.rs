@@ -379,11 +379,6 @@ fn diagnostics_are_shown_before_they_are_saved() {
 }
 
 #[test]
-fn a_page_over_plain_http_says_so() {
-    look_at_prepared("plain");
-}
-
-#[test]
 fn a_server_that_refuses_is_told_and_asked_again() {
     look_at_prepared("refused");
 }
