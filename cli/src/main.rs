@@ -26,9 +26,9 @@ use std::process::ExitCode;
 
 use anstream::adapter::strip_str;
 use anstream::{AutoStream, ColorChoice};
-use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 use ondat_telemetry::error::Error;
+use ondat_telemetry_command::{plain, refusal};
 
 use crate::settings::{Options, Settings, Warnings};
 
@@ -135,7 +135,8 @@ impl Output {
 
     /// One line of JSON, and success.
     pub(crate) fn json(value: &serde_json::Value) -> Self {
-        Self::text(format!("{value}\n"))
+        // A map of texts and numbers is always written.
+        Self::text(plain::json(value).unwrap_or_default() + "\n")
     }
 
     /// The same with this exit status.
@@ -191,12 +192,11 @@ fn run(command: &Command, warnings: &Warnings) -> Result<Output, Error> {
 
 /// Shows help where it was asked for, else the first paragraph of what clap says in one line.
 fn refuse(error: &clap::Error) -> ExitCode {
-    if !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        let _ = error.print();
-    } else {
-        let text = error.to_string();
-        let paragraph = text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect::<Vec<_>>().join(" ");
-        complain(&format!("{}; see --help", paragraph.trim_start_matches("error: ")));
+    match refusal::line(error) {
+        Some(line) => complain(&line),
+        None => {
+            let _ = error.print();
+        }
     }
     ExitCode::from(if error.use_stderr() { 2 } else { 0 })
 }
@@ -215,5 +215,5 @@ pub(crate) fn print(bytes: &[u8]) -> Result<bool, Error> {
 /// Says a line on the standard error.
 pub(crate) fn complain(line: &str) {
     // Nobody is left to be told that the standard error is closed.
-    let _ = writeln!(io::stderr(), "ondat-telemetry: {line}");
+    let _ = writeln!(io::stderr(), "ondat-telemetry: {}", plain::text(line));
 }

@@ -90,7 +90,7 @@ impl ZoneServer {
         // The question is answered also when the disk is full; the loss is said where the administrator looks.
         let noted = serde_json::to_string(&logged).map_err(Into::into).and_then(|line| self.store.log_query(&line));
         if let Err(why) = noted {
-            crate::complain(&crate::fault::Fault::new(format!("cannot note a version query: {why}")));
+            crate::complain(&format!("cannot note a version query: {why}"));
         }
     }
 }

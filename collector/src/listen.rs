@@ -31,10 +31,10 @@ const GOODBYE_TIME: Duration = Duration::from_secs(5);
 /// After a failed accept, which is usually a lack of descriptors that passes.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves HTTP/1.1 on a listener until told to stop, over TLS if there is an acceptor.
+/// Serves HTTP/1.1 on a listener until told to stop, over TLS if there is an acceptor; the newest one.
 pub(crate) async fn serve(
     listener: TcpListener,
-    tls: Option<TlsAcceptor>,
+    tls: Option<watch::Receiver<TlsAcceptor>>,
     routes: Router,
     mut stop: watch::Receiver<bool>,
 ) {
@@ -53,7 +53,8 @@ pub(crate) async fn serve(
             sleep(ACCEPT_PAUSE).await;
             continue;
         };
-        let connection = connection(stream, tls.clone(), routes.clone(), graceful.watcher());
+        let tls = tls.as_ref().map(|newest| newest.borrow().clone());
+        let connection = connection(stream, tls, routes.clone(), graceful.watcher());
         tokio::spawn(async move {
             // Whatever becomes of the connection, its slot is free afterwards.
             let _ = timeout(CONNECTION_TIME, connection).await;

@@ -3,15 +3,16 @@
 use std::fs;
 use std::io::{self, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use flate2::bufread::GzDecoder;
 use hpke::aead::{AeadCtxR, AesGcm256};
 use hpke::kdf::HkdfSha256;
 use hpke::kem::{X25519HkdfSha256, XWing};
 use hpke::{Deserializable, OpModeR, Serializable};
+use ondat_telemetry::error::Error;
+use ondat_telemetry_command::plain;
 
-use crate::fault::Fault;
+use crate::fault::printed;
 use crate::keys::{PrivateKey, Secret};
 use crate::plaintext::{self, Report};
 use crate::sealed::{CHUNK_BYTES, HEADER_BYTES, Header, Kem, MOST_BYTES, TAG_BYTES};
@@ -29,34 +30,36 @@ pub(crate) struct Sizes {
     pub(crate) plaintext: u64,
 }
 
-/// Opens every report in the folder with the keys in these files and prints it.
-pub(crate) fn run(key_files: &[PathBuf], data: PathBuf, json: bool) -> Result<ExitCode, Fault> {
+/// Opens every report in the folder with the keys in these files and prints it. False where one could not be opened.
+pub(crate) fn run(key_files: &[PathBuf], data: PathBuf, json: bool) -> Result<bool, Error> {
     let keys: Vec<PrivateKey> = key_files.iter().map(|path| PrivateKey::read(path)).collect::<Result<_, _>>()?;
     let paths = Store::open(data)?.list(Shelf::Reports)?;
-    let cannot_print = |why: io::Error| Fault::new(format!("cannot write to stdout: {why}"));
     let mut out = io::BufWriter::new(io::stdout().lock());
     if paths.is_empty() && !json {
-        writeln!(out, "No reports yet.").map_err(cannot_print)?;
+        printed(writeln!(out, "No reports yet."))?;
     }
-    let mut damaged = 0;
+    let mut is_whole = true;
     for path in &paths {
         match open_file(path, &keys) {
-            Ok((report, sizes)) => print(&mut out, &report, sizes, json).map_err(cannot_print)?,
+            Ok((report, sizes)) => {
+                if !printed(print(&mut out, &report, sizes, json))? {
+                    break;
+                }
+            }
             Err(why) => {
-                damaged += 1;
+                is_whole = false;
                 // In order with the reports when both go to one terminal.
-                out.flush().map_err(cannot_print)?;
-                crate::complain(&Fault::at("open", path, why));
+                printed(out.flush())?;
+                crate::complain(&format!("cannot open {}: {why}", path.display()));
             }
         }
     }
-    out.flush().map_err(cannot_print)?;
-    Ok(if damaged == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    printed(out.flush()).map(|_| is_whole)
 }
 
 fn print(out: &mut impl Write, report: &Report, sizes: Sizes, json: bool) -> io::Result<()> {
     if json {
-        serde_json::to_writer(&mut *out, report)?;
+        plain::write_json(out, report)?;
         return writeln!(out);
     }
     table::write_report(out, report, sizes)
