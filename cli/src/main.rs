@@ -11,6 +11,7 @@ mod exit;
 mod identity;
 mod keygen;
 mod manual;
+mod published;
 mod report;
 mod serve;
 mod settings;
@@ -58,7 +59,8 @@ enum Action {
     /// Run a program and report how it ends
     #[command(after_help = exec::HELP)]
     Exec(exec::Arguments),
-    /// Print a signed BIND zone file for a release
+    /// Print a signed BIND zone file for a release, or look at the published zone
+    #[command(after_help = zone::HELP)]
     Zone(zone::Arguments),
     /// Say what the names of version queries tell: day, version and anonymised ids
     DecodeQuery(decode::Arguments),
@@ -174,7 +176,10 @@ fn run(command: &Command, warnings: &Warnings) -> Result<Output, Error> {
         Action::Report(action) => report::run(action, settings()?, json),
         Action::Crashes(action) => crashes::run(action, settings()?, json),
         Action::Exec(arguments) => exec::run(arguments, settings(), warnings),
-        Action::Zone(arguments) => zone::run(arguments),
+        Action::Zone(arguments) => match &arguments.verify {
+            Some(zone) => published::run(zone, arguments.within_days, &settings()?, json),
+            None => zone::run(arguments),
+        },
         Action::DecodeQuery(arguments) => decode::run(arguments, settings()?.config.version_zone.as_deref(), json),
         Action::Keygen(action) => keygen::run(action, json),
         Action::Status => status::run(&settings()?, json),
