@@ -21,6 +21,7 @@ mod fault;
 mod keys;
 mod listen;
 mod open;
+mod places;
 mod plaintext;
 mod reports;
 mod sealed;

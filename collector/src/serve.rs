@@ -9,6 +9,7 @@ use std::time::Duration;
 use axum::Router;
 use data_encoding::HEXLOWER;
 use hickory_server::Server;
+use ondat_telemetry::config;
 use ondat_telemetry::error::Error;
 use ondat_telemetry_command::plain;
 use serde::Serialize;
@@ -19,6 +20,7 @@ use tokio::sync::watch;
 use crate::dns::ZoneServer;
 use crate::fault::{disk, internal, printed};
 use crate::keys::KeyIds;
+use crate::places::Places;
 use crate::reports::ReportIntake;
 use crate::sentry::{CrashIntake, PROJECT};
 use crate::store::{self, Store};
@@ -59,7 +61,7 @@ pub(crate) struct ServeOptions {
     report_keys: Option<PathBuf>,
     /// A host name or address to put into the server certificate besides the local ones; the first one is also
     /// used in the addresses printed. May be repeated.
-    #[arg(long = "name", value_name = "HOST")]
+    #[arg(long = "name", value_name = "HOST", value_parser = host)]
     names: Vec<String>,
     /// The server's certificate with its chain, in PEM, instead of one of the collector's own; SIGHUP reads it anew.
     #[arg(long, value_name = "FILE", requires = "tls_key")]
@@ -67,6 +69,12 @@ pub(crate) struct ServeOptions {
     /// The certificate's key, in PEM.
     #[arg(long, value_name = "FILE", requires = "tls_certificate")]
     tls_key: Option<PathBuf>,
+}
+
+/// A name or an address that can stand in a certificate and in a URL.
+fn host(text: &str) -> Result<String, String> {
+    let is_host = text.parse::<IpAddr>().is_ok() || config::zone(text).is_ok();
+    if is_host { Ok(text.to_owned()) } else { Err("not a host name or an address".to_owned()) }
 }
 
 /// The line printed when everything listens.
@@ -122,9 +130,10 @@ async fn receive(options: ServeOptions) -> Result<(), Error> {
     dns.register_socket(listeners.dns_udp);
     dns.register_listener(listeners.dns_tcp, DNS_TCP_TIME, DNS_TCP_ANSWERS);
     let (stop, stopped) = watch::channel(false);
-    let https = listen::serve(listeners.https, Some(acceptors), routes.clone(), stopped.clone());
+    let places = Arc::new(Places::new());
+    let https = listen::serve(listeners.https, Some(acceptors), routes.clone(), Arc::clone(&places), stopped.clone());
     let https = tokio::spawn(https);
-    let http = tokio::spawn(serve_http(listeners.http, routes, stopped));
+    let http = tokio::spawn(serve_http(listeners.http, routes, places, stopped));
 
     announce(&ready)?;
     while ends.wait().await == End::Renewed {
@@ -143,9 +152,14 @@ async fn receive(options: ServeOptions) -> Result<(), Error> {
     Ok(())
 }
 
-async fn serve_http(listener: Option<TcpListener>, routes: Router, stopped: watch::Receiver<bool>) {
+async fn serve_http(
+    listener: Option<TcpListener>,
+    routes: Router,
+    places: Arc<Places>,
+    stopped: watch::Receiver<bool>,
+) {
     if let Some(listener) = listener {
-        listen::serve(listener, None, routes, stopped).await;
+        listen::serve(listener, None, routes, places, stopped).await;
     }
 }
 

@@ -170,7 +170,7 @@ fn nothing_that_was_sent_steers_a_terminal() {
     fs::write(scratch.data().join(format!("crashes/{}.json", "1".repeat(32))), event.to_string()).unwrap();
     let logged = serde_json::json!({ "time": hostile, "name": format!("{hostile}.o1.example") });
     fs::write(scratch.data().join("queries.jsonl"), format!("{logged}\n")).unwrap();
-    fs::write(scratch.data().join(format!("reports/{hostile}.otr").replace(['\0', '/'], "")), "OTR1").unwrap();
+    fs::write(scratch.data().join(format!("reports/{}.otr", hostile.replace('\0', ""))), "OTR1").unwrap();
     for arguments in [&["show"][..], &["show", "--json"]] {
         let output = scratch.run(arguments);
         for said in [output.stdout, output.stderr].map(|said| String::from_utf8(said).unwrap()) {
