@@ -36,7 +36,7 @@ pub(crate) fn run(zone: &str, within_days: u16, settings: &Settings, json: bool)
     let answers: Vec<Answer> = answers.collect::<Result<_, _>>()?;
     let answer = answers.into_iter().min_by_key(|answer| answer.expires);
     let answer = answer.ok_or_else(|| Error::Internal("a zone without an answer".to_owned()))?;
-    let left = answer.expires - now();
+    let left = answer.expires.saturating_sub(now());
     let said = Said { zone: &zone, answer: &answer, left, is_soon: left <= i64::from(within_days) * DAY };
     let output = if json { Output::json(&said.as_json()) } else { Output::text(said.as_text()) };
     Ok(output.with_code(if said.is_soon { EXPIRES_SOON } else { 0 }))
@@ -64,9 +64,8 @@ fn signed_by(key: &VersionKey, zone: &str, label: &str, texts: &[Vec<u8>]) -> Re
         let judge = Judge { zone, version_label: label, keys: std::slice::from_ref(key), now, newest_issued: 0 };
         match judge.first_acceptable(std::slice::from_ref(text)) {
             Ok((answer, _)) => accepted.push(answer),
-            // That it is somebody else's says less than anything else.
             Err(error) => {
-                refusal = refusal.filter(|_| error.to_string().contains("not configured")).or(Some(error));
+                refusal.get_or_insert(error);
             }
         }
     }

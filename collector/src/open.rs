@@ -10,11 +10,12 @@ use hpke::kdf::HkdfSha256;
 use hpke::kem::{X25519HkdfSha256, XWing};
 use hpke::{Deserializable, OpModeR, Serializable};
 use ondat_telemetry::error::Error;
+use ondat_telemetry::report::fields::Level;
 use ondat_telemetry_command::plain;
 
 use crate::fault::printed;
 use crate::keys::{PrivateKey, Secret};
-use crate::plaintext::{self, Report};
+use crate::plaintext::{self, Record, Report};
 use crate::sealed::{CHUNK_BYTES, HEADER_BYTES, Header, Kem, MOST_BYTES, TAG_BYTES};
 use crate::store::{Shelf, Store};
 use crate::table;
@@ -41,8 +42,8 @@ pub(crate) fn run(key_files: &[PathBuf], data: PathBuf, json: bool) -> Result<bo
     let mut is_whole = true;
     for path in &paths {
         match open_file(path, &keys) {
-            Ok((report, sizes)) => {
-                if !printed(print(&mut out, &report, sizes, json))? {
+            Ok(opened) => {
+                if !printed(print(&mut out, &opened, json))? {
                     break;
                 }
             }
@@ -57,15 +58,54 @@ pub(crate) fn run(key_files: &[PathBuf], data: PathBuf, json: bool) -> Result<bo
     printed(out.flush()).map(|_| is_whole)
 }
 
-fn print(out: &mut impl Write, report: &Report, sizes: Sizes, json: bool) -> io::Result<()> {
-    if json {
-        plain::write_json(out, report)?;
-        return writeln!(out);
-    }
-    table::write_report(out, report, sizes)
+fn print(out: &mut impl Write, opened: &Opened, json: bool) -> io::Result<()> {
+    if json { opened.write_json(out) } else { table::write_report(out, &opened.report, opened.sizes) }
 }
 
-fn open_file(path: &Path, keys: &[PrivateKey]) -> Result<(Report, Sizes), String> {
+/// A report that was opened and found right.
+struct Opened {
+    report: Report,
+    sizes: Sizes,
+    header: Header,
+    /// The gzip member, from which it can be read once more.
+    packed: Vec<u8>,
+}
+
+impl Opened {
+    /// One object on a line. Records that are not in memory are read again: nothing is printed of a report before all of it
+    /// is known to be right.
+    fn write_json(&self, out: &mut impl Write) -> io::Result<()> {
+        let Report { report_id, day, fields, cluster, .. } = &self.report;
+        write!(out, "{{\"report_id\":\"{report_id}\",\"day\":\"{day}\",\"fields\":{fields},\"cluster\":")?;
+        plain::write_json(out, cluster)?;
+        for (name, level, records) in
+            [("nodes", Level::Node, &self.report.nodes), ("volumes", Level::Volume, &self.report.volumes)]
+        {
+            write!(out, ",\"{name}\":[")?;
+            let mut before = "";
+            let mut write = |record: &Record| -> io::Result<()> {
+                out.write_all(std::mem::replace(&mut before, ",").as_bytes())?;
+                Ok(plain::write_json(out, record)?)
+            };
+            if records.are_all_here() {
+                records.first.iter().try_for_each(write)?;
+            } else {
+                let mut outcome = Ok(());
+                unpack(&self.packed, &self.header, |of, record| {
+                    if of == level && outcome.is_ok() {
+                        outcome = write(record);
+                    }
+                })
+                .map_err(io::Error::other)?;
+                outcome?;
+            }
+            write!(out, "]")?;
+        }
+        writeln!(out, "}}")
+    }
+}
+
+fn open_file(path: &Path, keys: &[PrivateKey]) -> Result<Opened, String> {
     let file = fs::File::open(path).map_err(|why| why.to_string())?;
     let mut sealed = Vec::new();
     file.take(MOST_BYTES + 1).read_to_end(&mut sealed).map_err(|why| why.to_string())?;
@@ -77,8 +117,8 @@ fn open_file(path: &Path, keys: &[PrivateKey]) -> Result<(Report, Sizes), String
         return Err(format!("its name is not the report id in its header, {}", header.report_id));
     }
     let packed = unseal(&sealed, &header, keys)?;
-    let (report, plaintext) = unpack(&packed, &header)?;
-    Ok((report, Sizes { sealed: sealed.len(), plaintext }))
+    let (report, plaintext) = unpack(&packed, &header, |_, _| {})?;
+    Ok(Opened { report, sizes: Sizes { sealed: sealed.len(), plaintext }, header, packed })
 }
 
 enum Context {
@@ -162,9 +202,9 @@ fn next_chunk(bytes: &[u8]) -> Result<(&[u8], &[u8]), String> {
 }
 
 /// The report inside the gzip member, and its length. After the member there is padding and nothing else.
-fn unpack(packed: &[u8], header: &Header) -> Result<(Report, u64), String> {
+fn unpack(packed: &[u8], header: &Header, each: impl FnMut(Level, &Record)) -> Result<(Report, u64), String> {
     let mut unpacked = Counted { inner: GzDecoder::new(packed), bytes: 0 };
-    let report = plaintext::read(BufReader::new(&mut unpacked), header)?;
+    let report = plaintext::read(BufReader::new(&mut unpacked), header, each)?;
     let bytes = unpacked.bytes;
     let padding = unpacked.inner.into_inner();
     if padding.iter().any(|byte| *byte != 0) {

@@ -7,7 +7,7 @@ use ondat_telemetry_command::plain;
 use serde_json::Value;
 
 use crate::open::Sizes;
-use crate::plaintext::{Record, Report};
+use crate::plaintext::{Record, Records, Report};
 use crate::sealed::is_id;
 
 const NAME_WIDTH: usize = 34;
@@ -26,8 +26,8 @@ pub(crate) fn write_report(out: &mut impl Write, report: &Report, sizes: Sizes) 
     writeln!(
         out,
         "{} · {} · {} fields · {} sealed · {} of JSON",
-        counted(report.nodes.len(), "node"),
-        counted(report.volumes.len(), "volume"),
+        counted(report.nodes.count, "node"),
+        counted(report.volumes.count, "volume"),
         report.fields,
         size(sizes.sealed as u64),
         size(sizes.plaintext),
@@ -41,18 +41,18 @@ pub(crate) fn write_report(out: &mut impl Write, report: &Report, sizes: Sizes) 
     writeln!(out)
 }
 
-fn write_records(out: &mut impl Write, level: Level, noun: &str, records: &[Record]) -> io::Result<()> {
-    let shown = &records[..records.len().min(MOST_RECORDS)];
+fn write_records(out: &mut impl Write, level: Level, noun: &str, records: &Records) -> io::Result<()> {
+    let shown = &records.first[..records.first.len().min(MOST_RECORDS)];
     for (at, block) in shown.chunks(ACROSS).enumerate() {
         let first = at * ACROSS + 1;
         let title = match block.len() {
             1 => format!("{} {first}", capitalised(noun)),
             count => format!("{}s {first} to {}", capitalised(noun), first + count - 1),
         };
-        writeln!(out, "\n  {title} of {}", records.len())?;
+        writeln!(out, "\n  {title} of {}", records.count)?;
         write_side_by_side(out, level, block)?;
     }
-    let left = records.len() - shown.len();
+    let left = records.count - shown.len();
     if left > 0 {
         writeln!(out, "\n  … and {}; --json shows all.", counted(left, noun))?;
     }
