@@ -129,7 +129,7 @@ impl Decoder<'_> {
         } else {
             let file = File::open(path).map_err(failed)?;
             let meta = file.metadata().map_err(failed)?;
-            (Box::new(file), meta.is_file().then(|| meta.len()))
+            (Box::new(file), meta.is_file().then_some(meta.len()))
         };
         let (mut pieces, mut reader) = (Pieces::new(input), Reader::default());
         if pieces.start().map_err(failed)?.starts_with(GZIP) {
