@@ -363,9 +363,11 @@ impl<'a> Iterator for Tokens<'a> {
     type Item = Token<'a>;
 
     fn next(&mut self) -> Option<Token<'a>> {
-        while let Some(byte) = self.text.get(self.at) {
-            self.at += 1;
-            match byte {
+        loop {
+            let rest = self.text.get(self.at..)?;
+            let start = rest.iter().position(|byte| STARTS[usize::from(*byte)])?;
+            self.at += start + 1;
+            match rest[start] {
                 b'{' => return Some(Token::Open),
                 b'}' => return Some(Token::Close),
                 b'"' => {
@@ -387,7 +389,6 @@ impl<'a> Iterator for Tokens<'a> {
                 _ => {}
             }
         }
-        None
     }
 }
 
@@ -446,16 +447,22 @@ enum Asked<'a> {
     Ours(&'a [u8]),
 }
 
-/// What stands between words, by byte: a log has a thousand million of them.
-const SEPARATORS: [bool; 256] = {
+/// What stands between words.
+const SEPARATORS: [bool; 256] = table(b" \t\n\r\x0b\x0c\"'()[]{},;/|");
+/// What members and objects begin with.
+const STARTS: [bool; 256] = table(b"{}\"=");
+/// What a name is made of.
+const LETTERS: [bool; 256] = table(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.-_*\\");
+
+/// Which bytes these are: a log has a thousand million of them, and is looked through more than once.
+const fn table(bytes: &[u8]) -> [bool; 256] {
     let (mut table, mut at) = ([false; 256], 0);
-    let separators = b" \t\n\r\x0b\x0c\"'()[]{},;/|";
-    while at < separators.len() {
-        table[separators[at] as usize] = true;
+    while at < bytes.len() {
+        table[bytes[at] as usize] = true;
         at += 1;
     }
     table
-};
+}
 
 fn asked(text: &[u8]) -> Asked<'_> {
     let mut words =
@@ -466,11 +473,15 @@ fn asked(text: &[u8]) -> Asked<'_> {
         is_answer |= is_answer_mark(word);
         if is_type(word) {
             let neighbours = [before, words.peek().copied().unwrap_or_default()];
-            let name = neighbours.into_iter().filter(|word| is_name(word)).max_by_key(|word| is_like_ours(word));
-            match name {
-                Some(name) if word == TXT.as_bytes() && !is_answer && is_like_ours(name) => return Asked::Ours(name),
-                Some(_) => said = Asked::Other,
-                None => {}
+            let is_ours = |word: &&[u8]| is_like_ours(word) && is_name(word);
+            if word == TXT.as_bytes()
+                && !is_answer
+                && let Some(name) = neighbours.into_iter().find(is_ours)
+            {
+                return Asked::Ours(name);
+            }
+            if neighbours.into_iter().any(is_name) {
+                said = Asked::Other;
             }
         } else if is_name(word) && ANSWERED.iter().any(|answered| before == answered.as_bytes()) {
             said = Asked::Other;
@@ -499,13 +510,14 @@ fn is_type(word: &[u8]) -> bool {
 }
 
 fn is_name(word: &[u8]) -> bool {
-    let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || b".-_*\\".contains(byte);
-    word.contains(&b'.') && word.iter().all(is_part) && word.iter().any(u8::is_ascii_alphabetic)
+    word.contains(&b'.')
+        && word.iter().all(|byte| LETTERS[usize::from(*byte)])
+        && word.iter().any(u8::is_ascii_alphabetic)
 }
 
 /// Whether it has the label of version queries somewhere.
 fn is_like_ours(name: &[u8]) -> bool {
-    name.windows(4).any(|part| part.eq_ignore_ascii_case(b".o1."))
+    name.windows(4).any(|part| matches!(part, [b'.', b'o' | b'O', b'1', b'.']))
 }
 
 #[cfg(test)]

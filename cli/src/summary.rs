@@ -10,16 +10,23 @@ use serde_json::{Value, json};
 
 use crate::status;
 
-/// The most different nodes and days, twice 36 bytes each: ten million nodes for two days, or 600 000 for a month.
+/// The most different nodes and days, twice 40 bytes each: ten million nodes for two days, or 600 000 for a month.
 const MOST_SEEN: usize = 20_000_000;
 /// The most versions, of which forged names may have any number.
 const MOST_VERSIONS: usize = 65_536;
 
-/// Day, version, cluster and node, so that they sort.
-type Seen = [u8; 36];
-/// The parts of [`Seen`]: day and version, day and version and cluster.
-const ROW_BYTES: usize = 4;
-const CLUSTER_BYTES: usize = 20;
+/// A node of a day, in the order in which they are counted.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Seen {
+    key: Key,
+    cluster: Id,
+    node: Id,
+}
+
+/// Day and version.
+type Key = (u16, u16);
+/// Sixteen bytes.
+type Id = (u64, u64);
 
 /// What has been counted.
 #[derive(Default)]
@@ -29,7 +36,7 @@ pub(crate) struct Summary {
     room: usize,
     versions: Vec<String>,
     numbers: HashMap<String, u16>,
-    queries: HashMap<[u8; ROW_BYTES], u64>,
+    queries: HashMap<Key, u64>,
     /// Of each version: queries that no key has opened.
     sealed: BTreeMap<u16, u64>,
 }
@@ -49,18 +56,12 @@ impl Summary {
     /// Counts a query.
     pub(crate) fn add(&mut self, query: &Query) -> Result<(), Error> {
         let version = self.number(&query.version)?;
-        let mut seen = [0; 36];
-        seen[..2].copy_from_slice(&query.day.to_be_bytes());
-        seen[2..ROW_BYTES].copy_from_slice(&version.to_be_bytes());
-        seen[ROW_BYTES..CLUSTER_BYTES].copy_from_slice(&query.cluster);
-        seen[CLUSTER_BYTES..].copy_from_slice(&query.node);
-        if let Some(row) = seen.first_chunk() {
-            *self.queries.entry(*row).or_default() += 1;
-        }
+        let key = (query.day, version);
+        *self.queries.entry(key).or_default() += 1;
         if self.seen.len() == self.room {
             self.make_room()?;
         }
-        self.seen.push(seen);
+        self.seen.push(Seen { key, cluster: id(&query.cluster), node: id(&query.node) });
         Ok(())
     }
 
@@ -101,9 +102,9 @@ impl Summary {
     fn rows(&mut self) -> Vec<Row> {
         self.sort();
         let mut rows = Vec::new();
-        for day in self.seen.chunk_by(|a, b| a[..2] == b[..2]) {
+        for day in self.seen.chunk_by(|a, b| a.key.0 == b.key.0) {
             let of_day = rows.len();
-            for of_version in day.chunk_by(|a, b| a[..ROW_BYTES] == b[..ROW_BYTES]) {
+            for of_version in day.chunk_by(|a, b| a.key == b.key) {
                 rows.extend(self.row(of_version));
             }
             rows[of_day..].sort_by_cached_key(|row| self.precedence(row.version));
@@ -116,13 +117,13 @@ impl Summary {
     }
 
     fn row(&self, of_version: &[Seen]) -> Option<Row> {
-        let key: &[u8; ROW_BYTES] = of_version.first()?.first_chunk()?;
+        let key = of_version.first()?.key;
         Some(Row {
-            day: Some(u16::from_be_bytes([key[0], key[1]])),
-            version: Some(u16::from_be_bytes([key[2], key[3]])),
+            day: Some(key.0),
+            version: Some(key.1),
             clusters: clusters(of_version),
             nodes: nodes(of_version),
-            queries: self.queries.get(key).copied().unwrap_or(0),
+            queries: self.queries.get(&key).copied().unwrap_or(0),
         })
     }
 
@@ -209,20 +210,24 @@ fn total(seen: &[Seen], versions: &[Row], day: Option<u16>) -> Row {
 
 fn clusters(seen: &[Seen]) -> usize {
     // Those of one cluster stand together: most of them are dropped at once.
-    let runs = seen.chunk_by(|a, b| a[ROW_BYTES..CLUSTER_BYTES] == b[ROW_BYTES..CLUSTER_BYTES]);
-    different(
-        runs.filter_map(|run| run.first()?[ROW_BYTES..].first_chunk().copied()).map(u128::from_be_bytes).collect(),
-    )
+    let runs = seen.chunk_by(|a, b| a.cluster == b.cluster);
+    different(runs.filter_map(|run| Some(run.first()?.cluster)).collect())
 }
 
 fn nodes(seen: &[Seen]) -> usize {
-    different(seen.iter().filter_map(|seen| seen.last_chunk().copied()).map(u128::from_be_bytes).collect())
+    different(seen.iter().map(|seen| seen.node).collect())
 }
 
-fn different(mut ids: Vec<u128>) -> usize {
+fn different(mut ids: Vec<Id>) -> usize {
     ids.sort_unstable();
     ids.dedup();
     ids.len()
+}
+
+/// In two halves: numbers are compared at once, bytes one by one.
+fn id(bytes: &[u8; 16]) -> Id {
+    let [high, low] = [0, 8].map(|at| bytes[at..].first_chunk().map_or(0, |half| u64::from_be_bytes(*half)));
+    (high, low)
 }
 
 fn too_many(most: usize, what: &str) -> Error {

@@ -43,7 +43,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "ZONE", conflicts_with_all = ["release", "keys"])]
     pub(crate) verify: Option<String>,
     /// With --verify: how many days an answer must still be good for
-    #[arg(long, value_name = "DAYS", requires = "verify", default_value_t = 7,
+    #[arg(long, value_name = "DAYS", requires = "verify", conflicts_with = "release", default_value_t = 7,
           value_parser = clap::value_parser!(u16).range(..=3650))]
     pub(crate) within_days: u16,
     /// The moment of issue in Unix seconds, for reproducible output
