@@ -90,10 +90,12 @@ install: install-library commands
 	install -d $(DESTDIR)$(BINDIR)
 	install -m 0755 -s $(OUT)/ondat-telemetry $(OUT)/ondat-telemetry-collector $(DESTDIR)$(BINDIR)/
 	install -d $(DESTDIR)$(BASHDIR) $(DESTDIR)$(ZSHDIR) $(DESTDIR)$(FISHDIR) $(DESTDIR)$(MANDIR)
-	$(OUT)/ondat-telemetry completions bash > $(DESTDIR)$(BASHDIR)/ondat-telemetry
-	$(OUT)/ondat-telemetry completions zsh > $(DESTDIR)$(ZSHDIR)/_ondat-telemetry
-	$(OUT)/ondat-telemetry completions fish > $(DESTDIR)$(FISHDIR)/ondat-telemetry.fish
-	$(OUT)/ondat-telemetry man --out $(DESTDIR)$(MANDIR)
+	for command in ondat-telemetry ondat-telemetry-collector; do \
+	    $(OUT)/$$command completions bash > $(DESTDIR)$(BASHDIR)/$$command && \
+	    $(OUT)/$$command completions zsh > $(DESTDIR)$(ZSHDIR)/_$$command && \
+	    $(OUT)/$$command completions fish > $(DESTDIR)$(FISHDIR)/$$command.fish && \
+	    $(OUT)/$$command man --out $(DESTDIR)$(MANDIR) || exit 1; \
+	done
 
 # What programs are built with and run with. With ONDAT_TELEMETRY_BUILD it installs what is there: cargo compiles the library
 # twice each time, as library and monitor are of one package and the monitor wants it as a Rust library.
@@ -120,6 +122,8 @@ uninstall:
 	      $(DESTDIR)$(BINDIR)/ondat-telemetry $(DESTDIR)$(BINDIR)/ondat-telemetry-collector \
 	      $(DESTDIR)$(MANDIR)/ondat-telemetry*.1 $(DESTDIR)$(BASHDIR)/ondat-telemetry \
 	      $(DESTDIR)$(ZSHDIR)/_ondat-telemetry $(DESTDIR)$(FISHDIR)/ondat-telemetry.fish \
+	      $(DESTDIR)$(BASHDIR)/ondat-telemetry-collector $(DESTDIR)$(ZSHDIR)/_ondat-telemetry-collector \
+	      $(DESTDIR)$(FISHDIR)/ondat-telemetry-collector.fish \
 	      $(DESTDIR)$(LIBDIR)/pkgconfig/ondat_telemetry.pc $(DESTDIR)$(LIBDIR)/pkgconfig/ondat_telemetry-static.pc
 
 clean:

@@ -109,6 +109,8 @@ mod key_set;
 mod proc_stat;
 #[path = "../fuzz/targets/proxy.rs"]
 mod proxy;
+#[path = "../fuzz/targets/query_log.rs"]
+mod query_log;
 #[path = "../fuzz/targets/report_document.rs"]
 mod report_document;
 #[path = "../fuzz/targets/sentry_dsn.rs"]
@@ -163,6 +165,7 @@ over_their_corpora! {
     key_set
     proc_stat
     proxy
+    query_log
     report_document
     sentry_dsn
     server_answer

@@ -7,7 +7,7 @@ use ondat_telemetry::config::Config;
 use ondat_telemetry::error::Error;
 use serde_json::{Value, json};
 
-use crate::{Output, exit};
+use crate::{Output, exit, status};
 
 /// Asks now.
 pub(crate) fn run(config: Config, json: bool) -> Result<Output, Error> {
@@ -28,6 +28,7 @@ fn as_json(info: &VersionInfo) -> Value {
         "advisory": info.advisory,
         "authenticated": info.authenticated,
         "checked_at": info.checked_at,
+        "expires": info.expires,
     })
 }
 
@@ -38,11 +39,13 @@ fn as_text(info: &VersionInfo, has_key: bool) -> String {
         (false, false) => "not verified, no version key is configured",
     };
     format!(
-        "running    {}\nlatest     {}\nverdict    {}\nadvisory   {}\nsignature  {signature}\n",
+        "running    {}\nlatest     {}\nverdict    {}\nadvisory   {}\nexpires    {}\n\
+         signature  {signature}\n",
         info.running,
         info.latest.as_deref().unwrap_or("unknown"),
         info.verdict.as_str(),
         info.advisory.as_deref().unwrap_or("none"),
+        info.expires.map_or("unknown".to_owned(), status::moment),
     )
 }
 
@@ -60,13 +63,17 @@ mod tests {
             verdict: Verdict::UpgradeRecommended,
             authenticated: false,
             checked_at: 7,
+            expires: Some(1_800_000_000),
         }
     }
 
     #[test]
     fn an_unsigned_answer_is_not_shown_as_verified() {
         let text = as_text(&info(), false);
-        assert!(text.contains("verdict    upgrade recommended\nadvisory   none\n"), "{text}");
+        assert!(
+            text.contains("verdict    upgrade recommended\nadvisory   none\nexpires    2027-01-15T08:00:00Z\n"),
+            "{text}"
+        );
         assert!(text.ends_with("signature  not verified, no version key is configured\n"), "{text}");
     }
 

@@ -8,10 +8,10 @@ use ondat_telemetry::error::Error;
 use ondat_telemetry::memory;
 use ondat_telemetry::state::{Folder, StateDir, layout};
 use ondat_telemetry::switches::Switch;
+use ondat_telemetry_command::plain;
 use serde_json::{Value, json};
 
 use crate::Output;
-use crate::form::may_stand;
 use crate::settings::Settings;
 
 /// What is done with them.
@@ -132,7 +132,7 @@ fn line((id, event): &(String, Value)) -> String {
     let word = |pointer: &str| event.pointer(pointer).and_then(Value::as_str).unwrap_or("unreadable");
     let (time, release, value) = (word("/timestamp"), word("/release"), word("/exception/values/0/value"));
     let line = format!("{id}  {time}  {release}  {value}");
-    line.chars().map(|c| if may_stand(c) { c } else { char::REPLACEMENT_CHARACTER }).chain(['\n']).collect()
+    plain::text(&line) + "\n"
 }
 
 fn show(dir: &StateDir, id: &str) -> Result<Output, Error> {

@@ -1,8 +1,9 @@
 //! `decode-query`: what the names of version queries say, one by one or out of a DNS server's query log.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use data_encoding::HEXLOWER;
@@ -13,6 +14,8 @@ use serde_json::{Value, json};
 
 use crate::form::Form;
 use crate::keygen::read_seal_key;
+use crate::query_log::{Pieces, Reader};
+use crate::summary::Summary;
 use crate::{Output, complain, print, status};
 
 /// What is to be decoded.
@@ -21,44 +24,62 @@ pub(crate) struct Arguments {
     /// Names as they were asked; with --version-zone, only of that zone
     #[arg(value_name = "NAME", required_unless_present = "logs")]
     names: Vec<String>,
-    /// A query log as text, of BIND, Unbound, PowerDNS, CoreDNS, dnsmasq, or dnstap as dnstap-read and dnstap-ldns
-    /// print it; - for the standard input. Questions for TXT are read, each once; responses are passed over
+    /// A query log; - for the standard input. As text of BIND, Unbound, PowerDNS, dnsdist, CoreDNS, dnsmasq, Route 53, or
+    /// dnstap as dnstap-read and dnstap-ldns print it; as JSON of Cloudflare, Google Cloud, Azure, Route 53 and others
+    /// that name their members alike; or a name a line. Questions for TXT are read, each once; responses are passed over
     #[arg(long = "from-log", value_name = "FILE")]
     logs: Vec<PathBuf>,
+    /// Count instead: clusters, nodes and queries by day and version
+    #[arg(long)]
+    summary: bool,
     /// A version-seal.key of `keygen version-seal`, to open sealed queries; several while a key is being replaced
     #[arg(long = "key", value_name = "SEAL_KEY_FILE")]
     keys: Vec<PathBuf>,
 }
 
-/// The longest line of a log that is read, in bytes: a name has 255, and no log says sixty times as much about one.
-const LONGEST_LINE: u64 = 16_384;
 /// Printed as soon as there is this much.
 const PRINTED_AT_ONCE: usize = 65_536;
+/// gzip's first bytes (RFC 1952, 2.3.1).
+const GZIP: &[u8] = &[0x1f, 0x8b];
 
 /// Decodes names, then logs.
 pub(crate) fn run(arguments: &Arguments, zone: Option<&str>, form: Form) -> Result<Output, Error> {
     let secrets = arguments.keys.iter().map(|path| read_seal_key(path)).collect::<Result<Vec<_>, _>>()?;
-    let mut decoder = Decoder { zone, secrets, form, out: String::new(), decoded: 0, dropped: 0 };
+    let summary = arguments.summary.then(Summary::default);
+    let mut decoder = Decoder { zone, secrets, form, summary, out: String::new(), decoded: 0, dropped: 0 };
     let mut code = 0;
     for name in &arguments.names {
-        if !decoder.decode(name) {
+        if !decoder.decode(name)? {
             complain(&format!("{name:?} is no version query: another kind of name, or damaged"));
             code = 2;
         }
     }
+    let mut not_understood = 0;
     for path in &arguments.logs {
-        decoder.read_log(path)?;
+        let reader = decoder.read_log(path)?;
+        not_understood += reader.not_understood();
+        if reader.understood() == 0 && reader.not_understood() > 0 {
+            complain(&format!("--from-log {}: no query log of a form that is known here; see --help", path.display()));
+            code = 2;
+        }
     }
     if !arguments.logs.is_empty() {
-        complain(&format!("{} version queries, {} other names dropped", decoder.decoded, decoder.dropped));
+        let not_understood = match not_understood {
+            0 => String::new(),
+            lines => format!(", {lines} lines not understood"),
+        };
+        let (decoded, dropped) = (decoder.decoded, decoder.dropped);
+        complain(&format!("{decoded} version queries, {dropped} other names dropped{not_understood}"));
     }
-    Ok(Output::text(decoder.out).with_code(code))
+    Ok(decoder.output()?.with_code(code))
 }
 
 struct Decoder<'a> {
     zone: Option<&'a str>,
     secrets: Vec<MessageSecret>,
     form: Form,
+    /// Where queries are counted and not shown.
+    summary: Option<Summary>,
     out: String,
     decoded: u64,
     dropped: u64,
@@ -74,15 +95,19 @@ struct Said {
 
 impl Decoder<'_> {
     /// Puts into the output what the name says. False where it says nothing.
-    fn decode(&mut self, name: &str) -> bool {
+    fn decode(&mut self, name: &str) -> Result<bool, Error> {
         let Some(said) = self.read(name) else {
             self.dropped += 1;
-            return false;
+            return Ok(false);
         };
         self.decoded += 1;
-        let text = if self.form.is_for_programs() { self.form.of_one_more(&said.as_json()) } else { said.as_text() };
-        self.out.push_str(&text);
-        true
+        match (&mut self.summary, &said.query) {
+            (Some(summary), Some(query)) => summary.add(query)?,
+            (Some(summary), None) => summary.add_sealed(&said.label)?,
+            (None, _) if self.form.is_for_programs() => self.out.push_str(&self.form.of_one_more(&said.as_json())),
+            (None, _) => self.out.push_str(&said.as_text()),
+        }
+        Ok(true)
     }
 
     fn read(&self, name: &str) -> Option<Said> {
@@ -98,25 +123,99 @@ impl Decoder<'_> {
         Some(Said { label: sealed.version, query, is_sealed: true })
     }
 
-    fn read_log(&mut self, path: &Path) -> Result<(), Error> {
+    fn read_log(&mut self, path: &Path) -> Result<Reader, Error> {
         let failed = |error: io::Error| Error::InvalidArgument(format!("--from-log {}: {error}", path.display()));
-        let input: Box<dyn Read> =
-            if path.as_os_str() == "-" { Box::new(io::stdin()) } else { Box::new(File::open(path).map_err(failed)?) };
-        let mut lines = Lines { input: BufReader::new(input), line: Vec::new() };
-        let mut is_response = false;
-        while let Some(line) = lines.next().map_err(failed)? {
-            // dnstap-read -y: the kind of a message stands some lines above its question.
-            if let Some(kind) = line.trim().strip_prefix("type: ") {
-                is_response = kind.ends_with("_RESPONSE");
+        let (input, size): (Box<dyn Read>, _) = if path.as_os_str() == "-" {
+            (Box::new(io::stdin()), None)
+        } else {
+            let file = File::open(path).map_err(failed)?;
+            let meta = file.metadata().map_err(failed)?;
+            (Box::new(file), meta.is_file().then_some(meta.len()))
+        };
+        let (mut pieces, mut reader) = (Pieces::new(input), Reader::default());
+        if pieces.start().map_err(failed)?.starts_with(GZIP) {
+            let why = format!("--from-log {}: it is packed: zcat FILE | ... --from-log -", path.display());
+            return Err(Error::InvalidArgument(why));
+        }
+        // Lines and a line that is written over would spoil each other.
+        let may_show = self.summary.is_some() || !io::stdout().is_terminal();
+        let mut progress = may_show.then(|| Progress::of(path, size)).flatten();
+        while let Some((piece, is_end)) = pieces.next().map_err(failed)? {
+            if let Some(progress) = &mut progress {
+                progress.add(piece.len());
             }
-            if !is_response && let Some(name) = asked_name(&line) {
-                self.decode(name);
-            }
+            let mut outcome = Ok(());
+            reader.take(piece, is_end, &mut |name| outcome = outcome.clone().and_then(|()| self.found(name)));
+            outcome?;
             if self.out.len() >= PRINTED_AT_ONCE && !print(std::mem::take(&mut self.out).as_bytes())? {
-                break;
+                return Ok(reader);
             }
         }
-        Ok(())
+        let mut outcome = Ok(());
+        reader.finish(&mut |name| outcome = outcome.clone().and_then(|()| self.found(name)));
+        outcome.map(|()| reader)
+    }
+
+    fn found(&mut self, name: &[u8]) -> Result<(), Error> {
+        // What is no text is no name of ours.
+        self.decode(std::str::from_utf8(name).unwrap_or_default()).map(drop)
+    }
+
+    fn output(self) -> Result<Output, Error> {
+        match self.summary {
+            None => Ok(Output::text(self.out)),
+            Some(mut summary) if self.form.is_for_programs() => Ok(Output::json(&summary.as_json())),
+            Some(mut summary) => summary.as_text().map(Output::text),
+        }
+    }
+}
+
+/// How far a log has been read, on a line of the terminal that is written over and is gone at the end.
+struct Progress {
+    name: String,
+    size: Option<u64>,
+    read: u64,
+    not_looked_at: u64,
+    shown_at: Instant,
+}
+
+impl Progress {
+    /// After how many bytes the clock is looked at.
+    const LOOK: u64 = 1 << 20;
+    const SHOWN_EACH: Duration = Duration::from_millis(200);
+
+    /// None where the standard error is no terminal.
+    fn of(path: &Path, size: Option<u64>) -> Option<Self> {
+        let name = ondat_telemetry_command::plain::text(&path.display().to_string());
+        io::stderr().is_terminal().then(|| Self { name, size, read: 0, not_looked_at: 0, shown_at: Instant::now() })
+    }
+
+    fn add(&mut self, bytes: usize) {
+        self.read += bytes as u64;
+        self.not_looked_at += bytes as u64;
+        if self.not_looked_at >= Self::LOOK {
+            self.not_looked_at = 0;
+            if self.shown_at.elapsed() >= Self::SHOWN_EACH {
+                self.shown_at = Instant::now();
+                self.show();
+            }
+        }
+    }
+
+    fn show(&self) {
+        let read = self.read >> 20;
+        let line = match self.size {
+            Some(size) => format!("{read} of {} MiB, {} %", size >> 20, self.read.saturating_mul(100) / size.max(1)),
+            None => format!("{read} MiB"),
+        };
+        // A terminal that has gone is none to tell.
+        let _ = write!(io::stderr(), "\r{}: {line}\x1b[K", self.name);
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        let _ = write!(io::stderr(), "\r\x1b[K");
     }
 }
 
@@ -148,96 +247,5 @@ impl Said {
             ),
             None => format!("sealed      {version}  (--key opens it)\n"),
         }
-    }
-}
-
-/// The name for which a line of a log says that TXT was asked, where it may be one of ours.
-///
-/// The line is looked at as words, for every server puts them in an order of its own:
-/// `query: NAME IN TXT` (BIND), `NAME. TXT IN` (Unbound), `'NAME|TXT'` (PowerDNS), `"TXT IN NAME.` (CoreDNS),
-/// `query[TXT] NAME` (dnsmasq), `AQ … NAME/IN/TXT` (dnstap-read), `AQ … "NAME." IN TXT` (dnstap-ldns).
-fn asked_name(line: &str) -> Option<&str> {
-    let words: Vec<&str> = line
-        .split(|c: char| c.is_whitespace() || "\"'()[]{},;/|".contains(c))
-        .filter(|word| !word.is_empty() && *word != "IN")
-        .collect();
-    // dnstap: responses are marked AR, CR, RR and so on.
-    let is_response = |word: &&str| word.len() == 2 && word.ends_with('R') && "ACFRSTU".contains(&word[..1]);
-    if words.iter().any(is_response) {
-        return None;
-    }
-    let at = words.iter().position(|word| *word == "TXT")?;
-    let neighbours = [at.checked_sub(1), Some(at + 1)];
-    let mut neighbours = neighbours.into_iter().flatten().filter_map(|at| words.get(at));
-    neighbours.find(|word| word.to_ascii_lowercase().contains(".o1.")).copied()
-}
-
-/// The lines of a log, as far as they are of any use.
-struct Lines<R: Read> {
-    input: BufReader<R>,
-    line: Vec<u8>,
-}
-
-impl<R: Read> Lines<R> {
-    /// The next line, without what is beyond [`LONGEST_LINE`].
-    fn next(&mut self) -> io::Result<Option<String>> {
-        self.line.clear();
-        if self.input.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut self.line)? == 0 {
-            return Ok(None);
-        }
-        let text = String::from_utf8_lossy(&self.line).into_owned();
-        while self.line.last() != Some(&b'\n') {
-            self.line.clear();
-            if self.input.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut self.line)? == 0 {
-                break;
-            }
-        }
-        Ok(Some(text))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_servers_log_names_the_question() {
-        for line in [
-            "24-Nov-2026 22:12:20.101 client @0x7f5c 127.0.0.1#38466 (a.b.o1.z.example): query: A.b.o1.z.example IN TXT -E(0) (127.0.0.1)",
-            "[1795558340] unbound[1:0] info: 127.0.0.1 A.b.o1.z.example. TXT IN",
-            "Nov 24 22:12:20 Remote 127.0.0.1 wants 'A.b.o1.z.example|TXT', do = 0, bufsize = 1232: packetcache MISS",
-            "[INFO] 127.0.0.1:40212 - 1234 \"TXT IN A.b.o1.z.example. udp 120 false 1232\" NOERROR qr,aa 283 0.0001s",
-            "Nov 24 22:12:20 dnsmasq[1]: query[TXT] A.b.o1.z.example from 127.0.0.1",
-            "24-Nov-2026 22:12:20.101 AQ 127.0.0.1:38466 -> 127.0.0.1:53 UDP 121b A.b.o1.z.example/IN/TXT",
-            "22:12:20.101000 AQ 127.0.0.1 UDP 121b \"A.b.o1.z.example.\" IN TXT",
-            "    - A.b.o1.z.example. IN TXT",
-        ] {
-            assert_eq!(asked_name(line).map(|name| name.trim_end_matches('.')), Some("A.b.o1.z.example"), "{line}");
-        }
-    }
-
-    #[test]
-    fn other_types_responses_and_other_names_are_passed_over() {
-        for line in [
-            "query: a.b.o1.z.example IN A +E(0)K (127.0.0.1)",
-            "query: www.z.example IN TXT + (127.0.0.1)",
-            "24-Nov-2026 22:12:20.101 AR 127.0.0.1:38466 <- 127.0.0.1:53 UDP 283b a.b.o1.z.example/IN/TXT",
-            "a.b.o1.z.example and, much later, TXT",
-            "TXT",
-            "",
-        ] {
-            assert_eq!(asked_name(line), None, "{line}");
-        }
-    }
-
-    #[test]
-    fn a_line_without_end_is_cut_and_the_next_one_is_read() {
-        let long = "x".repeat(100_000);
-        let text = format!("{long}\nshort\nlast");
-        let mut lines = Lines { input: BufReader::new(text.as_bytes()), line: Vec::new() };
-        assert_eq!(lines.next().unwrap().unwrap().len(), 16_384);
-        assert_eq!(lines.next().unwrap().as_deref(), Some("short\n"));
-        assert_eq!(lines.next().unwrap().as_deref(), Some("last"));
-        assert_eq!(lines.next().unwrap(), None);
     }
 }

@@ -1,7 +1,7 @@
 //! The exit statuses: scripts branch on them, so they are part of the interface.
 
-use ondat_telemetry::error::{Error, Status};
 use ondat_telemetry::version::verdict::Verdict;
+pub(crate) use ondat_telemetry_command::exit::of_error;
 
 /// The table at the end of `--help`.
 pub(crate) const HELP: &str = "\
@@ -21,20 +21,6 @@ Exit status:
   12  check-version: an upgrade is required
   13  check-version: unknown, because a development build is running";
 
-/// The exit status of a failure.
-pub(crate) fn of_error(error: &Error) -> u8 {
-    match error.status() {
-        Status::InvalidArgument | Status::InvalidConfig | Status::InvalidState | Status::InvalidReport => 2,
-        Status::Disabled => 3,
-        Status::TimedOut | Status::Network => 4,
-        Status::Untrusted => 5,
-        Status::Queued => 6,
-        Status::Refused => 7,
-        Status::Io => 8,
-        Status::Ok | Status::Unsupported | Status::Internal => 1,
-    }
-}
-
 /// The exit status of `check-version`.
 pub(crate) fn of_verdict(verdict: Verdict) -> u8 {
     match verdict {
@@ -49,6 +35,7 @@ pub(crate) fn of_verdict(verdict: Verdict) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ondat_telemetry::error::Error;
 
     #[test]
     fn every_exit_status_stands_in_the_help() {

@@ -1,6 +1,7 @@
 //! The forms in which subcommands print: text for people, JSON, YAML.
 
 use clap::ValueEnum;
+use ondat_telemetry_command::plain::{self, is_plain};
 use serde_json::{Number, Value};
 
 /// One of them.
@@ -23,7 +24,8 @@ impl Form {
     /// A value by itself.
     pub(crate) fn of(self, value: &Value) -> String {
         match self {
-            Self::Text | Self::Json => format!("{value}\n"),
+            // Texts and numbers are always written.
+            Self::Text | Self::Json => plain::json(value).unwrap_or_default() + "\n",
             Self::Yaml => yaml(value),
         }
     }
@@ -102,28 +104,21 @@ fn begin_line(indent: usize, out: &mut String) {
 
 /// Plain where no parser can take it for anything but this text, else in double quotes.
 fn text(string: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_./- ".contains(c);
+    let needs_no_quotes = |c: char| c.is_ascii_alphanumeric() || "_./- ".contains(c);
     let is_word = WORDS.iter().any(|word| string.eq_ignore_ascii_case(word));
     let begins_well = string.starts_with(|c: char| c.is_ascii_alphabetic());
-    if begins_well && !is_word && !string.ends_with(' ') && string.chars().all(is_plain) {
+    if begins_well && !is_word && !string.ends_with(' ') && string.chars().all(needs_no_quotes) {
         return string.to_owned();
     }
     let quoted = Value::from(string).to_string();
     quoted.chars().fold(String::with_capacity(quoted.len()), |mut out, c| {
-        if may_stand(c) {
-            out.push(c)
-        } else {
-            out.push_str(&format!("\\u{:04x}", u32::from(c)))
+        match u32::from(c) {
+            _ if is_plain(c) => out.push(c),
+            code @ ..=0xffff => out.push_str(&format!("\\u{code:04x}")),
+            code => out.push_str(&format!("\\U{code:08x}")),
         }
         out
     })
-}
-
-/// No control: not what YAML forbids or takes for the end of a line, nor what turns the direction of writing around on a terminal.
-pub(crate) fn may_stand(c: char) -> bool {
-    let turns = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    let is_special = matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}');
-    !c.is_control() && !turns && !is_special
 }
 
 /// YAML 1.1 knows a number with an exponent by its point and the exponent's sign.

@@ -18,11 +18,14 @@ mod identity;
 mod keygen;
 mod manual;
 mod outcome;
+mod published;
+mod query_log;
 mod report;
 mod serve;
 mod settings;
 mod sources;
 mod status;
+mod summary;
 mod switches;
 mod users;
 mod version;
@@ -35,9 +38,9 @@ use std::process::ExitCode;
 
 use anstream::adapter::strip_str;
 use anstream::{AutoStream, ColorChoice};
-use clap::error::ErrorKind;
 use clap::{FromArgMatches, Parser, Subcommand};
 use ondat_telemetry::error::Error;
+use ondat_telemetry_command::{plain, refusal};
 use serde_json::Value;
 
 use crate::form::Form;
@@ -69,7 +72,8 @@ enum Action {
     /// Run a program and report how it ends
     #[command(after_help = exec::HELP)]
     Exec(exec::Arguments),
-    /// Print a signed BIND zone file for a release
+    /// Print a signed BIND zone file for a release, or look at the published zone
+    #[command(after_help = zone::HELP)]
     Zone(zone::Arguments),
     /// Say what the names of version queries tell: day, version and anonymised ids
     DecodeQuery(decode::Arguments),
@@ -241,7 +245,10 @@ fn run(command: &Command, warnings: &Warnings, form: Form) -> Result<Output, Err
         Action::Report(action) => report::run(action, settings()?, json),
         Action::Crashes(action) => crashes::run(action, settings()?, json),
         Action::Exec(arguments) => exec::run(arguments, settings(), warnings),
-        Action::Zone(arguments) => zone::run(arguments),
+        Action::Zone(arguments) => match &arguments.verify {
+            Some(zone) => published::run(zone, arguments.within_days, &settings()?, json),
+            None => zone::run(arguments),
+        },
         Action::DecodeQuery(arguments) => decode::run(arguments, settings()?.config.version_zone.as_deref(), form),
         Action::Keygen(action) => keygen::run(action, json),
         Action::Status { watch: true } => watch::run(settings, warnings, form),
@@ -263,14 +270,11 @@ fn run(command: &Command, warnings: &Warnings, form: Form) -> Result<Output, Err
 /// Shows help where it was asked for, else in one line the first paragraph of what clap says, and what it takes to have been
 /// meant.
 fn refuse(error: &clap::Error) -> ExitCode {
-    if !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        let _ = error.print();
-    } else {
-        let text = error.to_string();
-        let paragraph = text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect::<Vec<_>>().join(" ");
-        let tips = text.lines().filter_map(|line| line.trim().strip_prefix("tip: "));
-        let said = [paragraph.trim_start_matches("error: ")].into_iter().chain(tips).collect::<Vec<_>>().join("; ");
-        complain(&format!("{said}; see --help"));
+    match refusal::line(error) {
+        Some(line) => complain(&line),
+        None => {
+            let _ = error.print();
+        }
     }
     ExitCode::from(if error.use_stderr() { 2 } else { 0 })
 }
@@ -289,5 +293,5 @@ pub(crate) fn print(bytes: &[u8]) -> Result<bool, Error> {
 /// Says a line on the standard error.
 pub(crate) fn complain(line: &str) {
     // Nobody is left to be told that the standard error is closed.
-    let _ = writeln!(io::stderr(), "ondat-telemetry: {line}");
+    let _ = writeln!(io::stderr(), "ondat-telemetry: {}", plain::text(line));
 }

@@ -1,20 +1,16 @@
-//! `completions` and `man`: what clap's own crates make of the command line.
+//! `completions` and `man`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap_complete::Shell;
 use ondat_telemetry::error::Error;
+use ondat_telemetry_command::manual;
 
 use crate::{Output, help};
 
 /// The script that completes the command line in this shell.
 pub(crate) fn completions(shell: Shell) -> Output {
-    let mut bytes = Vec::new();
-    clap_complete::generate(shell, &mut help::command_line(), "ondat-telemetry", &mut bytes);
-    let script = String::from_utf8_lossy(&bytes);
-    // For a program with a hyphen in its name, bash's part looks for subcommands under another name than it gives them
-    // (clap-rs/clap#6421, clap_complete 4.6.11).
-    let script = script.replace("ondat__subcmd__telemetry", "ondat__telemetry");
+    let script = manual::completions(help::command_line(), shell);
     Output::text(if shell == Shell::Fish { script + &values_for_fish() } else { script })
 }
 
@@ -37,14 +33,8 @@ fn values_for_fish() -> String {
 /// The manual page of the whole command on the standard output, or a page for each subcommand in a folder.
 pub(crate) fn man(out: Option<&PathBuf>) -> Result<Output, Error> {
     let command = help::for_manual();
-    let Some(folder) = out else {
-        let mut bytes = Vec::new();
-        let rendered = clap_mangen::Man::new(command).render(&mut bytes);
-        rendered.map_err(|error| Error::Internal(format!("manual page: {error}")))?;
-        return Ok(Output::bytes(bytes));
-    };
-    let failed = |path: &Path, error: std::io::Error| Error::InvalidArgument(format!("{}: {error}", path.display()));
-    std::fs::create_dir_all(folder).map_err(|error| failed(folder, error))?;
-    clap_mangen::generate_to(command, folder).map_err(|error| failed(folder, error))?;
-    Ok(Output::text(String::new()))
+    match out {
+        None => manual::page(command).map(Output::bytes),
+        Some(folder) => manual::pages(command, folder).map(|()| Output::text(String::new())),
+    }
 }

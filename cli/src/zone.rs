@@ -2,7 +2,6 @@
 //! before it is printed.
 
 use std::collections::BTreeSet;
-use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -17,9 +16,9 @@ use ondat_telemetry::version::verdict::{Verdict, is_development_build};
 use semver::Version;
 use serde::Deserialize;
 
-use crate::Output;
 use crate::keygen::{ED25519, VersionKeyFile};
 use crate::settings::read_text;
+use crate::{Output, complain};
 
 /// What a zone is made from.
 #[derive(Args)]
@@ -27,15 +26,40 @@ pub(crate) struct Arguments {
     /// The release file, TOML: zone, latest, and optionally recommended, required, advisory, expires_days, ns, serial,
     /// keys and [[override]] tables with version, status and optionally advisory, latest, recommended, required,
     /// replayable; docs/version-zone.md has an example
-    #[arg(value_name = "RELEASE.toml")]
-    release: PathBuf,
+    #[arg(value_name = "RELEASE.toml", required_unless_present = "verify")]
+    release: Option<PathBuf>,
     /// A version.key of `keygen version`, besides those that the release file names; several while one is replaced
     #[arg(long = "key", value_name = "VERSION_KEY_FILE")]
     keys: Vec<PathBuf>,
+    /// Print the answers alone, with absolute names and without SOA and NS: for a zone that a provider hosts, or a zone
+    /// that these names are part of
+    #[arg(long, conflicts_with = "verify")]
+    records_only: bool,
+    /// The zone that the answers are put into; names are printed as they stand in it
+    #[arg(long, value_name = "ZONE", requires = "records_only")]
+    origin: Option<String>,
+    /// Ask this zone, as it is published, for its answer by --version-key; --nameservers instead of the system's
+    /// resolver, --product-version for that version's answer
+    #[arg(long, value_name = "ZONE", conflicts_with_all = ["release", "keys"])]
+    pub(crate) verify: Option<String>,
+    /// With --verify: how many days an answer must still be good for
+    #[arg(long, value_name = "DAYS", requires = "verify", conflicts_with = "release", default_value_t = 7,
+          value_parser = clap::value_parser!(u16).range(..=3650))]
+    pub(crate) within_days: u16,
     /// The moment of issue in Unix seconds, for reproducible output
     #[arg(long, hide = true, value_name = "UNIX")]
     now: Option<u32>,
 }
+
+/// The table at the end of `zone --help`.
+pub(crate) const HELP: &str = "\
+Exit status of --verify:
+  0   each key of --version-key has signed an answer that is good for longer than --within-days
+  1   one of them expires within --within-days, or has expired; or anything that is not listed here
+  2   the command line, a setting or a file it names is invalid
+  3   the version check is turned off: nothing was sent
+  4   network failure or timeout: the zone cannot be reached
+  5   there is no answer, it is not signed, signed by another key, or makes no sense";
 
 const DAY: i64 = 86_400;
 /// The longest character-string of a TXT record (RFC 1035, 3.3).
@@ -56,8 +80,7 @@ struct ReleaseFile {
     advisory: Option<String>,
     #[serde(default = "default_expires_days")]
     expires_days: u16,
-    #[serde(default = "default_ns")]
-    ns: Vec<String>,
+    ns: Option<Vec<String>>,
     serial: Option<u32>,
     /// Key files, seen from the release file's folder.
     #[serde(default)]
@@ -85,15 +108,16 @@ fn default_expires_days() -> u16 {
     30
 }
 
-fn default_ns() -> Vec<String> {
-    vec!["localhost.".to_owned()]
-}
+/// What stands for `ns` where it is missing: a zone file has to name a server.
+const NO_NS: &str = "localhost.";
+const TTL: u32 = 3600;
 
 /// A release that makes sense.
 #[derive(Debug)]
 struct Release {
     zone: String,
-    ns: Vec<String>,
+    /// None where the file does not say.
+    ns: Option<Vec<String>>,
     serial: u32,
     issued: i64,
     expires: i64,
@@ -124,7 +148,7 @@ struct Signing {
 pub(crate) fn run(arguments: &Arguments) -> Result<Output, Error> {
     let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let now = arguments.now.unwrap_or_else(|| u32::try_from(clock).unwrap_or(u32::MAX));
-    let path = &arguments.release;
+    let path = arguments.release.as_deref().unwrap_or(Path::new(""));
     let text = read_text(path, "release file")?;
     let release = Release::parse(&text, now).map_err(|why| invalid(path, &why))?;
     let folder = path.parent().unwrap_or(Path::new(""));
@@ -139,7 +163,19 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Output, Error> {
     if keys.is_empty() {
         return Err(invalid(path, "nothing to sign with: name a version.key with --key or `keys = [...]`"));
     }
-    release.zone_file(&keys).map(Output::text).map_err(|why| invalid(path, &why))
+    let text = if arguments.records_only {
+        release.records_only(&keys, arguments.origin.as_deref())
+    } else {
+        release.zone_file(&keys)
+    };
+    if release.ns.is_none() && !arguments.records_only && text.is_ok() {
+        complain(&format!(
+            "warning: {}: `ns` is missing: the zone names {NO_NS} as its server; set `ns = [\"ns1.example.org.\"]`, or \
+             print --records-only for a zone that a provider hosts",
+            path.display()
+        ));
+    }
+    text.map(Output::text).map_err(|why| invalid(path, &why))
 }
 
 fn invalid(path: &Path, why: &str) -> Error {
@@ -170,7 +206,7 @@ impl Release {
         statements.insert(0, general);
         let issued = i64::from(now);
         Ok(Self {
-            ns: name_servers(&file.ns, &zone)?,
+            ns: file.ns.as_ref().map(|names| name_servers(names, &zone)).transpose()?,
             zone,
             serial: file.serial.unwrap_or(now),
             issued,
@@ -181,21 +217,44 @@ impl Release {
     }
 
     fn zone_file(&self, keys: &[Signing]) -> Result<String, String> {
-        let mut out = String::new();
-        self.write_zone_file(keys, &mut out)?;
+        let Self { zone, serial, .. } = self;
+        let unnamed = [NO_NS.to_owned()];
+        let servers = self.ns.as_deref().unwrap_or(&unnamed);
+        let first = servers.first().ok_or("ns: at least one name server is required")?;
+        // Not DNSSEC-signed on purpose: resolvers would make up wildcard answers themselves.
+        let mut out = format!("$ORIGIN {zone}.\n$TTL {TTL}\n");
+        out.push_str(&format!("@ IN SOA {first} hostmaster.{zone}. {serial} 3600 600 604800 300\n"));
+        for server in servers {
+            out.push_str(&format!("@ IN NS {server}\n"));
+        }
+        for (owner, text) in self.records(keys)? {
+            out.push_str(&format!("{owner} IN TXT \"{text}\"\n"));
+        }
         Ok(out)
     }
 
-    fn write_zone_file(&self, keys: &[Signing], out: &mut String) -> Result<(), String> {
-        let Self { zone, serial, .. } = self;
-        let first_ns = self.ns.first().ok_or("ns: at least one name server is required")?;
-        let mut write = |line: String| writeln!(out, "{line}").map_err(|error| error.to_string());
-        // Not DNSSEC-signed on purpose: resolvers would make up wildcard answers themselves.
-        write(format!("$ORIGIN {zone}.\n$TTL 3600"))?;
-        write(format!("@ IN SOA {first_ns} hostmaster.{zone}. {serial} 3600 600 604800 300"))?;
-        for ns in &self.ns {
-            write(format!("@ IN NS {ns}"))?;
+    /// The answers alone: with absolute names, or with names as they stand in the zone `origin`.
+    fn records_only(&self, keys: &[Signing], origin: Option<&str>) -> Result<String, String> {
+        let (mut out, behind) = match origin {
+            None => (String::new(), format!(".{}.", self.zone)),
+            Some(origin) => {
+                let origin = config::zone(origin).map_err(|why| format!("--origin: {why}"))?;
+                let below = self.zone.strip_suffix(&origin).filter(|labels| labels.is_empty() || labels.ends_with('.'));
+                let below = below.ok_or_else(|| format!("--origin: {} is not in the zone {origin}", self.zone))?;
+                let below = below.trim_end_matches('.');
+                let behind = if below.is_empty() { String::new() } else { format!(".{below}") };
+                (format!("$ORIGIN {origin}.\n"), behind)
+            }
+        };
+        for (owner, text) in self.records(keys)? {
+            out.push_str(&format!("{owner}{behind} {TTL} IN TXT \"{text}\"\n"));
         }
+        Ok(out)
+    }
+
+    /// Names below the zone, and their answers.
+    fn records(&self, keys: &[Signing]) -> Result<Vec<(String, String)>, String> {
+        let mut records = Vec::new();
         for statement in &self.statements {
             let owner = statement.label.as_ref().map_or_else(|| "*.o1".to_owned(), |label| format!("*.{label}.o1"));
             // Header, question with the longest name, and the EDNS record (RFC 1035, 4.1; RFC 6891, 6.1.1).
@@ -212,7 +271,7 @@ impl Release {
                     ));
                 }
                 self.judge(statement, key, &text)?;
-                write(format!("{owner} IN TXT \"{text}\""))?;
+                records.push((owner.clone(), text));
             }
             if answer_bytes > UDP_BYTES {
                 return Err(format!(
@@ -222,7 +281,7 @@ impl Release {
                 ));
             }
         }
-        Ok(())
+        Ok(records)
     }
 
     fn signed(&self, statement: &Statement, key: &Signing) -> String {

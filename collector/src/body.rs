@@ -13,6 +13,9 @@ use tokio::time::{Instant, timeout, timeout_at};
 const PIECE_TIME: Duration = Duration::from_secs(10);
 /// The longest time for a whole body.
 const BODY_TIME: Duration = Duration::from_secs(240);
+/// How slow a body may be on the whole, in bytes a second, once some time has gone.
+const SLOWEST: u64 = 512;
+const SLOW_START: Duration = Duration::from_secs(10);
 
 /// Why a body was not received.
 #[derive(Debug)]
@@ -62,7 +65,8 @@ pub(crate) async fn discard(request: Request, most_bytes: u64) {
 }
 
 async fn pieces(mut body: Body, mut take: impl FnMut(&[u8]) -> Result<(), BodyFault>) -> Result<(), BodyFault> {
-    let deadline = Instant::now() + BODY_TIME;
+    let start = Instant::now();
+    let (deadline, mut received) = (start + BODY_TIME, 0);
     loop {
         let frame = timeout_at(deadline, timeout(PIECE_TIME, body.frame())).await;
         let Ok(Ok(frame)) = frame else { return Err(BodyFault::TooSlow) };
@@ -71,7 +75,12 @@ async fn pieces(mut body: Body, mut take: impl FnMut(&[u8]) -> Result<(), BodyFa
             Some(Err(_)) => return Err(BodyFault::Broken),
             Some(Ok(frame)) => {
                 if let Some(piece) = frame.data_ref() {
+                    received += piece.len() as u64;
                     take(piece)?;
+                }
+                // A byte now and then would hold a place for minutes.
+                if received < start.elapsed().saturating_sub(SLOW_START).as_secs() * SLOWEST {
+                    return Err(BodyFault::TooSlow);
                 }
             }
         }

@@ -9,6 +9,7 @@ use hickory_server::proto::op::{Edns, Header, HeaderCounts, LowerQuery, Metadata
 use hickory_server::proto::rr::{DNSClass, Record, RecordType};
 use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseInfo};
 use hickory_server::zone_handler::MessageResponseBuilder;
+use ondat_telemetry_command::plain;
 use serde::Serialize;
 
 use crate::store::Store;
@@ -88,9 +89,9 @@ impl ZoneServer {
         let time = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
         let logged = LoggedQuery { time: &time, name: &query.name().to_string() };
         // The question is answered also when the disk is full; the loss is said where the administrator looks.
-        let noted = serde_json::to_string(&logged).map_err(Into::into).and_then(|line| self.store.log_query(&line));
+        let noted = plain::json(&logged).map_err(Into::into).and_then(|line| self.store.log_query(&line));
         if let Err(why) = noted {
-            crate::complain(&crate::fault::Fault::new(format!("cannot note a version query: {why}")));
+            crate::complain(&format!("cannot note a version query: {why}"));
         }
     }
 }

@@ -1,31 +1,36 @@
-//! What went wrong, where, and what to do about it, in one line.
+//! What goes wrong, where, and what to do about it, in one line of the library's errors, whose exit statuses are those of the
+//! operator's command.
 
 use std::fmt;
+use std::io;
 use std::path::Path;
 
-/// The program's one error type: a line for the person who started it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Fault(String);
+use ondat_telemetry::error::Error;
 
-impl Fault {
-    pub(crate) fn new(line: impl Into<String>) -> Self {
-        Self(line.into())
-    }
+/// A file that an option names, or what is in it, is of no use.
+pub(crate) fn unusable(what: &str, path: &Path, why: impl fmt::Display) -> Error {
+    Error::InvalidArgument(line(what, path, why))
+}
 
-    /// `what` failed on `path`, because of `why`.
-    pub(crate) fn at(what: &str, path: &Path, why: impl fmt::Display) -> Self {
-        Self(format!("cannot {what} {}: {why}", path.display()))
+/// The collector's folder, or something in it, cannot be read or written.
+pub(crate) fn disk(what: &str, path: &Path, why: impl fmt::Display) -> Error {
+    Error::Io(line(what, path, why))
+}
+
+/// What happens to no one who has given it what it needs.
+pub(crate) fn internal(what: &str, why: impl fmt::Display) -> Error {
+    Error::Internal(format!("{what}: {why}"))
+}
+
+/// What became of printing. False where nobody reads any more, such as `head`, which has seen enough.
+pub(crate) fn printed(outcome: io::Result<()>) -> Result<bool, Error> {
+    match outcome {
+        Ok(()) => Ok(true),
+        Err(why) if why.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(why) => Err(internal("standard output", why)),
     }
 }
 
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // One line, whatever a file name or a sender put into it.
-        for part in self.0.split(|c: char| c.is_control()) {
-            f.write_str(part)?;
-        }
-        Ok(())
-    }
+fn line(what: &str, path: &Path, why: impl fmt::Display) -> String {
+    format!("cannot {what} {}: {why}", path.display())
 }
-
-impl std::error::Error for Fault {}

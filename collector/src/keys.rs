@@ -7,10 +7,11 @@ use std::path::Path;
 use data_encoding::{BASE64, HEXLOWER};
 use hpke::kem::{X25519HkdfSha256, XWing};
 use hpke::{Deserializable, Kem as _, Serializable};
+use ondat_telemetry::error::Error;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use crate::fault::Fault;
+use crate::fault::unusable;
 use crate::sealed::Kem;
 
 /// The ids of the public keys senders may seal for.
@@ -29,8 +30,8 @@ struct PublicKey {
 
 impl KeyIds {
     /// Reads the ids out of a key set.
-    pub(crate) fn read(path: &Path) -> Result<Self, Fault> {
-        let fault = |why: String| Fault::at("use the report keys in", path, why);
+    pub(crate) fn read(path: &Path) -> Result<Self, Error> {
+        let fault = |why: String| unusable("use the report keys in", path, why);
         let text = fs::read_to_string(path).map_err(|why| fault(why.to_string()))?;
         let set: KeySet = serde_json::from_str(&text).map_err(|why| fault(why.to_string()))?;
         if set.keys.is_empty() {
@@ -72,9 +73,9 @@ struct PrivateKeyDocument {
 
 impl PrivateKey {
     /// Reads a private key file. The error does not repeat the key.
-    pub(crate) fn read(path: &Path) -> Result<Self, Fault> {
-        let text = fs::read_to_string(path).map_err(|why| Fault::at("read the private key", path, why))?;
-        Self::parse(&text).map_err(|why| Fault::at("use the private key", path, why))
+    pub(crate) fn read(path: &Path) -> Result<Self, Error> {
+        let text = fs::read_to_string(path).map_err(|why| unusable("read the private key", path, why))?;
+        Self::parse(&text).map_err(|why| unusable("use the private key", path, why))
     }
 
     fn parse(text: &str) -> Result<Self, String> {

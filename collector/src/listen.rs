@@ -15,12 +15,12 @@ use hyper_util::service::TowerToHyperService;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
-/// The most connections of one listener; further ones wait in the kernel's queue.
-const MOST_CONNECTIONS: usize = 256;
+use crate::places::Places;
+
 const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 /// For a request's header, and for an idle connection.
 const HEADER_TIME: Duration = Duration::from_secs(15);
@@ -31,33 +31,34 @@ const GOODBYE_TIME: Duration = Duration::from_secs(5);
 /// After a failed accept, which is usually a lack of descriptors that passes.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves HTTP/1.1 on a listener until told to stop, over TLS if there is an acceptor.
+/// Serves HTTP/1.1 on a listener until told to stop, over TLS if there is an acceptor; the newest one.
 pub(crate) async fn serve(
     listener: TcpListener,
-    tls: Option<TlsAcceptor>,
+    tls: Option<watch::Receiver<TlsAcceptor>>,
     routes: Router,
+    places: Arc<Places>,
     mut stop: watch::Receiver<bool>,
 ) {
     let graceful = GracefulShutdown::new();
-    let slots = Arc::new(Semaphore::new(MOST_CONNECTIONS));
     loop {
-        let next = async {
-            let slot = Arc::clone(&slots).acquire_owned().await.ok();
-            (slot, listener.accept().await)
-        };
-        let (slot, accepted) = tokio::select! {
+        // While there is no place, connections wait in the kernel's queue.
+        let next = async { (places.one().await, listener.accept().await) };
+        let (one, accepted) = tokio::select! {
             accepted = next => accepted,
             _ = stop.wait_for(|stop| *stop) => break,
         };
-        let Ok((stream, _)) = accepted else {
+        let Ok((stream, address)) = accepted else {
             sleep(ACCEPT_PAUSE).await;
             continue;
         };
-        let connection = connection(stream, tls.clone(), routes.clone(), graceful.watcher());
+        // One too many of a network is closed: its senders try again.
+        let Some(place) = one.and_then(|one| places.give(one, address.ip())) else { continue };
+        let tls = tls.as_ref().map(|newest| newest.borrow().clone());
+        let connection = connection(stream, tls, routes.clone(), graceful.watcher());
         tokio::spawn(async move {
-            // Whatever becomes of the connection, its slot is free afterwards.
+            // Whatever becomes of the connection, its place is free afterwards.
             let _ = timeout(CONNECTION_TIME, connection).await;
-            drop(slot);
+            drop(place);
         });
     }
     drop(listener);

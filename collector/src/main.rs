@@ -8,9 +8,10 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
+use ondat_telemetry::error::Error;
+use ondat_telemetry_command::{exit, manual, plain, refusal};
 
-use crate::fault::Fault;
 use crate::serve::ServeOptions;
 
 mod body;
@@ -20,8 +21,8 @@ mod fault;
 mod keys;
 mod listen;
 mod open;
+mod places;
 mod plaintext;
-mod query;
 mod reports;
 mod sealed;
 mod sentry;
@@ -32,9 +33,17 @@ mod table;
 mod tls;
 mod zone;
 
+/// The table at the end of `--help`: what of the operator's command's can happen here.
+const EXIT_STATUSES: &str = "\
+Exit status:
+  0  it worked
+  1  anything that is not listed here; open, show: something received cannot be read, and is named
+  2  the command line, an address or a file it names is invalid
+  8  the collector's folder cannot be read or written";
+
 /// The receiving side of ondat-telemetry: version zone, sealed reports, crash reports.
 #[derive(Parser)]
-#[command(version)]
+#[command(name = "ondat-telemetry-collector", version, after_help = EXIT_STATUSES)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -43,8 +52,10 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Receive. Prints one JSON line when everything listens; SIGTERM ends it.
+    #[command(after_help = EXIT_STATUSES)]
     Serve(ServeOptions),
     /// Open and check the sealed reports, with the private key.
+    #[command(after_help = EXIT_STATUSES)]
     Open {
         /// A private key file: {"id":"<16 hex>","kem":"X25519"|"X-Wing","private":"<base64>"}. May be repeated.
         #[arg(long = "key", value_name = "FILE", required = true)]
@@ -57,6 +68,7 @@ enum Command {
         json: bool,
     },
     /// List what was received: version queries, sealed reports, crash reports.
+    #[command(after_help = EXIT_STATUSES)]
     Show {
         /// The folder `serve` writes to.
         #[arg(long, value_name = "DIR", default_value = store::DEFAULT_FOLDER)]
@@ -68,27 +80,63 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Print the completions of this command line for a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page of this command.
+    Man {
+        /// Write one for each subcommand into this folder instead.
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+    },
 }
 
 fn main() -> ExitCode {
-    match run(Arguments::parse().command) {
-        Ok(code) => code,
-        Err(fault) => {
-            complain(&fault);
-            ExitCode::FAILURE
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return refuse(&error),
+    };
+    match run(arguments.command) {
+        Ok(true) => ExitCode::SUCCESS,
+        // Each part that failed was named.
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            complain(&error.to_string());
+            ExitCode::from(exit::of_error(&error))
         }
     }
 }
 
-fn run(command: Command) -> Result<ExitCode, Fault> {
+fn run(command: Command) -> Result<bool, Error> {
     match command {
-        Command::Serve(options) => serve::run(options),
+        Command::Serve(options) => serve::run(options).map(|()| true),
         Command::Open { keys, data, json } => open::run(&keys, data, json),
         Command::Show { data, zone_name, json } => show::run(data, zone_name.as_deref(), json),
+        Command::Completions { shell } => print(manual::completions(Arguments::command(), shell).as_bytes()),
+        Command::Man { out: None } => print(&manual::page(Arguments::command())?),
+        Command::Man { out: Some(folder) } => manual::pages(Arguments::command(), &folder).map(|()| true),
     }
 }
 
-/// Says on stderr what went wrong. There is nobody left to tell when that fails.
-fn complain(fault: &Fault) {
-    let _ = writeln!(std::io::stderr(), "ondat-telemetry-collector: {fault}");
+/// Shows help where it was asked for, else what is wrong with the command line.
+fn refuse(error: &clap::Error) -> ExitCode {
+    match refusal::line(error) {
+        Some(line) => complain(&line),
+        None => {
+            let _ = error.print();
+        }
+    }
+    ExitCode::from(if error.use_stderr() { 2 } else { 0 })
+}
+
+fn print(bytes: &[u8]) -> Result<bool, Error> {
+    let mut out = std::io::stdout().lock();
+    fault::printed(out.write_all(bytes).and_then(|()| out.flush())).map(|_| true)
+}
+
+/// Says a line on the standard error. There is nobody left to tell when that fails.
+fn complain(line: &str) {
+    let _ = writeln!(std::io::stderr(), "ondat-telemetry-collector: {}", plain::text(line));
 }

@@ -3,17 +3,19 @@
 use std::fs;
 use std::io::{self, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use flate2::bufread::GzDecoder;
 use hpke::aead::{AeadCtxR, AesGcm256};
 use hpke::kdf::HkdfSha256;
 use hpke::kem::{X25519HkdfSha256, XWing};
 use hpke::{Deserializable, OpModeR, Serializable};
+use ondat_telemetry::error::Error;
+use ondat_telemetry::report::fields::Level;
+use ondat_telemetry_command::plain;
 
-use crate::fault::Fault;
+use crate::fault::printed;
 use crate::keys::{PrivateKey, Secret};
-use crate::plaintext::{self, Report};
+use crate::plaintext::{self, Record, Report};
 use crate::sealed::{CHUNK_BYTES, HEADER_BYTES, Header, Kem, MOST_BYTES, TAG_BYTES};
 use crate::store::{Shelf, Store};
 use crate::table;
@@ -29,40 +31,81 @@ pub(crate) struct Sizes {
     pub(crate) plaintext: u64,
 }
 
-/// Opens every report in the folder with the keys in these files and prints it.
-pub(crate) fn run(key_files: &[PathBuf], data: PathBuf, json: bool) -> Result<ExitCode, Fault> {
+/// Opens every report in the folder with the keys in these files and prints it. False where one could not be opened.
+pub(crate) fn run(key_files: &[PathBuf], data: PathBuf, json: bool) -> Result<bool, Error> {
     let keys: Vec<PrivateKey> = key_files.iter().map(|path| PrivateKey::read(path)).collect::<Result<_, _>>()?;
     let paths = Store::open(data)?.list(Shelf::Reports)?;
-    let cannot_print = |why: io::Error| Fault::new(format!("cannot write to stdout: {why}"));
     let mut out = io::BufWriter::new(io::stdout().lock());
     if paths.is_empty() && !json {
-        writeln!(out, "No reports yet.").map_err(cannot_print)?;
+        printed(writeln!(out, "No reports yet."))?;
     }
-    let mut damaged = 0;
+    let mut is_whole = true;
     for path in &paths {
         match open_file(path, &keys) {
-            Ok((report, sizes)) => print(&mut out, &report, sizes, json).map_err(cannot_print)?,
+            Ok(opened) => {
+                if !printed(print(&mut out, &opened, json))? {
+                    break;
+                }
+            }
             Err(why) => {
-                damaged += 1;
+                is_whole = false;
                 // In order with the reports when both go to one terminal.
-                out.flush().map_err(cannot_print)?;
-                crate::complain(&Fault::at("open", path, why));
+                printed(out.flush())?;
+                crate::complain(&format!("cannot open {}: {why}", path.display()));
             }
         }
     }
-    out.flush().map_err(cannot_print)?;
-    Ok(if damaged == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    printed(out.flush()).map(|_| is_whole)
 }
 
-fn print(out: &mut impl Write, report: &Report, sizes: Sizes, json: bool) -> io::Result<()> {
-    if json {
-        serde_json::to_writer(&mut *out, report)?;
-        return writeln!(out);
+fn print(out: &mut impl Write, opened: &Opened, json: bool) -> io::Result<()> {
+    if json { opened.write_json(out) } else { table::write_report(out, &opened.report, opened.sizes) }
+}
+
+/// A report that was opened and found right.
+struct Opened {
+    report: Report,
+    sizes: Sizes,
+    header: Header,
+    /// The gzip member, from which it can be read once more.
+    packed: Vec<u8>,
+}
+
+impl Opened {
+    /// One object on a line. Records that are not in memory are read again: nothing is printed of a report before all of it
+    /// is known to be right.
+    fn write_json(&self, out: &mut impl Write) -> io::Result<()> {
+        let Report { report_id, day, fields, cluster, .. } = &self.report;
+        write!(out, "{{\"report_id\":\"{report_id}\",\"day\":\"{day}\",\"fields\":{fields},\"cluster\":")?;
+        plain::write_json(out, cluster)?;
+        for (name, level, records) in
+            [("nodes", Level::Node, &self.report.nodes), ("volumes", Level::Volume, &self.report.volumes)]
+        {
+            write!(out, ",\"{name}\":[")?;
+            let mut before = "";
+            let mut write = |record: &Record| -> io::Result<()> {
+                out.write_all(std::mem::replace(&mut before, ",").as_bytes())?;
+                Ok(plain::write_json(out, record)?)
+            };
+            if records.are_all_here() {
+                records.first.iter().try_for_each(write)?;
+            } else {
+                let mut outcome = Ok(());
+                unpack(&self.packed, &self.header, |of, record| {
+                    if of == level && outcome.is_ok() {
+                        outcome = write(record);
+                    }
+                })
+                .map_err(io::Error::other)?;
+                outcome?;
+            }
+            write!(out, "]")?;
+        }
+        writeln!(out, "}}")
     }
-    table::write_report(out, report, sizes)
 }
 
-fn open_file(path: &Path, keys: &[PrivateKey]) -> Result<(Report, Sizes), String> {
+fn open_file(path: &Path, keys: &[PrivateKey]) -> Result<Opened, String> {
     let file = fs::File::open(path).map_err(|why| why.to_string())?;
     let mut sealed = Vec::new();
     file.take(MOST_BYTES + 1).read_to_end(&mut sealed).map_err(|why| why.to_string())?;
@@ -74,8 +117,8 @@ fn open_file(path: &Path, keys: &[PrivateKey]) -> Result<(Report, Sizes), String
         return Err(format!("its name is not the report id in its header, {}", header.report_id));
     }
     let packed = unseal(&sealed, &header, keys)?;
-    let (report, plaintext) = unpack(&packed, &header)?;
-    Ok((report, Sizes { sealed: sealed.len(), plaintext }))
+    let (report, plaintext) = unpack(&packed, &header, |_, _| {})?;
+    Ok(Opened { report, sizes: Sizes { sealed: sealed.len(), plaintext }, header, packed })
 }
 
 enum Context {
@@ -159,9 +202,9 @@ fn next_chunk(bytes: &[u8]) -> Result<(&[u8], &[u8]), String> {
 }
 
 /// The report inside the gzip member, and its length. After the member there is padding and nothing else.
-fn unpack(packed: &[u8], header: &Header) -> Result<(Report, u64), String> {
+fn unpack(packed: &[u8], header: &Header, each: impl FnMut(Level, &Record)) -> Result<(Report, u64), String> {
     let mut unpacked = Counted { inner: GzDecoder::new(packed), bytes: 0 };
-    let report = plaintext::read(BufReader::new(&mut unpacked), header)?;
+    let report = plaintext::read(BufReader::new(&mut unpacked), header, each)?;
     let bytes = unpacked.bytes;
     let padding = unpacked.inner.into_inner();
     if padding.iter().any(|byte| *byte != 0) {

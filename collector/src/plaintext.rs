@@ -22,16 +22,38 @@ const LINE_BYTES: u64 = 64 << 20;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Record(pub(crate) Vec<(&'static str, Value)>);
 
-/// A report that holds what it should and nothing else.
-#[derive(Debug, Serialize)]
+/// A report that holds what it should and nothing else. What is in memory of it does not grow with it: anybody can seal a
+/// report of a million volumes.
+#[derive(Debug)]
 pub(crate) struct Report {
     pub(crate) report_id: String,
     pub(crate) day: String,
     /// How many fields the list has.
     pub(crate) fields: usize,
     pub(crate) cluster: Record,
-    pub(crate) nodes: Vec<Record>,
-    pub(crate) volumes: Vec<Record>,
+    pub(crate) nodes: Records,
+    pub(crate) volumes: Records,
+}
+
+/// The records of one level.
+#[derive(Debug, Default)]
+pub(crate) struct Records {
+    /// The first ones, as many as a row group has.
+    pub(crate) first: Vec<Record>,
+    pub(crate) count: usize,
+}
+
+impl Records {
+    /// Whether the first ones are all.
+    pub(crate) fn are_all_here(&self) -> bool {
+        self.first.len() == self.count
+    }
+
+    fn take(&mut self, group: Vec<Record>) {
+        self.count += group.len();
+        let room = GROUP_RECORDS - self.first.len();
+        self.first.extend(group.into_iter().take(room));
+    }
 }
 
 impl Serialize for Record {
@@ -40,8 +62,13 @@ impl Serialize for Record {
     }
 }
 
-/// Reads a report that should be the one of this header. The error says what is wrong, and in which line.
-pub(crate) fn read(mut lines: impl BufRead, header: &Header) -> Result<Report, String> {
+/// Reads a report that should be the one of this header, and gives out its records as they come. The error says what is
+/// wrong, and in which line.
+pub(crate) fn read(
+    mut lines: impl BufRead,
+    header: &Header,
+    mut each: impl FnMut(Level, &Record),
+) -> Result<Report, String> {
     let first = next_line(&mut lines, 1)?.ok_or("it is empty")?;
     let mut report = head(&first, header).map_err(|why| format!("line 1: {why}"))?;
     let mut number = 1;
@@ -53,7 +80,9 @@ pub(crate) fn read(mut lines: impl BufRead, header: &Header) -> Result<Report, S
         match line {
             Line::Group(level, columns) => {
                 let records = if level == Level::Node { &mut report.nodes } else { &mut report.volumes };
-                add_group(records, level, columns).map_err(in_line)?;
+                let group = group(records.count, level, columns).map_err(in_line)?;
+                group.iter().for_each(|record| each(level, record));
+                records.take(group);
             }
             Line::End(end) => {
                 check_end(&report, &end).map_err(in_line)?;
@@ -108,18 +137,18 @@ fn head(line: &[u8], header: &Header) -> Result<Report, String> {
         day: header.date(),
         fields: FIELDS.len(),
         cluster,
-        nodes: Vec::new(),
-        volumes: Vec::new(),
+        nodes: Records::default(),
+        volumes: Records::default(),
     })
 }
 
-fn add_group(records: &mut Vec<Record>, level: Level, Columns(columns): Columns) -> Result<(), String> {
-    let first = records.len();
+/// The records of a row group, of which `first` have come before.
+fn group(first: usize, level: Level, Columns(columns): Columns) -> Result<Vec<Record>, String> {
     let count = columns.first().map_or(0, |(_, Column(values))| values.len());
     if count == 0 {
         return Err("a row group holds at least one record".to_owned());
     }
-    records.resize_with(first + count, Record::default);
+    let mut records = vec![Record::default(); count];
     let mut columns = columns.into_iter();
     for field in level.fields() {
         let (name, Column(values)) = columns.next().ok_or_else(|| format!("{} is missing", field.name))?;
@@ -131,17 +160,17 @@ fn add_group(records: &mut Vec<Record>, level: Level, Columns(columns): Columns)
         }
         for (at, value) in values.into_iter().enumerate() {
             field.check_sent(&value).map_err(|why| format!("record {}: {name}: {why}", first + at))?;
-            records[first + at].0.push((field.name, value));
+            records[at].0.push((field.name, value));
         }
     }
     match columns.next() {
         Some((name, _)) => Err(format!("{name} is not on the list of fields")),
-        None => Ok(()),
+        None => Ok(records),
     }
 }
 
 fn check_end(report: &Report, end: &End) -> Result<(), String> {
-    let counted = (report.nodes.len(), report.volumes.len());
+    let counted = (report.nodes.count, report.volumes.count);
     if (end.nodes, end.volumes) == counted {
         return Ok(());
     }
@@ -294,7 +323,7 @@ mod tests {
     }
 
     fn refused(text: &str) -> String {
-        read(text.as_bytes(), &header()).unwrap_err()
+        read(text.as_bytes(), &header(), |_, _| {}).unwrap_err()
     }
 
     #[test]
@@ -304,13 +333,13 @@ mod tests {
             + &group("volumes", Level::Volume, 1024)
             + &group("volumes", Level::Volume, 3)
             + &end(2, 1027);
-        let report = read(text.as_bytes(), &header()).unwrap();
-        assert_eq!((report.fields, report.nodes.len(), report.volumes.len()), (48, 2, 1027));
-        let json = serde_json::to_string(&report).unwrap();
-        assert!(json.starts_with(&format!(
-            "{{\"report_id\":\"{}\",\"day\":\"2026-11-24\",\"fields\":48,\"cluster\":{{\"api_call_metrics\":null",
-            "02".repeat(16)
-        )));
+        let mut given = Vec::new();
+        let report = read(text.as_bytes(), &header(), |level, _| given.push(level)).unwrap();
+        assert_eq!((report.fields, report.nodes.count, report.volumes.count), (48, 2, 1027));
+        assert_eq!(given.iter().filter(|level| **level == Level::Volume).count(), 1027);
+        // The first ones stay, however many there are.
+        assert_eq!((report.nodes.first.len(), report.volumes.first.len()), (2, 1024));
+        assert!(report.nodes.are_all_here() && !report.volumes.are_all_here());
     }
 
     #[test]
@@ -351,6 +380,6 @@ mod tests {
         assert!(refused(&(first.clone() + &end(1, 0))).contains("it says 1 nodes"));
         assert!(refused(&(first.clone() + &end(0, 0) + "\n")).contains("nothing may follow"));
         assert!(refused(&(first.clone() + end(0, 0).trim_end())).contains("does not end"));
-        assert!(read((first + &end(0, 0)).as_bytes(), &header()).is_ok());
+        assert!(read((first + &end(0, 0)).as_bytes(), &header(), |_, _| {}).is_ok());
     }
 }

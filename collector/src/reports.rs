@@ -124,7 +124,7 @@ fn body_refusal(fault: BodyFault) -> Refusal {
 }
 
 fn cannot_store(why: io::Error) -> Refusal {
-    crate::complain(&crate::fault::Fault::new(format!("cannot store a report: {why}")));
+    crate::complain(&format!("cannot store a report: {why}"));
     (StatusCode::SERVICE_UNAVAILABLE, "the report could not be stored".to_owned())
 }
 

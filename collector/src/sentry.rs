@@ -201,7 +201,7 @@ fn body_refusal(fault: BodyFault) -> Refusal {
 }
 
 fn cannot_store(why: io::Error) -> Refusal {
-    crate::complain(&crate::fault::Fault::new(format!("cannot store a crash report: {why}")));
+    crate::complain(&format!("cannot store a crash report: {why}"));
     (StatusCode::SERVICE_UNAVAILABLE, "the crash report could not be stored".to_owned())
 }
 

@@ -3,26 +3,30 @@
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use data_encoding::HEXLOWER;
 use hickory_server::Server;
+use ondat_telemetry::config;
+use ondat_telemetry::error::Error;
+use ondat_telemetry_command::plain;
 use serde::Serialize;
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::dns::ZoneServer;
-use crate::fault::Fault;
+use crate::fault::{disk, internal, printed};
 use crate::keys::KeyIds;
+use crate::places::Places;
 use crate::reports::ReportIntake;
 use crate::sentry::{CrashIntake, PROJECT};
 use crate::store::{self, Store};
+use crate::tls::{self, Identity};
 use crate::zone::Zone;
-use crate::{listen, reports, sealed, sentry, tls};
+use crate::{listen, reports, sealed, sentry};
 
 const SENTRY_KEY: &str = "sentry-key";
 /// An idle DNS connection over TCP is closed after this long.
@@ -57,8 +61,20 @@ pub(crate) struct ServeOptions {
     report_keys: Option<PathBuf>,
     /// A host name or address to put into the server certificate besides the local ones; the first one is also
     /// used in the addresses printed. May be repeated.
-    #[arg(long = "name", value_name = "HOST")]
+    #[arg(long = "name", value_name = "HOST", value_parser = host)]
     names: Vec<String>,
+    /// The server's certificate with its chain, in PEM, instead of one of the collector's own; SIGHUP reads it anew.
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_certificate: Option<PathBuf>,
+    /// The certificate's key, in PEM.
+    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    tls_key: Option<PathBuf>,
+}
+
+/// A name or an address that can stand in a certificate and in a URL.
+fn host(text: &str) -> Result<String, String> {
+    let is_host = text.parse::<IpAddr>().is_ok() || config::zone(text).is_ok();
+    if is_host { Ok(text.to_owned()) } else { Err("not a host name or an address".to_owned()) }
 }
 
 /// The line printed when everything listens.
@@ -68,7 +84,8 @@ struct Ready {
     https: String,
     http: Option<String>,
     dns: String,
-    ca_file: PathBuf,
+    /// None where the certificate was given.
+    ca_file: Option<PathBuf>,
     sentry_dsn: String,
     sentry_dsn_http: Option<String>,
 }
@@ -81,29 +98,30 @@ struct Listeners {
 }
 
 /// Receives until SIGTERM or SIGINT.
-pub(crate) fn run(options: ServeOptions) -> Result<ExitCode, Fault> {
+pub(crate) fn run(options: ServeOptions) -> Result<(), Error> {
     if let Some(http) = options.http.filter(|http| !http.ip().is_loopback()) {
-        return Err(Fault::new(format!(
+        return Err(Error::InvalidArgument(format!(
             "--http {http} is not a loopback address: without TLS reports are taken on this machine only, use --https"
         )));
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime = runtime.map_err(|why| Fault::new(format!("cannot start: {why}")))?;
+    let runtime = runtime.map_err(|why| internal("cannot start", why))?;
     let outcome = runtime.block_on(receive(options));
     runtime.shutdown_timeout(Duration::from_secs(1));
-    outcome.map(|()| ExitCode::SUCCESS)
+    outcome
 }
 
-async fn receive(options: ServeOptions) -> Result<(), Fault> {
+async fn receive(options: ServeOptions) -> Result<(), Error> {
     // First, so that an early signal is not lost.
     let mut ends = Ends::new()?;
     let zone = options.zone.as_deref().map(Zone::read).transpose()?;
     let key_ids = options.report_keys.as_deref().map(KeyIds::read).transpose()?;
     let store = Arc::new(Store::create(options.data.clone())?);
     let public_key = public_key(&store)?;
-    let identity = tls::identity(&store, options.https.ip(), &options.names)?;
+    let identity = identity(&store, &options)?;
+    let (acceptor, acceptors) = watch::channel(identity.acceptor()?);
     let listeners = Listeners::bind(&options).await?;
-    let ready = ready(&listeners, &options, &public_key, identity.ca_file)?;
+    let ready = ready(&listeners, &options, &public_key, &identity)?;
 
     let routes = reports::routes(Arc::new(ReportIntake { store: Arc::clone(&store), key_ids }))
         .merge(sentry::routes(Arc::new(CrashIntake { store: Arc::clone(&store), public_key })))
@@ -112,53 +130,75 @@ async fn receive(options: ServeOptions) -> Result<(), Fault> {
     dns.register_socket(listeners.dns_udp);
     dns.register_listener(listeners.dns_tcp, DNS_TCP_TIME, DNS_TCP_ANSWERS);
     let (stop, stopped) = watch::channel(false);
-    let https = listen::serve(listeners.https, Some(identity.acceptor), routes.clone(), stopped.clone());
+    let places = Arc::new(Places::new());
+    let https = listen::serve(listeners.https, Some(acceptors), routes.clone(), Arc::clone(&places), stopped.clone());
     let https = tokio::spawn(https);
-    let http = tokio::spawn(serve_http(listeners.http, routes, stopped));
+    let http = tokio::spawn(serve_http(listeners.http, routes, places, stopped));
 
     announce(&ready)?;
-    ends.wait().await;
+    while ends.wait().await == End::Renewed {
+        match identity.acceptor() {
+            Ok(renewed) => drop(acceptor.send(renewed)),
+            Err(why) => crate::complain(&format!("the certificate of before stays: {why}")),
+        }
+    }
 
     let _ = stop.send(true);
     // Nothing is lost with a DNS connection: the asker asks again.
     let _ = tokio::time::timeout(DNS_GOODBYE_TIME, dns.shutdown_gracefully()).await;
     for task in [https, http] {
-        task.await.map_err(|why| Fault::new(format!("a listener failed: {why}")))?;
+        task.await.map_err(|why| internal("a listener failed", why))?;
     }
     Ok(())
 }
 
-async fn serve_http(listener: Option<TcpListener>, routes: Router, stopped: watch::Receiver<bool>) {
+async fn serve_http(
+    listener: Option<TcpListener>,
+    routes: Router,
+    places: Arc<Places>,
+    stopped: watch::Receiver<bool>,
+) {
     if let Some(listener) = listener {
-        listen::serve(listener, None, routes, stopped).await;
+        listen::serve(listener, None, routes, places, stopped).await;
     }
 }
 
-/// The two signals that end the program.
+/// The signals that the program waits for.
 struct Ends {
     terminate: Signal,
     interrupt: Signal,
+    hang_up: Signal,
+}
+
+/// What a signal means.
+#[derive(PartialEq, Eq)]
+enum End {
+    Now,
+    /// It goes on with a new certificate.
+    Renewed,
 }
 
 impl Ends {
-    fn new() -> Result<Self, Fault> {
-        let cannot = |why: io::Error| Fault::new(format!("cannot watch for signals: {why}"));
+    fn new() -> Result<Self, Error> {
+        let cannot = |why: io::Error| internal("cannot watch for signals", why);
         Ok(Self {
             terminate: signal(SignalKind::terminate()).map_err(cannot)?,
             interrupt: signal(SignalKind::interrupt()).map_err(cannot)?,
+            hang_up: signal(SignalKind::hangup()).map_err(cannot)?,
         })
     }
 
-    async fn wait(&mut self) {
+    async fn wait(&mut self) -> End {
         tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => End::Now,
+            _ = self.interrupt.recv() => End::Now,
+            _ = self.hang_up.recv() => End::Renewed,
         }
     }
 }
 
 impl Listeners {
-    async fn bind(options: &ServeOptions) -> Result<Self, Fault> {
+    async fn bind(options: &ServeOptions) -> Result<Self, Error> {
         let https = bind_tcp("--https", options.https).await?;
         let http = match options.http {
             Some(address) => Some(bind_tcp("--http", address).await?),
@@ -169,16 +209,16 @@ impl Listeners {
     }
 }
 
-async fn bind_tcp(option: &str, address: SocketAddr) -> Result<TcpListener, Fault> {
+async fn bind_tcp(option: &str, address: SocketAddr) -> Result<TcpListener, Error> {
     TcpListener::bind(address).await.map_err(|why| cannot_listen(option, address, &why))
 }
 
-fn cannot_listen(option: &str, address: SocketAddr, why: &io::Error) -> Fault {
-    Fault::new(format!("cannot listen on {address}: {why}; choose another address with {option}"))
+fn cannot_listen(option: &str, address: SocketAddr, why: &io::Error) -> Error {
+    Error::InvalidArgument(format!("cannot listen on {address}: {why}; choose another address with {option}"))
 }
 
 /// UDP and TCP on the same port, whichever it is.
-async fn bind_dns(address: SocketAddr) -> Result<(TcpListener, UdpSocket), Fault> {
+async fn bind_dns(address: SocketAddr) -> Result<(TcpListener, UdpSocket), Error> {
     let mut tries = 0;
     loop {
         tries += 1;
@@ -192,28 +232,38 @@ async fn bind_dns(address: SocketAddr) -> Result<(TcpListener, UdpSocket), Fault
     }
 }
 
-fn local_address(listener: &TcpListener) -> Result<SocketAddr, Fault> {
-    listener.local_addr().map_err(|why| Fault::new(format!("cannot ask for a listener's address: {why}")))
+fn local_address(listener: &TcpListener) -> Result<SocketAddr, Error> {
+    listener.local_addr().map_err(|why| internal("cannot ask for a listener's address", why))
+}
+
+/// The certificate that was given, or one of the collector's own.
+fn identity(store: &Store, options: &ServeOptions) -> Result<Identity, Error> {
+    match (&options.tls_certificate, &options.tls_key) {
+        (Some(certificate), Some(key)) => {
+            Ok(Identity { certificate: certificate.clone(), key: key.clone(), ca_file: None })
+        }
+        _ => tls::identity(store, options.https.ip(), &options.names),
+    }
 }
 
 /// The public key of the DSN, made on the first start.
-fn public_key(store: &Store) -> Result<String, Fault> {
+fn public_key(store: &Store) -> Result<String, Error> {
     if let Some(kept) = store.read(SENTRY_KEY)? {
         let kept = kept.trim().to_owned();
         if sealed::is_id(&kept) {
             return Ok(kept);
         }
         let path = store.path(SENTRY_KEY);
-        return Err(Fault::at("use the key in", &path, "expected 32 hex digits; delete it to get a new one"));
+        return Err(disk("use the key in", &path, "expected 32 hex digits; delete it to get a new one"));
     }
     let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).map_err(|why| Fault::new(format!("no random numbers: {why}")))?;
+    getrandom::fill(&mut bytes).map_err(|why| internal("no random numbers", why))?;
     let key = HEXLOWER.encode(&bytes);
     store.write(SENTRY_KEY, format!("{key}\n").as_bytes())?;
     Ok(key)
 }
 
-fn ready(listeners: &Listeners, options: &ServeOptions, key: &str, ca_file: PathBuf) -> Result<Ready, Fault> {
+fn ready(listeners: &Listeners, options: &ServeOptions, key: &str, identity: &Identity) -> Result<Ready, Error> {
     let https = match options.names.first() {
         Some(name) => format!("{}:{}", bracketed(name), local_address(&listeners.https)?.port()),
         None => reachable(local_address(&listeners.https)?).to_string(),
@@ -224,7 +274,7 @@ fn ready(listeners: &Listeners, options: &ServeOptions, key: &str, ca_file: Path
         https: format!("https://{https}"),
         http: http.map(|address| format!("http://{address}")),
         dns: reachable(local_address(&listeners.dns_tcp)?).to_string(),
-        ca_file,
+        ca_file: identity.ca_file.clone(),
         sentry_dsn: format!("https://{key}@{https}/{PROJECT}"),
         sentry_dsn_http: http.map(|address| format!("http://{key}@{address}/{PROJECT}")),
     })
@@ -245,10 +295,8 @@ fn bracketed(host: &str) -> String {
     if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
 }
 
-fn announce(ready: &Ready) -> Result<(), Fault> {
-    let cannot = |why: io::Error| Fault::new(format!("cannot write to stdout: {why}"));
-    let line = serde_json::to_string(ready).map_err(|why| Fault::new(why.to_string()))?;
+fn announce(ready: &Ready) -> Result<(), Error> {
+    let line = plain::json(ready).map_err(|why| internal("the line for the start", why))?;
     let mut stdout = io::stdout().lock();
-    writeln!(stdout, "{line}").map_err(cannot)?;
-    stdout.flush().map_err(cannot)
+    printed(writeln!(stdout, "{line}").and_then(|()| stdout.flush())).map(drop)
 }

@@ -3,24 +3,50 @@
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
+use data_encoding::{BASE32_DNSSEC, HEXLOWER};
+use ondat_telemetry::config;
+use ondat_telemetry::error::Error;
+use ondat_telemetry::version::query::{Query, SealedQuery, version_of};
+use ondat_telemetry_command::plain;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::fault::Fault;
-use crate::query::{self, Asker, VersionQuery};
-use crate::sealed::{HEADER_BYTES, Header};
+use crate::fault::{disk, printed};
+use crate::sealed::{self, HEADER_BYTES, Header};
 use crate::store::{OLD_QUERY_LOG, QUERY_LOG, Shelf, Store};
-use crate::table::{clip, counted, plain_text, printable, size};
+use crate::table::{clip, counted, plain_text, size};
 
 /// The newest version queries shown to people.
 const MOST_QUERIES: usize = 50;
+/// Why a name is shown as it is.
+const NO_VERSION_QUERY: &str = "it is no version query: another kind of name, or damaged";
 
 #[derive(Deserialize)]
 struct LoggedQuery {
     time: String,
     name: String,
+}
+
+/// What a version query says.
+#[derive(Serialize)]
+struct VersionQuery {
+    /// SemVer, or `sha256:` and the first 20 bytes of the hash of one that was too long.
+    version: String,
+    /// What else it says; none where that is sealed, which this process has no key for.
+    #[serde(flatten)]
+    asker: Option<Asker>,
+}
+
+/// Who asked, and when.
+#[derive(Serialize)]
+struct Asker {
+    /// The anonymised cluster id.
+    cluster: String,
+    /// The anonymised node id.
+    node: String,
+    /// The UTC day on which it was asked, `YYYY-MM-DD`.
+    day: String,
 }
 
 /// One thing received, as it is printed with `--json`.
@@ -36,7 +62,7 @@ enum Item {
     OtherQuery {
         time: String,
         name: String,
-        reason: String,
+        reason: &'static str,
     },
     Report {
         report_id: String,
@@ -71,17 +97,44 @@ struct Received {
     damaged: usize,
 }
 
-/// Prints what is in the folder.
-pub(crate) fn run(data: PathBuf, zone: Option<&str>, json: bool) -> Result<ExitCode, Fault> {
-    let received = Received::read(&Store::open(data)?, zone)?;
+/// Prints what is in the folder. False where something in it could not be read.
+pub(crate) fn run(data: PathBuf, zone: Option<&str>, json: bool) -> Result<bool, Error> {
+    let zone = zone.map(config::zone).transpose();
+    let zone = zone.map_err(|why| Error::InvalidArgument(format!("--zone-name: {why}")))?;
+    let received = Received::read(&Store::open(data)?, zone.as_deref())?;
     let mut out = io::BufWriter::new(io::stdout().lock());
-    let printed = if json { received.write_json(&mut out) } else { received.write_tables(&mut out) };
-    printed.and_then(|()| out.flush()).map_err(|why| Fault::new(format!("cannot write to stdout: {why}")))?;
-    Ok(if received.damaged == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let written = if json { received.write_json(&mut out) } else { received.write_tables(&mut out) };
+    printed(written.and_then(|()| out.flush()))?;
+    Ok(received.damaged == 0)
+}
+
+impl VersionQuery {
+    /// None for a name that no client of ours has asked: a scanner's, a resolver's probe, damage.
+    fn decode(name: &str, zone: Option<&str>) -> Option<Self> {
+        if let Some(query) = Query::decode(name, zone) {
+            let asker = Asker {
+                cluster: HEXLOWER.encode(&query.cluster),
+                node: HEXLOWER.encode(&query.node),
+                day: sealed::date(query.day),
+            };
+            return Some(Self { version: version(&query.version), asker: Some(asker) });
+        }
+        SealedQuery::decode(name, zone).map(|sealed| Self { version: version(&sealed.version), asker: None })
+    }
+}
+
+fn version(label: &str) -> String {
+    match version_of(label) {
+        Some(version) => version.to_string(),
+        None => {
+            let hash = label.strip_prefix('x').and_then(|digits| BASE32_DNSSEC.decode(digits.as_bytes()).ok());
+            format!("sha256:{}", HEXLOWER.encode(&hash.unwrap_or_default()))
+        }
+    }
 }
 
 impl Received {
-    fn read(store: &Store, zone: Option<&str>) -> Result<Self, Fault> {
+    fn read(store: &Store, zone: Option<&str>) -> Result<Self, Error> {
         let mut received = Self::default();
         for name in [OLD_QUERY_LOG, QUERY_LOG] {
             received.read_queries(&store.path(name), zone)?;
@@ -106,24 +159,24 @@ impl Received {
             Ok(item) => Some(item),
             Err(why) => {
                 self.damaged += 1;
-                crate::complain(&Fault::at("read", path, why));
+                crate::complain(&format!("cannot read {}: {why}", path.display()));
                 None
             }
         }
     }
 
-    fn read_queries(&mut self, path: &Path, zone: Option<&str>) -> Result<(), Fault> {
+    fn read_queries(&mut self, path: &Path, zone: Option<&str>) -> Result<(), Error> {
         let file = match File::open(path) {
             Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(()),
-            file => file.map_err(|why| Fault::at("read", path, why))?,
+            file => file.map_err(|why| disk("read", path, why))?,
         };
         for line in BufReader::new(file).lines() {
-            let line = line.map_err(|why| Fault::at("read", path, why))?;
+            let line = line.map_err(|why| disk("read", path, why))?;
             // A line cut off by a crash or a full disk is one lost query.
             let Ok(LoggedQuery { time, name }) = serde_json::from_str(&line) else { continue };
-            self.queries.push(match query::decode(&name, zone) {
-                Ok(query) => Item::VersionQuery { time, query },
-                Err(reason) => Item::OtherQuery { time, name, reason },
+            self.queries.push(match VersionQuery::decode(&name, zone) {
+                Some(query) => Item::VersionQuery { time, query },
+                None => Item::OtherQuery { time, name, reason: NO_VERSION_QUERY },
             });
         }
         Ok(())
@@ -131,7 +184,7 @@ impl Received {
 
     fn write_json(&self, out: &mut impl Write) -> io::Result<()> {
         for item in self.queries.iter().chain(&self.reports).chain(&self.crashes) {
-            serde_json::to_writer(&mut *out, item)?;
+            plain::write_json(out, item)?;
             writeln!(out)?;
         }
         Ok(())
@@ -164,8 +217,8 @@ impl Received {
         }
         for item in &ours[older..] {
             if let Item::VersionQuery { time, query } = item {
-                let version = clip(&printable(&query.version), 24);
-                write!(out, "  {}  {version:<14}  ", printable(time))?;
+                let version = clip(&plain::text(&query.version), 24);
+                write!(out, "  {}  {version:<14}  ", plain::text(time))?;
                 match &query.asker {
                     Some(Asker { cluster, node, day }) => {
                         writeln!(out, "cluster {cluster}  node {node}  day {day}")?;

@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use crate::fault::Fault;
+use ondat_telemetry::error::Error;
+
+use crate::fault::disk;
 
 /// Where everything goes unless `--data` says otherwise.
 pub(crate) const DEFAULT_FOLDER: &str = "./ondat-collector";
@@ -69,22 +71,22 @@ struct QueryLog {
 
 impl Store {
     /// The folder, made if need be, cleared of what a crash left half received.
-    pub(crate) fn create(root: PathBuf) -> Result<Self, Fault> {
+    pub(crate) fn create(root: PathBuf) -> Result<Self, Error> {
         for folder in [root.clone(), root.join("reports"), root.join("crashes")] {
-            make_folder(&folder).map_err(|why| Fault::at("create the folder", &folder, why))?;
+            make_folder(&folder).map_err(|why| disk("create the folder", &folder, why))?;
         }
         let incoming = root.join(INCOMING);
         match fs::remove_dir_all(&incoming) {
-            Err(why) if why.kind() != io::ErrorKind::NotFound => return Err(Fault::at("clear", &incoming, why)),
-            _ => make_folder(&incoming).map_err(|why| Fault::at("create the folder", &incoming, why))?,
+            Err(why) if why.kind() != io::ErrorKind::NotFound => return Err(disk("clear", &incoming, why)),
+            _ => make_folder(&incoming).map_err(|why| disk("create the folder", &incoming, why))?,
         }
         Self::open(root)
     }
 
     /// The folder, which must be there.
-    pub(crate) fn open(root: PathBuf) -> Result<Self, Fault> {
-        let root = fs::canonicalize(&root)
-            .map_err(|why| Fault::at("find the collector's folder (option --data)", &root, why))?;
+    pub(crate) fn open(root: PathBuf) -> Result<Self, Error> {
+        let root =
+            fs::canonicalize(&root).map_err(|why| disk("find the collector's folder (option --data)", &root, why))?;
         Ok(Self { root, query_log: Mutex::new(None), next_incoming: AtomicU64::new(0) })
     }
 
@@ -94,15 +96,15 @@ impl Store {
     }
 
     /// The files of one kind, sorted by name.
-    pub(crate) fn list(&self, shelf: Shelf) -> Result<Vec<PathBuf>, Fault> {
+    pub(crate) fn list(&self, shelf: Shelf) -> Result<Vec<PathBuf>, Error> {
         let folder = self.root.join(shelf.folder());
         let entries = match fs::read_dir(&folder) {
             Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            entries => entries.map_err(|why| Fault::at("list", &folder, why))?,
+            entries => entries.map_err(|why| disk("list", &folder, why))?,
         };
         let mut paths = Vec::new();
         for entry in entries {
-            let path = entry.map_err(|why| Fault::at("list", &folder, why))?.path();
+            let path = entry.map_err(|why| disk("list", &folder, why))?.path();
             if path.extension().is_some_and(|extension| extension == shelf.extension()) {
                 paths.push(path);
             }
@@ -135,7 +137,7 @@ impl Store {
     }
 
     /// Writes one of the collector's own files, replacing it as a whole.
-    pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> Result<(), Fault> {
+    pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
         let write = || -> io::Result<()> {
             let mut incoming = self.begin()?;
             incoming.write_all(bytes)?;
@@ -143,15 +145,15 @@ impl Store {
             fs::rename(&incoming.path, self.path(name))?;
             sync_folder(&self.root)
         };
-        write().map_err(|why| Fault::at("write", &self.path(name), why))
+        write().map_err(|why| disk("write", &self.path(name), why))
     }
 
     /// Reads one of the collector's own files, if it is there.
-    pub(crate) fn read(&self, name: &str) -> Result<Option<String>, Fault> {
+    pub(crate) fn read(&self, name: &str) -> Result<Option<String>, Error> {
         match fs::read_to_string(self.path(name)) {
             Ok(text) => Ok(Some(text)),
             Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(why) => Err(Fault::at("read", &self.path(name), why)),
+            Err(why) => Err(disk("read", &self.path(name), why)),
         }
     }
 

@@ -3,10 +3,11 @@
 use std::io::{self, Write};
 
 use ondat_telemetry::report::fields::{Kind, Level};
+use ondat_telemetry_command::plain;
 use serde_json::Value;
 
 use crate::open::Sizes;
-use crate::plaintext::{Record, Report};
+use crate::plaintext::{Record, Records, Report};
 use crate::sealed::is_id;
 
 const NAME_WIDTH: usize = 34;
@@ -25,8 +26,8 @@ pub(crate) fn write_report(out: &mut impl Write, report: &Report, sizes: Sizes) 
     writeln!(
         out,
         "{} · {} · {} fields · {} sealed · {} of JSON",
-        counted(report.nodes.len(), "node"),
-        counted(report.volumes.len(), "volume"),
+        counted(report.nodes.count, "node"),
+        counted(report.volumes.count, "volume"),
         report.fields,
         size(sizes.sealed as u64),
         size(sizes.plaintext),
@@ -40,18 +41,18 @@ pub(crate) fn write_report(out: &mut impl Write, report: &Report, sizes: Sizes) 
     writeln!(out)
 }
 
-fn write_records(out: &mut impl Write, level: Level, noun: &str, records: &[Record]) -> io::Result<()> {
-    let shown = &records[..records.len().min(MOST_RECORDS)];
+fn write_records(out: &mut impl Write, level: Level, noun: &str, records: &Records) -> io::Result<()> {
+    let shown = &records.first[..records.first.len().min(MOST_RECORDS)];
     for (at, block) in shown.chunks(ACROSS).enumerate() {
         let first = at * ACROSS + 1;
         let title = match block.len() {
             1 => format!("{} {first}", capitalised(noun)),
             count => format!("{}s {first} to {}", capitalised(noun), first + count - 1),
         };
-        writeln!(out, "\n  {title} of {}", records.len())?;
+        writeln!(out, "\n  {title} of {}", records.count)?;
         write_side_by_side(out, level, block)?;
     }
-    let left = records.len() - shown.len();
+    let left = records.count - shown.len();
     if left > 0 {
         writeln!(out, "\n  … and {}; --json shows all.", counted(left, noun))?;
     }
@@ -110,7 +111,7 @@ fn label_text(value: &Value) -> String {
     let Value::Object(labels) = value else { return plain_text(value) };
     let (anonymised, public): (Vec<_>, Vec<_>) = labels.iter().partition(|(key, _)| is_id(key));
     let mut parts: Vec<String> =
-        public.iter().map(|(key, value)| format!("{}={}", printable(key), plain_text(value))).collect();
+        public.iter().map(|(key, value)| format!("{}={}", plain::text(key), plain_text(value))).collect();
     if !anonymised.is_empty() {
         parts.push(format!("{} anonymised", anonymised.len()));
     }
@@ -121,25 +122,15 @@ fn label_text(value: &Value) -> String {
 pub(crate) fn plain_text(value: &Value) -> String {
     match value {
         Value::Null => NOTHING.to_owned(),
-        Value::String(text) => printable(text),
+        Value::String(text) => plain::text(text),
         Value::Array(values) => joined(values.iter().map(plain_text)),
         Value::Object(members) if members.is_empty() => NO_MEMBERS.to_owned(),
         Value::Object(members) => joined(members.iter().map(|(name, value)| match value {
-            Value::Object(_) => format!("{} ({})", printable(name), plain_text(value)),
-            _ => format!("{}={}", printable(name), plain_text(value)),
+            Value::Object(_) => format!("{} ({})", plain::text(name), plain_text(value)),
+            _ => format!("{}={}", plain::text(name), plain_text(value)),
         })),
         Value::Bool(_) | Value::Number(_) => value.to_string(),
     }
-}
-
-/// Nothing a terminal could take for a command.
-pub(crate) fn printable(text: &str) -> String {
-    text.chars().map(|c| if is_printable(c) { c } else { '\u{fffd}' }).collect()
-}
-
-/// Control characters steer terminals; the others turn the direction of writing or cannot be seen.
-fn is_printable(c: char) -> bool {
-    !c.is_control() && !matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}')
 }
 
 /// At most this many characters.

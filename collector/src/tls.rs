@@ -1,10 +1,11 @@
 //! The collector's own certificate authority and server certificate, made on the first start and kept.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use ondat_telemetry::error::Error;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
 };
@@ -16,7 +17,7 @@ use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::fault::Fault;
+use crate::fault::{disk, internal, unusable};
 use crate::store::Store;
 
 const CA_CERTIFICATE: &str = "ca.pem";
@@ -38,21 +39,26 @@ struct Terms {
     renew_after: u64,
 }
 
-/// The collector's side of TLS.
+/// The collector's side of TLS: where its certificate and the key are, in PEM.
 pub(crate) struct Identity {
-    pub(crate) acceptor: TlsAcceptor,
-    /// What clients have to trust.
-    pub(crate) ca_file: PathBuf,
+    pub(crate) certificate: PathBuf,
+    pub(crate) key: PathBuf,
+    /// What clients have to trust, where the certificate is one of ours.
+    pub(crate) ca_file: Option<PathBuf>,
 }
 
 /// The identity kept in the folder, made or renewed if need be, for these names besides the local ones.
-pub(crate) fn identity(store: &Store, address: IpAddr, names: &[String]) -> Result<Identity, Fault> {
+pub(crate) fn identity(store: &Store, address: IpAddr, names: &[String]) -> Result<Identity, Error> {
     let authority = authority(store)?;
     let names = certificate_names(address, names);
     if !is_server_certificate_current(store, &names)? {
         make_server_certificate(store, &authority, names)?;
     }
-    Ok(Identity { acceptor: acceptor(store)?, ca_file: store.path(CA_CERTIFICATE) })
+    Ok(Identity {
+        certificate: store.path(SERVER_CERTIFICATE),
+        key: store.path(SERVER_KEY),
+        ca_file: Some(store.path(CA_CERTIFICATE)),
+    })
 }
 
 fn certificate_names(address: IpAddr, names: &[String]) -> Vec<String> {
@@ -66,14 +72,14 @@ fn certificate_names(address: IpAddr, names: &[String]) -> Vec<String> {
     all
 }
 
-fn authority(store: &Store) -> Result<Issuer<'static, KeyPair>, Fault> {
-    let cannot = |why: rcgen::Error| Fault::at("use the certificate authority's key", &store.path(CA_KEY), why);
+fn authority(store: &Store) -> Result<Issuer<'static, KeyPair>, Error> {
+    let cannot = |why: rcgen::Error| disk("use the certificate authority's key", &store.path(CA_KEY), why);
     let has_certificate = store.read(CA_CERTIFICATE)?.is_some();
     let key = match store.read(CA_KEY)? {
         Some(key) => KeyPair::from_pem(&key).map_err(cannot)?,
         None if has_certificate => {
             let path = store.path(CA_KEY);
-            return Err(Fault::new(format!(
+            return Err(Error::Io(format!(
                 "{} is missing: restore it, or delete {CA_CERTIFICATE} as well to get a new authority",
                 path.display()
             )));
@@ -101,15 +107,18 @@ fn authority_terms() -> CertificateParams {
     terms
 }
 
-fn is_server_certificate_current(store: &Store, names: &[String]) -> Result<bool, Fault> {
+fn is_server_certificate_current(store: &Store, names: &[String]) -> Result<bool, Error> {
     let (Some(_), Some(_)) = (store.read(SERVER_CERTIFICATE)?, store.read(SERVER_KEY)?) else { return Ok(false) };
     let terms = store.read(SERVER_TERMS)?.and_then(|text| serde_json::from_str::<Terms>(&text).ok());
     Ok(terms.is_some_and(|terms| terms.names == names && unix_now() < terms.renew_after))
 }
 
-fn make_server_certificate(store: &Store, authority: &Issuer<'_, KeyPair>, names: Vec<String>) -> Result<(), Fault> {
+fn make_server_certificate(store: &Store, authority: &Issuer<'_, KeyPair>, names: Vec<String>) -> Result<(), Error> {
     let cannot = |why: rcgen::Error| {
-        Fault::new(format!("cannot make a server certificate for {}: {why}; check option --name", names.join(", ")))
+        Error::InvalidArgument(format!(
+            "cannot make a server certificate for {}: {why}; check option --name",
+            names.join(", ")
+        ))
     };
     let mut terms = CertificateParams::new(names.clone()).map_err(cannot)?;
     terms.distinguished_name.push(DnType::CommonName, "ondat-telemetry-collector");
@@ -120,7 +129,7 @@ fn make_server_certificate(store: &Store, authority: &Issuer<'_, KeyPair>, names
     let key = KeyPair::generate().map_err(cannot)?;
     let certificate = terms.signed_by(&key, authority).map_err(cannot)?;
     let renew_after = unix_now() + (DAY * SERVER_RENEWED_AFTER_DAYS).as_secs();
-    let terms = serde_json::to_vec(&Terms { names, renew_after }).map_err(|why| Fault::new(why.to_string()))?;
+    let terms = serde_json::to_vec(&Terms { names, renew_after }).map_err(|why| internal(SERVER_TERMS, why))?;
     store.write(SERVER_KEY, key.serialize_pem().as_bytes())?;
     store.write(SERVER_CERTIFICATE, certificate.pem().as_bytes())?;
     // Last: without it a half-written pair is made anew at the next start.
@@ -134,19 +143,27 @@ fn set_validity(terms: &mut CertificateParams, days: u32) {
     terms.not_after = now + DAY * days;
 }
 
-fn acceptor(store: &Store) -> Result<TlsAcceptor, Fault> {
-    let path = store.path(SERVER_CERTIFICATE);
-    let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(&path).and_then(Iterator::collect);
-    let chain = chain.map_err(|why| Fault::at("read the certificate", &path, why))?;
-    let path = store.path(SERVER_KEY);
-    let key = PrivateKeyDer::from_pem_file(&path).map_err(|why| Fault::at("read the key", &path, why))?;
-    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+impl Identity {
+    /// What takes connections with the certificate as it is now.
+    pub(crate) fn acceptor(&self) -> Result<TlsAcceptor, Error> {
+        let config = server_config(&self.certificate, &self.key)?;
+        Ok(TlsAcceptor::from(Arc::new(config)))
+    }
+}
+
+fn server_config(certificate: &Path, key: &Path) -> Result<ServerConfig, Error> {
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(certificate).and_then(Iterator::collect);
+    let chain = chain.map_err(|why| unusable("use the certificate", certificate, why))?;
+    if chain.is_empty() {
+        return Err(unusable("use the certificate", certificate, "there is none in PEM"));
+    }
+    let private = PrivateKeyDer::from_pem_file(key).map_err(|why| unusable("use the key", key, why))?;
+    let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
-        .and_then(|config| config.with_no_client_auth().with_single_cert(chain, key))
-        .map_err(|why| Fault::at("use the key with its certificate", &path, why))?;
-    let mut config = config;
+        .and_then(|config| config.with_no_client_auth().with_single_cert(chain, private))
+        .map_err(|why| unusable("use the certificate with its key", certificate, why))?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(TlsAcceptor::from(Arc::new(config)))
+    Ok(config)
 }
 
 fn unix_now() -> u64 {

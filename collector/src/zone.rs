@@ -11,8 +11,9 @@ use std::path::Path;
 
 use hickory_server::proto::rr::{LowerName, Name, RData, Record, RecordType};
 use hickory_server::proto::serialize::txt::Parser;
+use ondat_telemetry::error::Error;
 
-use crate::fault::Fault;
+use crate::fault::unusable;
 
 /// A zone without delegations and aliases.
 #[derive(Debug)]
@@ -40,9 +41,9 @@ pub(crate) enum Answer {
 
 impl Zone {
     /// Reads a BIND master file.
-    pub(crate) fn read(path: &Path) -> Result<Self, Fault> {
-        let text = std::fs::read_to_string(path).map_err(|why| Fault::at("read the zone file", path, why))?;
-        Self::parse(&text).map_err(|why| Fault::at("serve the zone in", path, why))
+    pub(crate) fn read(path: &Path) -> Result<Self, Error> {
+        let text = std::fs::read_to_string(path).map_err(|why| unusable("read the zone file", path, why))?;
+        Self::parse(&text).map_err(|why| unusable("serve the zone in", path, why))
     }
 
     fn parse(text: &str) -> Result<Self, String> {

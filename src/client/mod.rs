@@ -79,6 +79,8 @@ pub struct VersionInfo {
     pub authenticated: bool,
     /// Unix seconds of the answer this rests on, 0 when none.
     pub checked_at: i64,
+    /// When that answer expires, Unix seconds.
+    pub expires: Option<i64>,
 }
 
 /// What surrounds a client: names, servers, time and chance enter here, so that a test can put its own in.

@@ -83,6 +83,7 @@ impl Known {
             verdict,
             authenticated: answer.authenticated,
             checked_at: self.told.checked_at,
+            expires: Some(answer.expires),
         }
     }
 }

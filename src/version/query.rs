@@ -71,9 +71,17 @@ pub fn version_of(label: &str) -> Option<Version> {
     Version::parse(&text).ok().filter(|version| version_label(version) == label)
 }
 
+/// Whether [`version_label`] makes this label, which is in lower case.
 fn is_version_label(label: &str) -> bool {
-    let is_hash = |digits: &str| BASE32_DNSSEC.decode(digits.as_bytes()).is_ok_and(|hash| hash.len() == 20);
-    label.strip_prefix('x').map_or_else(|| version_of(label).is_some(), is_hash)
+    let (digits, is_hash) = label.strip_prefix('x').map_or((label, false), |digits| (digits, true));
+    let Ok(bytes) = BASE32_DNSSEC.decode(digits.as_bytes()) else { return false };
+    // Without build metadata, a version that can be read has one way of being written.
+    let is_canonical = |text: &str| Version::parse(text).is_ok_and(|version| version.build.is_empty());
+    if is_hash {
+        bytes.len() == 20
+    } else {
+        bytes.len() <= LABEL_BYTES && str::from_utf8(&bytes).is_ok_and(is_canonical)
+    }
 }
 
 /// Whether the name that is asked fits in DNS; the text says what is too long.
@@ -173,16 +181,19 @@ fn take_apart(name: &str, zone: Option<&str>) -> Option<(Vec<u8>, String)> {
         return None;
     }
     let name = name.to_ascii_lowercase();
-    let labels: Vec<&str> = name.split('.').collect();
     // A blob is one label or three; elsewhere, `o1` is part of the zone's name.
-    let generation = [2, 4].into_iter().find(|at| labels.get(*at) == Some(&GENERATION))?;
-    let (blob, version) = (labels[..generation - 1].concat(), labels[generation - 1]);
-    let asked_zone = labels[generation + 1..].join(".");
-    let is_split_right = labels[..generation - 1].iter().rev().skip(1).all(|label| label.len() == LABEL_CHARS);
+    let (before, asked_zone) = [2, 4].into_iter().find_map(|labels| {
+        let (at, _) = name.match_indices('.').nth(labels - 1)?;
+        let (label, zone) = name[at + 1..].split_once('.')?;
+        (label == GENERATION).then_some((&name[..at], zone))
+    })?;
+    let (blob, version) = before.rsplit_once('.')?;
+    let is_split_right = blob.rsplit('.').skip(1).all(|label| label.len() == LABEL_CHARS);
     let is_in_zone = zone.map_or(!asked_zone.is_empty(), |zone| zone == asked_zone);
     if !is_split_right || !is_in_zone || !is_version_label(version) {
         return None;
     }
+    let blob = if blob.contains('.') { &blob.replace('.', "") } else { blob };
     Some((BASE32_DNSSEC.decode(blob.as_bytes()).ok()?, version.to_owned()))
 }
 

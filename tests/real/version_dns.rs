@@ -313,6 +313,58 @@ fn the_same_verdict_by_every_way(kind: AuthorityKind) {
     assert_eq!(read, expected, "{kind:?}");
 }
 
+/// Signs zones, publishes them by this server, and has the release manager's own command look at them.
+fn the_published_zone_is_seen(kind: AuthorityKind) {
+    let vendor = Vendor::new();
+    vendor.make_key("other");
+    let verify = |authority: &Authority, keys: &str, more: &[&str]| {
+        let mut command = ondat(&["zone", "--verify", ZONE, "--json", "--timeout-ms", "10000", "--version-key", keys]);
+        command.args(["--nameservers", &format!("127.0.0.1:{}", authority.port)]).args(more);
+        let output = run(&mut command);
+        (output.status.code(), serde_json::from_slice::<Value>(&output.stdout).unwrap_or_default())
+    };
+    let (key, other) = (vendor.public_key("key"), vendor.public_key("other"));
+    let authority =
+        vendor.authority(kind, &vendor.sign(&["key", "other"], &format!("expires_days = 8\n{RELEASE}"), &[]));
+    let (code, said) = verify(&authority, &format!("{key},{other}"), &[]);
+    assert_eq!((code, &said["latest"], &said["status"]), (Some(0), &json!("2.9.0"), &Value::Null), "{kind:?}: {said}");
+    assert_eq!(verify(&authority, &key, &["--within-days", "8"]).0, Some(1), "{kind:?}");
+    // An override is the answer for its version, and no answer for another's.
+    let (code, said) = verify(&authority, &key, &["--product-version", OVERRIDDEN_VERSION]);
+    assert_eq!((code, &said["status"], &said["advisory"]), (Some(0), &json!(3), &json!("ODT-2026-007")), "{kind:?}");
+    vendor.make_key("third");
+    assert_eq!(verify(&authority, &vendor.public_key("third"), &[]).0, Some(5), "{kind:?}");
+    // Nobody has counted these questions as a client's.
+    let mut decode = ondat(&["decode-query", "--summary", "--json", "--from-log"]);
+    authority.asked();
+    let read: Value = serde_json::from_slice(&succeed(decode.arg(authority.log())).stdout).unwrap();
+    assert_eq!(read["queries"], 0, "{kind:?}: {read}");
+    let port = authority.port;
+    authority.stop();
+    let mut command = ondat(&["zone", "--verify", ZONE, "--timeout-ms", "500", "--version-key", &key]);
+    assert_eq!(run(command.args(["--nameservers", &format!("127.0.0.1:{port}")])).status.code(), Some(4), "{kind:?}");
+}
+
+#[test]
+fn the_zone_that_bind_publishes_is_seen() {
+    the_published_zone_is_seen(AuthorityKind::Bind);
+}
+
+#[test]
+fn the_zone_that_nsd_publishes_is_seen() {
+    the_published_zone_is_seen(AuthorityKind::Nsd);
+}
+
+#[test]
+fn the_zone_that_knot_publishes_is_seen() {
+    the_published_zone_is_seen(AuthorityKind::Knot);
+}
+
+#[test]
+fn the_zone_that_power_dns_publishes_is_seen() {
+    the_published_zone_is_seen(AuthorityKind::PowerDns);
+}
+
 fn has_upper_case(name: &str) -> bool {
     name.chars().any(|c| c.is_ascii_uppercase())
 }

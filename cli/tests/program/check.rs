@@ -29,14 +29,21 @@ fn every_verdict_has_its_exit_status() {
         run(&check(version, &server, &key)).with(code);
     }
     let said = run(&check("2.8.2", &server, &key)).with(11).stdout;
+    let expires: i64 = text.split_once(" e=").unwrap().1.split(' ').next().unwrap().parse().unwrap();
+    let moment = std::time::UNIX_EPOCH + std::time::Duration::from_secs(expires.try_into().unwrap());
+    let moment = humantime::format_rfc3339_seconds(moment);
     assert_eq!(
         said,
-        "running    2.8.2\nlatest     2.9.0\nverdict    upgrade recommended\nadvisory   ODT-7\nsignature  verified\n"
+        format!(
+            "running    2.8.2\nlatest     2.9.0\nverdict    upgrade recommended\nadvisory   ODT-7\n\
+             expires    {moment}\nsignature  verified\n"
+        )
     );
     let mut json = check("2.8.2", &server, &key);
     json.push("--json");
     let said = run(&json).with(11).json();
     assert_eq!((said["verdict"].as_str(), said["authenticated"].as_bool()), (Some("upgrade_recommended"), Some(true)));
+    assert_eq!(said["expires"], expires);
 }
 
 #[test]

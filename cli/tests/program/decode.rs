@@ -1,10 +1,14 @@
 //! `decode-query`: names, logs, and what is none of ours.
 
+use nix::pty::openpty;
 use ondat_telemetry::seal::MessageKey;
 use ondat_telemetry::version::query::{Query, version_label};
 use serde_json::{Value, json};
 
-use crate::program::{Place, command, finish, run, run_with_input};
+use std::io::{Read, Write};
+use std::process::Stdio;
+
+use crate::program::{Ended, Place, command, finish, run, run_with_input};
 
 const ZONE: &str = "latest.example.com";
 
@@ -94,7 +98,7 @@ fn a_log_is_read_line_by_line_and_scanners_are_dropped() {
         let ended = ended.with(0);
         let versions: Vec<Value> = lines(&ended.stdout).iter().map(|said| said["version"].clone()).collect();
         assert_eq!(versions, ["2.8.1", "2.8.2"]);
-        assert_eq!(ended.stderr, "ondat-telemetry: 2 version queries, 1 other names dropped\n");
+        assert_eq!(ended.stderr, "ondat-telemetry: 2 version queries, 1 other names dropped, 1 lines not understood\n");
     }
     let ended = run(&["decode-query", "--from-log", &place.at("absent.log")]).with(2);
     assert!(ended.stderr.contains("absent.log"), "{}", ended.stderr);
@@ -102,12 +106,12 @@ fn a_log_is_read_line_by_line_and_scanners_are_dropped() {
 
 #[test]
 fn a_log_without_end_takes_bounded_memory() {
-    // 64 MiB of address space for the program and its heap; the log has one line of 256 MiB, then a query.
+    // 64 MiB of address space for the program and its heap; the log has one line of 80 MiB, then a query.
     let place = Place::new("decode-bounded");
     let file = place.at("queries.log");
     let log = std::fs::File::create(&file).unwrap();
-    log.set_len(256 << 20).unwrap();
-    std::io::Write::write_all(
+    log.set_len(80 << 20).unwrap();
+    Write::write_all(
         &mut std::fs::OpenOptions::new().append(true).open(&file).unwrap(),
         format!("\nquery: {} IN TXT\n", query("2.8.2").name(ZONE)).as_bytes(),
     )
@@ -117,4 +121,158 @@ fn a_log_without_end_takes_bounded_memory() {
     limited.args(["-c", "ulimit -v 65536 && exec \"$0\" decode-query --from-log \"$1\""]).arg(program).arg(&file);
     let ended = finish(limited.env_clear().env("PATH", std::env::var_os("PATH").unwrap())).with(0);
     assert_eq!(ended.stdout.lines().count(), 1, "{}", ended.stdout);
+}
+
+/// What a log says, and what is said of it.
+fn read(arguments: &[&str], log: &str) -> Ended {
+    run_with_input(&[&["decode-query", "--from-log", "-"], arguments].concat(), log)
+}
+
+#[test]
+fn a_log_of_which_nothing_is_understood_fails() {
+    let name = query("2.8.1").name(ZONE);
+    let unknown = format!("{}\n", json!({ "dns_label": name, "dns_kind": "TXT" }));
+    for (log, lines) in [
+        (unknown.repeat(3), 3),
+        ("\u{0}\u{1}\n".repeat(2), 2),
+        ("{".repeat(1_000_000), 1),
+        (format!("{{\"QueryName\":\"{}", &name[..40]), 1),
+    ] {
+        let ended = read(&["--json"], &log).with(2);
+        let said: Vec<&str> = ended.stderr.lines().collect();
+        let [why, counts] = said[..] else { panic!("{said:?}") };
+        assert!(why.contains("--from-log -: no query log of a form that is known here"), "{why}");
+        assert!(counts.ends_with(&format!("0 version queries, 0 other names dropped, {lines} lines not understood")));
+        assert_eq!(ended.stdout, "");
+    }
+    // One that is understood is enough, whatever it says; so is nothing at all.
+    let ended = read(&[], &format!("{unknown}query: www.example.com IN A +\n")).with(0);
+    assert!(ended.stderr.ends_with("0 version queries, 0 other names dropped, 1 lines not understood\n"));
+    assert_eq!(read(&[], "").with(0).stderr, "ondat-telemetry: 0 version queries, 0 other names dropped\n");
+    // Names of others' making: escaped, cut short, damaged.
+    let others = format!("{}.\\032.o1.{ZONE}\n{}.o1.{ZONE}\n.o1..\n", "a".repeat(63), &name[..60]);
+    assert!(read(&[], &others).with(0).stderr.ends_with("0 version queries, 3 other names dropped\n"));
+    // Each log for itself.
+    let place = Place::new("decode-understood");
+    let (good, bad) = (place.with("good.log", &format!("{name}\n")), place.with("bad.log", &unknown));
+    let ended = run(&["decode-query", "--from-log", &good, "--from-log", &bad]).with(2);
+    assert!(ended.stdout.lines().count() == 1 && ended.stderr.contains("bad.log: no query log"), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("good.log"), "{}", ended.stderr);
+}
+
+#[test]
+fn logs_of_providers_are_read() {
+    let name = query("2.8.1").name(ZONE);
+    let bare = name.trim_end_matches('.');
+    let cloudflare = json!({ "ColoCode": "SFO", "QueryName": bare, "QueryType": 16, "ResponseCode": 0 });
+    let google = json!({ "jsonPayload": { "queryName": name, "queryType": "TXT", "rdata": format!("{name}\t300\tIN\ttxt\tx") },
+                         "resource": { "type": "dns_query" } });
+    let azure = json!({ "category": "DnsResponse", "properties": { "queryName": name, "queryType": "TXT" } });
+    let resolver = json!({ "query_name": name, "query_type": "TXT", "answers": [{ "Rdata": "x", "Type": "TXT" }] });
+    let route_53 = format!("1.0 2026-11-24T08:16:02.130Z Z123412341234 {bare} TXT NOERROR UDP FRA6 192.168.1.1 -");
+    let dnsdist = format!("Packet from 127.0.0.1:38466 for {name} TXT with id 4711");
+    let (upper, array) = (name.to_uppercase(), json!([google, cloudflare]));
+    let pretty = serde_json::to_string_pretty(&array).unwrap();
+    for (log, count) in [
+        (cloudflare.to_string(), 1),
+        (google.to_string(), 1),
+        (azure.to_string(), 1),
+        (resolver.to_string(), 1),
+        (serde_json::to_string_pretty(&resolver).unwrap(), 1),
+        (route_53, 1),
+        (dnsdist, 1),
+        (bare.to_owned(), 1),
+        (format!("{upper}\r\n{name}"), 2),
+        (array.to_string(), 2),
+        (pretty, 2),
+    ] {
+        let ended = read(&["--json"], &log).with(0);
+        let said = lines(&ended.stdout);
+        assert_eq!(
+            (said.len(), &said[0]["version"], &said[0]["sealed"]),
+            (count, &json!("2.8.1"), &json!(false)),
+            "{log}"
+        );
+        assert_eq!(ended.stderr, format!("ondat-telemetry: {count} version queries, 0 other names dropped\n"), "{log}");
+    }
+}
+
+#[test]
+fn a_summary_counts_clusters_and_nodes_by_day_and_version() {
+    let asked = |day, version, cluster, node| {
+        Query { cluster: [cluster; 16], node: [node; 16], day, ..query(version) }.name(ZONE)
+    };
+    let place = Place::new("decode-summary");
+    let (key, public) = seal_key(&place, "key");
+    let sealed = Query { node: [9; 16], ..query("2.9.0") }.sealed_name(ZONE, &public).unwrap();
+    let log = [
+        asked(20_781, "2.8.1", 1, 1),
+        asked(20_781, "2.8.1", 1, 1),
+        asked(20_781, "2.10.0", 1, 2),
+        asked(20_782, "2.10.0", 1, 1),
+        sealed,
+        "www.example.com.".to_owned(),
+    ]
+    .join("\n");
+    let ended = read(&["--summary", "--key", &key], &log).with(0);
+    assert_eq!(
+        ended.stdout,
+        "day         version                   clusters       nodes     queries\n\
+         2026-11-24  2.8.1                            1           1           2\n\
+         2026-11-24  2.9.0                            1           1           1\n\
+         2026-11-24  2.10.0                           1           1           1\n\
+         2026-11-24  all versions                     2           3           4\n\
+         2026-11-25  2.10.0                           1           1           1\n\
+         2026-11-25  all versions                     1           1           1\n\
+         all days    all versions                     2           3           5\n\
+         days: 2, versions: 3; clusters and nodes are counted once in each line\n"
+    );
+    assert_eq!(ended.stderr, "ondat-telemetry: 5 version queries, 0 other names dropped\n");
+    // Without the key, who has asked is not known.
+    let said = read(&["--summary", "--json"], &log).with(0).json();
+    assert_eq!((&said["nodes"], &said["queries"]), (&json!(2), &json!(4)));
+    assert_eq!(said["sealed"], json!([{ "version": "2.9.0", "version_label": query("2.9.0").version, "queries": 1 }]));
+    let days: Vec<_> = said["days"].as_array().unwrap().iter().map(|day| day["day"].as_str().unwrap()).collect();
+    assert_eq!(days, ["2026-11-24", "2026-11-25"]);
+    // Names on the command line are counted like those of logs.
+    let said = run(&["decode-query", "--summary", "--json", &asked(1, "2.8.1", 1, 1), "x.example"]).with(2).json();
+    assert_eq!(said["queries"], 1);
+    run(&["decode-query", "--summary"]).with(2);
+}
+
+#[test]
+fn a_packed_log_is_named_and_not_read_as_text() {
+    let place = Place::new("decode-packed");
+    let log = place.with("queries.log", &format!("{}\n", query("2.8.1").name(ZONE)));
+    let packed = std::process::Command::new("gzip").arg("-k").arg(&log).status().unwrap();
+    assert!(packed.success());
+    let packed = format!("{log}.gz");
+    let ended = run(&["decode-query", "--from-log", &packed]).with(2);
+    assert!(ended.stderr.contains("queries.log.gz: it is packed: zcat FILE |"), "{}", ended.stderr);
+    let ask = "gzip -dc \"$1\" | \"$0\" decode-query --json --from-log -";
+    let program = command(&[]).get_program().to_owned();
+    let piped = std::process::Command::new("sh").args(["-c", ask]).arg(program).arg(&packed).output().unwrap();
+    assert_eq!(lines(&String::from_utf8(piped.stdout).unwrap()).len(), 1);
+}
+
+#[test]
+fn progress_is_for_terminals_and_leaves_nothing_behind() {
+    let place = Place::new("decode-progress");
+    let log = place.at("queries.log");
+    std::fs::write(&log, format!("{}\n", query("2.8.1").name(ZONE)).repeat(60_000)).unwrap();
+    let arguments = ["decode-query", "--summary", "--from-log", &log];
+    assert!(!run(&arguments).with(0).stderr.contains('\r'));
+    let terminal = openpty(None, None).unwrap();
+    // The terminal ends when nobody has it any more, this process included.
+    let mut child = command(&arguments).stdout(Stdio::piped()).stderr(terminal.slave).spawn().unwrap();
+    let mut said = Vec::new();
+    // The terminal's end is an error to who reads it.
+    let _ = std::fs::File::from(terminal.master).read_to_end(&mut said);
+    assert!(child.wait().unwrap().success());
+    let said = String::from_utf8(said).unwrap();
+    let (progress, last) = said.rsplit_once("\r\u{1b}[K").unwrap();
+    assert_eq!(last, "ondat-telemetry: 60000 version queries, 0 other names dropped\r\n");
+    // How often depends on the machine.
+    let shown = progress.split('\r').filter(|line| !line.is_empty());
+    assert!(shown.clone().all(|line| line.contains("queries.log: ") && line.ends_with(" %\u{1b}[K")), "{progress:?}");
 }

@@ -4,6 +4,7 @@
 
 mod crashes;
 mod dns;
+mod manual;
 mod opening;
 mod program;
 mod reports;

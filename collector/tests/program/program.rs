@@ -43,6 +43,16 @@ impl Scratch {
         self.0.join("data")
     }
 
+    /// Runs a subcommand on the same folder that fails with this status and one line.
+    #[track_caller]
+    pub(crate) fn refused(&self, code: i32, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), said.lines().count()), (Some(code), 1), "{arguments:?}: {said}");
+        assert!(output.stdout.is_empty() && said.starts_with("ondat-telemetry-collector: "), "{said}");
+        said
+    }
+
     /// Runs another subcommand on the same folder.
     pub(crate) fn run(&self, arguments: &[&str]) -> Output {
         command().args(arguments).arg("--data").arg(self.data()).output().unwrap()
@@ -80,9 +90,37 @@ impl Collector {
         Self { child, ready: serde_json::from_str(&line).unwrap() }
     }
 
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), signal).unwrap();
+    }
+
+    /// Waits until it is so.
+    pub(crate) fn until(&self, is_so: impl Fn(&Self) -> bool) {
+        let deadline = std::time::Instant::now() + TIME;
+        while !is_so(self) {
+            assert!(std::time::Instant::now() < deadline, "it does not come to be so");
+        }
+    }
+
+    /// Whether this is what it shows to who connects over TLS.
+    pub(crate) fn has_certificate(&self, pem: &str) -> bool {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()).unwrap();
+        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let name = ServerName::try_from("127.0.0.1").unwrap();
+        let connection = ClientConnection::new(Arc::new(config), name).unwrap();
+        let port = self.text("https").rsplit_once(':').unwrap().1.parse().unwrap();
+        let mut stream = StreamOwned::new(connection, connect(SocketAddr::from(([127, 0, 0, 1], port))));
+        stream.write_all(b"GET /v1/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").is_ok()
+    }
+
     /// Ends it as its administrator would; its exit code.
     pub(crate) fn stop(mut self, signal: Signal) -> Option<i32> {
-        kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), signal).unwrap();
+        self.signal(signal);
         self.child.wait().unwrap().code()
     }
 

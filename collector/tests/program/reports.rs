@@ -134,3 +134,48 @@ fn every_answer_is_marked() {
     ask("POST /api/1/envelope/".to_owned());
     ask("GET /api/1/envelope/".to_owned());
 }
+
+#[test]
+fn slow_senders_of_one_network_leave_places_to_others_and_are_given_up() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let scratch = Scratch::new();
+    let collector = Collector::start(&scratch, &["--http", "127.0.0.1:0"]);
+    let address = collector.text("http").strip_prefix("http://").unwrap().parse().unwrap();
+    let head = format!("PUT /v1/reports/{} HTTP/1.1\r\nHost: x\r\nContent-Type: {MEDIA_TYPE}\r\n", "0".repeat(32));
+    let head = format!("{head}Content-Length: 100000\r\n\r\n");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let connect = async |number: u8| {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind(std::net::SocketAddr::from(([127, 66, 0, number], 0))).unwrap();
+        let mut stream = socket.connect(address).await.unwrap();
+        // One too many is closed, maybe before it has written.
+        let _ = stream.write_all(head.as_bytes()).await;
+        stream
+    };
+    let mut held = runtime.block_on(async {
+        let mut held = Vec::new();
+        for number in 0..540_u16 {
+            held.push(connect((number % 250 + 1).try_into().unwrap()).await);
+        }
+        held
+    });
+    let sealed = seal::x25519().seal(b"1");
+    assert_eq!(collector.http(&request(&id(), MEDIA_TYPE, &sealed)).status, 201);
+    runtime.block_on(async {
+        // The last one has no place. The first one has, and sends a byte now and then.
+        let mut answer = Vec::new();
+        assert_eq!(held.last_mut().unwrap().read_to_end(&mut answer).await.unwrap_or(0), 0);
+        let first = &mut held[0];
+        let mut buffer = [0; 1024];
+        for _ in 0..30 {
+            first.write_all(b"O").await.unwrap();
+            let read = tokio::time::timeout(std::time::Duration::from_secs(1), first.read(&mut buffer)).await;
+            if let Ok(Ok(length)) = read {
+                answer.extend_from_slice(&buffer[..length]);
+                break;
+            }
+        }
+        let answer = String::from_utf8(answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 408 "), "{answer:?}");
+    });
+}

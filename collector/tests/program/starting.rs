@@ -45,14 +45,7 @@ fn the_line_says_where_everything_is() {
 #[test]
 fn what_cannot_work_is_said_in_one_line() {
     let scratch = Scratch::new();
-    let says = |arguments: &[&str]| {
-        let output = command().arg("serve").args(arguments).arg("--data").arg(scratch.data()).output().unwrap();
-        assert_eq!(output.status.code(), Some(1));
-        assert!(output.stdout.is_empty());
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(said.lines().count(), 1, "{said}");
-        said
-    };
+    let says = |arguments: &[&str]| scratch.refused(2, &[&["serve"], arguments].concat());
     assert!(says(&["--http", "0.0.0.0:0"]).contains("loopback"));
     assert!(says(&["--zone", "/nonexistent"]).contains("/nonexistent"));
     let zone = scratch.file("zone", "$ORIGIN a.\n$TTL 1\n@ IN A 192.0.2.1\n");
@@ -62,6 +55,133 @@ fn what_cannot_work_is_said_in_one_line() {
     let running = Collector::start(&scratch, &[]);
     let taken = running.text("https");
     assert!(says(&["--https", taken.strip_prefix("https://").unwrap()]).contains("--https"));
+    for (option, wrong) in [("--https", "8443"), ("--http", "localhost"), ("--dns", "x:1"), ("--name", "a b")] {
+        assert!(says(&[option, wrong]).contains(option), "{option}");
+    }
+    for wrong in [&["--colour"][..], &["--zone"], &["\u{1b}[2J"]] {
+        let said = says(wrong);
+        assert!(said.ends_with("; see --help\n") && !said.contains('\u{1b}'), "{said:?}");
+    }
+}
+
+#[test]
+fn each_failure_has_the_exit_status_that_the_operators_command_gives_it() {
+    let scratch = Scratch::new();
+    // Nothing has been received yet: there is no folder.
+    let key = scratch.file("key", "{}");
+    for (code, arguments, why) in [
+        (8, &["show"][..], "--data"),
+        (2, &["show", "--zone-name", "a..b"], "--zone-name: \"a..b\" is not a DNS name"),
+        (2, &["show", "--json=1"], "--json"),
+        (2, &["open"], "--key <FILE>"),
+        (2, &["open", "--key", "/nonexistent"], "/nonexistent"),
+        (2, &["open", "--key", key.to_str().unwrap()], "expected {\"id\",\"kem\",\"private\"}"),
+    ] {
+        let said = scratch.refused(code, arguments);
+        assert!(said.contains(why), "{arguments:?}: {said}");
+    }
+    let folder = scratch.file("no-folder", "");
+    let output = command().args(["serve", "--data"]).arg(folder.join("data")).output().unwrap();
+    assert_eq!(output.status.code(), Some(8));
+    fs::create_dir_all(scratch.data().join("reports")).unwrap();
+    fs::write(scratch.data().join("reports/00.otr"), "OTR1").unwrap();
+    assert!(scratch.refused(1, &["show", "--json"]).contains("00.otr"));
+    assert_eq!(command().output().unwrap().status.code(), Some(2));
+    assert_eq!(command().arg("--version").output().unwrap().status.code(), Some(0));
+}
+
+#[test]
+fn a_certificate_may_be_given_and_is_read_anew() {
+    let scratch = Scratch::new();
+    let make = |name: &str| {
+        let made = rcgen::generate_simple_self_signed(vec![name.to_owned(), "127.0.0.1".to_owned()]).unwrap();
+        let certificate = scratch.file("tls.crt", made.cert.pem());
+        (certificate, scratch.file("tls.key", made.signing_key.serialize_pem()), made.cert.pem())
+    };
+    let (certificate, key, first) = make("first.example");
+    let given = [certificate.to_str().unwrap(), key.to_str().unwrap()];
+    let collector =
+        Collector::start(&scratch, &["--tls-certificate", given[0], "--tls-key", given[1], "--name", "first.example"]);
+    assert_eq!(collector.ready["ca_file"], serde_json::Value::Null);
+    assert!(collector.text("https").starts_with("https://first.example:"));
+    assert!(!scratch.data().join("ca.pem").exists());
+    assert!(collector.has_certificate(&first));
+    let (.., second) = make("second.example");
+    assert!(collector.has_certificate(&first) && !collector.has_certificate(&second));
+    collector.signal(Signal::SIGHUP);
+    collector.until(|collector| collector.has_certificate(&second));
+    // One that is of no use changes nothing.
+    fs::write(&certificate, "").unwrap();
+    collector.signal(Signal::SIGHUP);
+    assert_eq!(collector.ask("a.example.", RecordType::TXT).answers.len(), 0);
+    assert!(collector.has_certificate(&second));
+    assert_eq!(collector.stop(Signal::SIGTERM), Some(0));
+
+    let says = |arguments: &[&str]| scratch.refused(2, &[&["serve"], arguments].concat());
+    assert!(says(&["--tls-certificate", given[0]]).contains("--tls-key"));
+    assert!(says(&["--tls-key", given[1]]).contains("--tls-certificate"));
+    assert!(says(&["--tls-certificate", given[0], "--tls-key", given[1]]).contains("tls.crt"));
+    assert!(says(&["--tls-certificate", "/nonexistent", "--tls-key", given[1]]).contains("/nonexistent"));
+    fs::write(&certificate, &first).unwrap();
+    assert!(says(&["--tls-certificate", given[0], "--tls-key", given[1]]).contains("with its key"));
+    fs::write(&key, "-----BEGIN PRIVATE KEY-----\nx\n-----END PRIVATE KEY-----\n").unwrap();
+    assert!(says(&["--tls-certificate", given[0], "--tls-key", given[1]]).contains("tls.key"));
+}
+
+#[test]
+fn names_that_no_client_has_asked_are_no_version_queries() {
+    use data_encoding::BASE32_DNSSEC;
+    use ondat_telemetry::version::query::Query;
+    let scratch = Scratch::new();
+    let zone = "$ORIGIN latest.example.\n$TTL 60\n@ IN SOA ns hostmaster 1 2 3 4 5\n*.o1 IN TXT \"o1\"\n";
+    let zone = scratch.file("zone", zone);
+    let collector = Collector::start(&scratch, &["--zone", zone.to_str().unwrap()]);
+    // With a right check value, and versions that are none: anybody can compute one.
+    for version in ["2.8", "<script>", "v2.8.2", "2.8.2+build", "02.8.2", "2.8.2"] {
+        let label = BASE32_DNSSEC.encode(version.as_bytes());
+        let query = Query { cluster: [1; 16], node: [2; 16], day: 20_781, version: label };
+        collector.ask(&query.name("latest.example"), RecordType::TXT);
+    }
+    let shown = String::from_utf8(scratch.run(&["show", "--json", "--zone-name", "LATEST.example."]).stdout).unwrap();
+    let shown: Vec<serde_json::Value> = shown.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let versions: Vec<_> = shown.iter().filter_map(|item| item["version"].as_str()).collect();
+    assert_eq!((versions.as_slice(), shown.len()), (&["2.8.2"][..], 6));
+    let other = shown.iter().filter(|item| item["kind"] == "other_query");
+    assert!(other.clone().count() == 5 && other.clone().all(|item| item["reason"].is_string()), "{shown:?}");
+}
+
+#[test]
+fn nothing_that_was_sent_steers_a_terminal() {
+    let scratch = Scratch::new();
+    Collector::start(&scratch, &[]).stop(Signal::SIGTERM);
+    // A line of a terminal's commands, of C1's, of marks that turn or hide, of line separators.
+    let hostile: String = ('\0'..='\u{9f}')
+        .filter(|c| c.is_control())
+        .chain("\u{ad}\u{61c}\u{200b}\u{200e}\u{2028}".chars())
+        .chain(
+            "\u{202a}\u{202b}\u{202c}\u{202d}\u{202e}\u{2066}\u{2067}\u{2068}\u{2069}\u{feff}\u{fff9}\u{e0041}".chars(),
+        )
+        .collect();
+    let event = serde_json::json!({
+        "event_id": "1".repeat(32), "timestamp": hostile, "release": hostile,
+        "exception": { "values": [{ "value": format!("dataplane{hostile} died") }] },
+        "tags": { "signal": hostile, "cluster_id": { &hostile: &hostile }, "node_id": [hostile] },
+    });
+    fs::write(scratch.data().join(format!("crashes/{}.json", "1".repeat(32))), event.to_string()).unwrap();
+    let logged = serde_json::json!({ "time": hostile, "name": format!("{hostile}.o1.example") });
+    fs::write(scratch.data().join("queries.jsonl"), format!("{logged}\n")).unwrap();
+    fs::write(scratch.data().join(format!("reports/{}.otr", hostile.replace('\0', ""))), "OTR1").unwrap();
+    for arguments in [&["show"][..], &["show", "--json"]] {
+        let output = scratch.run(arguments);
+        for said in [output.stdout, output.stderr].map(|said| String::from_utf8(said).unwrap()) {
+            let is_obeyed = |c: char| c != '\n' && hostile.contains(c);
+            assert!(!said.contains(is_obeyed), "{arguments:?}: {said:?}");
+            assert!(said.contains("dataplane") || said.contains(".otr"), "{said:?}");
+        }
+    }
+    let shown = String::from_utf8(scratch.run(&["show", "--json"]).stdout).unwrap();
+    let shown: Vec<serde_json::Value> = shown.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(shown.iter().any(|item| item["release"] == hostile), "{shown:?}");
 }
 
 #[test]
