@@ -11,6 +11,7 @@ mod exit;
 mod identity;
 mod keygen;
 mod manual;
+mod next;
 mod report;
 mod serve;
 mod settings;

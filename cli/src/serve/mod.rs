@@ -4,6 +4,7 @@ mod body;
 mod gate;
 mod listen;
 mod log;
+mod next;
 mod own;
 mod page;
 mod product;
@@ -294,6 +295,7 @@ fn routes(app: &Arc<App>) -> Router {
         .route("/v1/status", get(own::status))
         .route("/v1/version", get(own::version))
         .route("/v1/report/preview", get(own::preview))
+        .route("/v1/report/next", get(next::report))
         .route("/v1/reports", get(own::reports))
         .route("/v1/crashes", get(own::crashes))
         .route("/v1/switches", get(own::switches).put(own::set_switches))
