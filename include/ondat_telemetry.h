@@ -430,8 +430,10 @@ void ondat_telemetry_config_set_version_callback(ondat_telemetry_config *config,
                                                  ondat_telemetry_free_fn free_userdata);
 
 /**
- * Called once a day, on the library's thread, to fill the daily report. Default: none; then reports are sent only by
- * ondat_telemetry_submit_report.
+ * Called once a day, on the library's thread, to fill the daily report; from ondat_telemetry_start on also whenever an
+ * administrator asks what would be sent (ondat-telemetry report next), never two at a time.
+ * ondat_telemetry_report_is_preview tells which it is: what a host counts since the previous report, it counts on after a
+ * preview. Default: none; then reports are sent only by ondat_telemetry_submit_report, and nobody can ask.
  */
 void ondat_telemetry_config_set_report_callback(ondat_telemetry_config *config,
                                                 ondat_telemetry_report_fn callback,
@@ -584,6 +586,12 @@ ondat_telemetry_status ondat_telemetry_preview_report(const ondat_telemetry *tel
                                                       void *userdata,
                                                       char *errbuf,
                                                       size_t errbuf_len);
+
+/**
+ * Inside a report callback, on any thread: whether an administrator only asks what would be sent. Nothing is sent or stored
+ * then, and the report of the day is yet to come. False for NULL.
+ */
+bool ondat_telemetry_report_is_preview(const ondat_telemetry_report *report);
 
 /**
  * Inside a report callback, on any thread: the cluster fields, one JSON object, once, before the first 1024 records. A refused

@@ -19,12 +19,14 @@
 //! | [`crash`] | handler, monitor, wait status, Sentry event |
 //! | [`spool`], [`state`], [`memory`] | what is on disk |
 //! | [`presence`] | what each running process says of the switches, for `status` and the page |
+//! | [`ask`] | what an administrator asks a running process: the next report |
 //! | [`transport`] | DNS, HTTPS, proxies |
 //! | [`sys`] | system calls |
 //! | [`ffi`] | the C interface, include/ondat_telemetry.h |
 //!
 //! docs/architecture.md has the rules of the house and how each is checked.
 
+pub mod ask;
 pub mod client;
 pub mod config;
 pub mod crash;

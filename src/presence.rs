@@ -1,8 +1,10 @@
 //! Who lives on the state directory, and what each process itself says of the switches and of its settings: its environment,
 //! its cluster spec and its own program are known to nobody else. Written for `status` and the page; the library itself
-//! decides nothing by it.
+//! decides nothing by it. Beside what a process says is the socket at which it is asked, where it has a report callback.
 
 use std::fs;
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 use data_encoding::HEXLOWER;
 use serde_json::{Value, json};
@@ -13,6 +15,7 @@ use crate::seal::KeySet;
 use crate::state::{Folder, StateDir, layout};
 use crate::switches::{self, Objection};
 use crate::sys::clock::boot_id;
+use crate::sys::descriptor::Owned;
 use crate::sys::procfs;
 use crate::transport::https::Endpoint;
 use crate::version::answer::VersionKey;
@@ -68,6 +71,11 @@ impl Process {
             place: here(),
             born: procfs::stat(pid).map(|stat| (stat.start_time, stat.start_stack)),
         }
+    }
+
+    /// What comes before in this order has run for longer, among those of one boot.
+    pub fn age(&self) -> (u64, String) {
+        (self.born.map_or(u64::MAX, |(start_time, _)| start_time), name(&self.component, self.pid))
     }
 
     /// Whether it lives, as far as can be seen from this process.
@@ -169,6 +177,16 @@ impl Presence {
         self.folder.write_unsynced(&self.name, &bytes)
     }
 
+    /// Listens at its socket, which nobody else does from now on.
+    pub fn open_door(&self) -> Result<Owned, Error> {
+        self.folder.listen(&door(&self.name))
+    }
+
+    /// Whether that is there.
+    pub fn has_door(&self) -> bool {
+        self.folder.has_socket(&door(&self.name))
+    }
+
     /// Somebody else removes it.
     pub fn leave(mut self) {
         self.pid = 0;
@@ -185,6 +203,13 @@ impl Presence {
                 surplus = surplus.saturating_sub(1);
             }
         }
+        for socket in self.folder.sockets().unwrap_or_default() {
+            // A process says what it is before it listens.
+            let Some(process) = socket.strip_suffix(layout::DOOR) else { continue };
+            if matches!(self.folder.entry(process), Ok(None)) {
+                let _ = self.folder.remove_unsynced(&socket);
+            }
+        }
     }
 }
 
@@ -192,9 +217,18 @@ impl Drop for Presence {
     fn drop(&mut self) {
         // In a forked child it is the parent's.
         if std::process::id() == self.pid {
-            let _ = self.folder.remove_unsynced(&self.name);
+            remove(&self.folder, &self.name);
         }
     }
+}
+
+fn remove(folder: &Folder, name: &str) {
+    let _ = folder.remove_unsynced(&door(name));
+    let _ = folder.remove_unsynced(name);
+}
+
+fn door(name: &str) -> String {
+    format!("{name}{}", layout::DOOR)
 }
 
 /// The name of this process's files. Names that begin with a dot are not listed.
@@ -204,7 +238,12 @@ pub fn name(component: &str, pid: u32) -> String {
 
 /// Removes what a process of this name has said: it has ended. Where that fails, the next one that comes removes it.
 pub fn forget(dir: &StateDir, name: &str) {
-    let _ = dir.folder(FOLDER).remove_unsynced(name);
+    remove(&dir.folder(FOLDER), name);
+}
+
+/// A connection to this process; none where it has no report callback, or no socket for another reason.
+pub fn knock(dir: &StateDir, process: &Process, patience: Duration) -> Result<Option<UnixStream>, Error> {
+    dir.folder(FOLDER).connect(&door(&name(&process.component, process.pid)), patience)
 }
 
 /// Those that live, or may live where it cannot be seen.

@@ -76,6 +76,11 @@ impl Spool {
         Draft { spool: self, content: DraftContent::Memory(Vec::new()), written: 0 }
     }
 
+    /// One that is only measured: its bytes go nowhere, and the limits hold for it as for others.
+    pub fn create_to_measure(&self) -> Draft<'_> {
+        Draft { spool: self, content: DraftContent::Nowhere, written: 0 }
+    }
+
     /// What is stored, oldest first.
     pub fn entries(&self) -> Result<Vec<Entry>, Error> {
         let mut entries = self.in_memory();
@@ -231,9 +236,15 @@ pub struct Draft<'a> {
 enum DraftContent {
     Disk(NewFile),
     Memory(Vec<u8>),
+    Nowhere,
 }
 
 impl<'a> Draft<'a> {
+    /// How many bytes it has.
+    pub fn written(&self) -> u64 {
+        self.written
+    }
+
     /// Makes the item durable under this name and claims it for sending. Returns how many older items had to go.
     pub fn commit(self, name: &str) -> Result<(Claim<'a>, usize), Error> {
         self.claimed(name, true)
@@ -255,6 +266,7 @@ impl<'a> Draft<'a> {
                 spool.items().insert(name.to_owned(), kept);
                 ClaimContent::Memory(bytes)
             }
+            DraftContent::Nowhere => return Err(Error::Internal(format!("{name} was only measured"))),
         };
         // It is stored. Where the folder cannot be listed, whoever comes next finds what is too much.
         let dropped = spool.enforce_limits().unwrap_or(0);
@@ -274,6 +286,7 @@ impl Write for Draft<'_> {
                 buffer.try_reserve(bytes.len()).map_err(|_| io::ErrorKind::OutOfMemory)?;
                 buffer.write(bytes)?
             }
+            DraftContent::Nowhere => bytes.len(),
         };
         self.written += written as u64;
         Ok(written)
@@ -522,10 +535,12 @@ mod tests {
     fn no_item_becomes_larger_than_all_may_be() {
         let scratch = Scratch::new("larger");
         for spool in [Spool::new(None, FOLDER, CRASHES), scratch.spool(CRASHES)] {
-            let mut draft = spool.create().unwrap();
-            draft.write_all(&vec![0; 1 << 20]).unwrap();
-            assert_eq!(draft.write_all(b"x").unwrap_err().kind(), io::ErrorKind::FileTooLarge);
-            drop(draft);
+            for mut draft in [spool.create().unwrap(), spool.create_to_measure()] {
+                draft.write_all(&vec![0; 1 << 20]).unwrap();
+                assert_eq!(draft.write_all(b"x").unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+                assert_eq!(draft.written(), 1 << 20);
+            }
+            assert!(spool.create_to_measure().commit("measured").is_err());
             assert!(names(&spool).is_empty());
         }
         assert_eq!(std::fs::read_dir(scratch.path.join(FOLDER)).unwrap().count(), 0);

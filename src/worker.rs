@@ -19,6 +19,8 @@ const STACK_BYTES: usize = 512 * 1024;
 /// How long the thread that follows the switches sleeps at most: it is waited for, also where the host has closed what would
 /// wake it.
 const FOLLOWER_LOOK: Duration = Duration::from_secs(1);
+/// How long nobody is let in after somebody could not be, in seconds.
+const DOOR_PAUSE: i64 = 60;
 
 /// The running schedule.
 pub struct Worker {
@@ -99,7 +101,7 @@ fn run(core: &Arc<Core>, waiter: &Arc<Waiter>) {
         });
         // Looked at once more after work: the other thread may have taken what would have woken this one.
         if !is_due(core, next) && !core.is_closing() {
-            waiter.wait(next);
+            waiter.wait_at_door(next, core.door().as_deref());
         }
     }
 }
@@ -108,9 +110,20 @@ fn run(core: &Arc<Core>, waiter: &Arc<Waiter>) {
 fn look(core: &Arc<Core>, waiter: &Arc<Waiter>) -> Option<i64> {
     core.refresh_switches();
     core.refresh_version();
+    core.keep_door(waiter.has_other_folder());
     let next = next_due(core);
     if is_due(core, next) {
-        do_due_watched(core, waiter);
+        do_watched(core, waiter, &mut || do_due(core));
+    }
+    // One at a time: what is due comes first.
+    let Ok(mut visitor) = core.visitor() else {
+        // Where there are no descriptors, whoever stands there would wake the thread again and again.
+        core.shut_door();
+        let opened = core.now() + DOOR_PAUSE;
+        return Some(next.map_or(opened, |next| next.min(opened)));
+    };
+    if visitor.is_some() {
+        do_watched(core, waiter, &mut || visitor.take().into_iter().for_each(|visitor| core.answer(visitor)));
     }
     next
 }
@@ -144,9 +157,9 @@ fn next_due(core: &Core) -> Option<i64> {
     next.into_iter().flatten().min()
 }
 
-/// Does what is due while another thread follows the switches: a server that is slow must not keep under way what is
-/// turned off meanwhile.
-fn do_due_watched(core: &Arc<Core>, waiter: &Arc<Waiter>) {
+/// Does this while another thread follows the switches: a server that is slow must not keep under way what is turned off
+/// meanwhile.
+fn do_watched(core: &Arc<Core>, waiter: &Arc<Waiter>, work: &mut dyn FnMut()) {
     let done = Done { is_done: Arc::default(), waiter: Arc::clone(waiter) };
     let (core_of_it, waiter_of_it, is_done) = (Arc::clone(core), Arc::clone(waiter), Arc::clone(&done.is_done));
     let follow = move || {
@@ -157,7 +170,7 @@ fn do_due_watched(core: &Arc<Core>, waiter: &Arc<Waiter>) {
     };
     // Where there is no second thread, they are looked at before each request.
     let follower = spawn(c"ondat-switches", Box::new(follow));
-    do_due(core);
+    work();
     drop(done);
     if let Ok(follower) = follower
         && !core.is_forked()

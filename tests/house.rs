@@ -84,6 +84,9 @@ fn every_transport_takes_a_permit() {
 #[test]
 fn the_network_is_behind_the_transport() {
     only(&["ureq::Agent", "TcpStream", "UdpSocket", "TcpListener"], &["src/transport/"]);
+    // Of this machine: a socket has a name in the state directory alone, and its owner alone comes to it.
+    only(&["UnixAddr", "UnixListener"], &["src/state/socket.rs"]);
+    only(&["descriptor::accept("], &["src/client/next.rs"]);
 }
 
 #[test]

@@ -89,8 +89,9 @@ type Config struct {
 	// OnVersion is called when the verdict, the latest version or the advisory changes, on a thread of the library's
 	// or within CheckVersion, and once more after New where a newer version is known.
 	OnVersion func(VersionInfo)
-	// OnReport is called once a day, on a thread of the library's, to fill the daily report. An error is logged; what
-	// was added before it is sent. Default: none; then reports are sent only by SubmitReport.
+	// OnReport is called once a day, on a thread of the library's, to fill the daily report, and whenever an administrator
+	// asks what would be sent (ondat-telemetry report next), never two at a time: ReportWriter.IsPreview tells which. An
+	// error is logged; what was added before it is sent. Default: none; then reports are sent only by SubmitReport.
 	//
 	// Callbacks may call the methods that do not wait for the network; the others return ErrInvalidState. A panic in
 	// one is recovered and logged.

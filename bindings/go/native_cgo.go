@@ -292,6 +292,8 @@ func (n *nativeClient) reportExit(component string, status syscall.WaitStatus, d
 	return failure("ReportExit", failed, why.at())
 }
 
+func (r *nativeReport) isPreview() bool { return bool(C.ondat_telemetry_report_is_preview(r.pointer)) }
+
 func (r *nativeReport) setCluster(op string, json []byte) error {
 	why := &r.message[0]
 	status := C.ondat_telemetry_report_set_cluster(r.pointer, pointerTo(json), C.size_t(len(json)), why, messageBytes)

@@ -38,6 +38,7 @@ func (*nativeClient) crashOutput() (*os.File, error)           { return nil, Err
 
 func (*nativeClient) reportExit(string, syscall.WaitStatus, string) error { return ErrUnavailable }
 
+func (*nativeReport) isPreview() bool                 { return false }
 func (*nativeReport) setCluster(string, []byte) error { return ErrUnavailable }
 func (*nativeReport) addNode(string, []byte) error    { return ErrUnavailable }
 func (*nativeReport) addVolume(string, []byte) error  { return ErrUnavailable }

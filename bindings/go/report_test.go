@@ -3,14 +3,19 @@
 package telemetry_test
 
 import (
+	"bytes"
+	"compress/gzip"
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"iter"
 	"log/slog"
 	"maps"
 	"math"
+	"net"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -245,6 +250,84 @@ func TestTheDailyReportIsStreamed(t *testing.T) {
 		t.Fatal(iterated)
 	}
 	fails(t, escaped.AddNode(&node), telemetry.ErrInvalidState, "AddNode", "returned")
+}
+
+func TestAnAdministratorAsksForTheNextReport(t *testing.T) {
+	server := sink.ServeHTTP(t, 200)
+	config := minimal()
+	config.ReportURL, config.ReportKeys = server.URL, reportKeys
+	// The address of a socket has room for 107 bytes.
+	dir, err := os.MkdirTemp("", "next")
+	works(t, err)
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	config.StateDir = dir
+	previews := make(chan bool, 2)
+	var escaped *telemetry.ReportWriter
+	config.OnReport = func(w *telemetry.ReportWriter) error {
+		escaped = w
+		previews <- w.IsPreview()
+		return errors.Join(w.SetCluster(&cluster), w.AddVolumes(numbered(3000)))
+	}
+	testclock.AtMidnight()
+	client := open(t, config)
+	works(t, client.Start())
+	door := filepath.Join(dir, "processes", fmt.Sprintf("controlplane-%d.ask", os.Getpid()))
+	asked, err := net.Dial("unix", door)
+	works(t, err)
+	_, err = asked.Write([]byte("next"))
+	works(t, err)
+	answer, err := io.ReadAll(asked)
+	works(t, err)
+	text, end := pieces(t, answer)
+	if !receive(t, "the report callback", previews) || escaped.IsPreview() {
+		t.Fatal("it is a preview, while the callback runs")
+	}
+	if end[0] != 0 || len(server.Bodies()) != 0 {
+		t.Fatalf("%q, %d reports", end, len(server.Bodies()))
+	}
+	testclock.Pass(testclock.Day - 600)
+	works(t, client.SetSwitches(telemetry.AllSwitches))
+	if receive(t, "the report callback", previews) {
+		t.Fatal("it is the report of the day")
+	}
+	server.Wait(t, 1)
+	works(t, client.Close())
+	copies, err := filepath.Glob(filepath.Join(dir, "sent/*"))
+	works(t, err)
+	sent, err := os.ReadFile(copies[0])
+	works(t, err)
+	if string(sent) != text {
+		t.Fatalf("not the bytes that were sent:\n%.200s\n%.200s", sent, text)
+	}
+	size, _, _ := strings.Cut(string(end[1:]), " ")
+	if size != fmt.Sprint(len(server.Bodies()[0])) {
+		t.Fatal(size, len(server.Bodies()[0]))
+	}
+	if _, err := os.Stat(door); !os.IsNotExist(err) {
+		t.Fatal(err)
+	}
+}
+
+// pieces are the text of an answer of src/ask.rs, and its end.
+func pieces(t *testing.T, answer []byte) (text string, end []byte) {
+	t.Helper()
+	packed, rest := []byte(nil), answer[4:]
+	for {
+		length := binary.BigEndian.Uint32(rest)
+		rest = rest[4:]
+		if length == 0 {
+			break
+		}
+		packed, rest = append(packed, rest[:length]...), rest[length:]
+	}
+	if len(packed) > 0 {
+		unpacked, err := gzip.NewReader(bytes.NewReader(packed))
+		works(t, err)
+		all, err := io.ReadAll(unpacked)
+		works(t, err)
+		text = string(all)
+	}
+	return text, rest
 }
 
 // numbered gives one volume again and again, with another id.

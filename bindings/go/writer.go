@@ -24,6 +24,15 @@ func newReportWriter(native *nativeReport) *ReportWriter {
 	return w
 }
 
+// IsPreview says whether an administrator only asks what would be sent. The report of the day is yet to come then: what is
+// counted since the previous report is counted on.
+// C: ondat_telemetry_report_is_preview.
+func (w *ReportWriter) IsPreview() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.native != nil && w.native.isPreview()
+}
+
 // SetCluster sets the cluster fields, once, before the first 1024 records.
 // C: ondat_telemetry_report_set_cluster.
 func (w *ReportWriter) SetCluster(cluster *Cluster) error {

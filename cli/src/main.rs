@@ -17,6 +17,7 @@ mod help;
 mod identity;
 mod keygen;
 mod manual;
+mod next;
 mod outcome;
 mod published;
 mod query_log;

@@ -18,7 +18,7 @@ use ondat_telemetry::sys::clock::{Clock, SystemClock};
 use serde_json::{Value, json};
 
 use crate::settings::Settings;
-use crate::{Output, days, exit, status};
+use crate::{Output, days, exit, next, status};
 
 /// What is done with a report document.
 #[derive(Subcommand)]
@@ -33,6 +33,11 @@ pub(crate) enum Action {
         /// The report document, JSON; - reads the standard input
         file: PathBuf,
     },
+    /// Print byte for byte what a running daemon would send now; nothing is sent or stored
+    ///
+    /// The daemon's report callback is asked. Of several, the one that has run for longest is. With --json: the report's id, day
+    /// and length, as it is and sealed, and who was asked.
+    Next,
     /// Show the last tries to deliver reports: when, what, where to, through which proxy, and what came of it
     History,
 }
@@ -42,6 +47,7 @@ pub(crate) fn run(action: &Action, settings: Settings, json: bool) -> Result<Out
     match action {
         Action::Preview { file } => preview(file, settings),
         Action::Submit { file } => submit(file, settings, json),
+        Action::Next => next::run(settings.state_dir("daemons are asked in the state directory")?, json),
         Action::History => history(&settings, json),
     }
 }

@@ -2,6 +2,7 @@
 
 mod crash;
 mod delivery;
+mod next;
 mod report;
 mod version;
 
@@ -25,7 +26,6 @@ use crate::error::Error;
 use crate::follower::following;
 use crate::memory::{self, ReportMemory, Try, VersionMemory};
 use crate::presence::{self, Presence, Process};
-use crate::report::buffer::Buffer;
 use crate::report::input;
 use crate::schedule::{self, Pace, Timer};
 use crate::spool::{self, Spool};
@@ -205,6 +205,8 @@ pub struct Core {
     watch: Mutex<Option<Watch>>,
     /// What other programs read of this process, from `start` on.
     presence: Mutex<Option<Presence>>,
+    /// Where it is asked for its next report.
+    door: Mutex<next::Door>,
     callbacks: Mutex<Option<Arc<Callbacks>>>,
     is_closing: AtomicBool,
     is_notice_given: AtomicBool,
@@ -277,6 +279,7 @@ impl Client {
             making_pace: Mutex::default(),
             watch: Mutex::default(),
             presence: Mutex::default(),
+            door: Mutex::default(),
             callbacks: Mutex::new(Some(Arc::new(std::mem::take(&mut config.callbacks)))),
             is_closing: AtomicBool::new(false),
             is_notice_given: AtomicBool::new(false),
@@ -326,6 +329,8 @@ impl Client {
         let core = Arc::clone(&self.core);
         self.core.without_waiting_for_the_disk(move || {
             core.announce(Announcing::First);
+            core.keep_door(false);
+            core.wake();
             core.keep_reserve();
             Ok(())
         });
@@ -442,7 +447,7 @@ impl Client {
     /// Sends the report of the day.
     pub fn submit_report(&self, json: &[u8], timeout: Duration) -> Result<(), Error> {
         self.core.may_block()?;
-        let make = || self.core.make_report(|mut report| input::read_document(json, &mut report), timeout);
+        let make = || self.core.make_report(&|mut report| input::read_document(json, &mut report), timeout);
         let outcome = until(Instant::now() + timeout, make);
         self.wake();
         outcome
@@ -456,12 +461,7 @@ impl Client {
     /// The plaintext of that report, byte for byte what would be sealed.
     pub fn preview_report(&self, json: &[u8]) -> Result<Vec<u8>, Error> {
         self.core.may_call()?;
-        let mut document = self.core.document(Buffer::default(), self.core.now());
-        input::read_document(json, &mut document)?;
-        let mut text = document.finish()?;
-        // For the NUL that C wants behind it.
-        text.reserve_one().map_err(|_| Error::Internal("there is no memory for the report".to_owned()))?;
-        Ok(text.into_bytes())
+        self.core.preview(json)
     }
 
     /// Installs signal handlers and starts the monitor. `flags` as in the C interface.
@@ -627,7 +627,9 @@ impl Core {
         for marker in left_behind.into_iter().chain(self.take_off_watch()) {
             let _ = marker.remove();
         }
-        drop(lock(&self.presence).take());
+        let presence = lock(&self.presence).take();
+        self.shut_door();
+        drop(presence);
     }
 
     /// The settings.
@@ -692,8 +694,7 @@ impl Core {
     fn announce(&self, when: Announcing) {
         let Some(dir) = &self.config.state_dir else { return };
         let mut presence = lock(&self.presence);
-        let off = self.switches.own_objections();
-        let mut process = Process::new(&self.config.component, &canonical(&self.config.version), self.now(), off);
+        let mut process = self.process();
         process.settings = presence::settings(&self.config);
         let announced = match (presence.as_ref(), when) {
             (Some(presence), _) => presence.say(&process),
@@ -705,6 +706,11 @@ impl Core {
         if let Err(error) = announced {
             self.log(priority::INFO, &format!("`ondat-telemetry status` does not show this process: {error}"));
         }
+    }
+
+    fn process(&self) -> Process {
+        let off = self.switches.own_objections();
+        Process::new(&self.config.component, &canonical(&self.config.version), self.now(), off)
     }
 
     /// The time in Unix seconds.

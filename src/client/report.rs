@@ -9,14 +9,16 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::{Map, Value, json};
 
-use super::{Core, in_callback, lock, priority};
+use super::{Core, IN_FORKED_CHILD, in_callback, lock, priority};
+use crate::ask::Asker;
 use crate::error::Error;
 use crate::memory::{self, MadeReport, ReportMemory};
+use crate::report::buffer::Buffer;
 use crate::report::document::{Document, Envelope, OwnNode};
 use crate::report::fields::Level;
 use crate::report::input::{self, Records};
 use crate::schedule::{self, Pace};
-use crate::seal::Sealer;
+use crate::seal::{SealKey, Sealer};
 use crate::spool::{self, Claim, Draft};
 use crate::state::lock::Lock;
 use crate::state::{Folder, NewFile, layout};
@@ -31,7 +33,7 @@ const COPIES_BYTES: u64 = 64 << 20;
 
 impl Core {
     /// An empty report of the UTC day of `now`.
-    pub(super) fn document<W: Write>(&self, out: W, now: i64) -> Document<W> {
+    fn document<'a>(&'a self, out: Paper<'a>, now: i64) -> Document<Paper<'a>> {
         let day = date(now);
         let envelope = Envelope { id: self.config.identity.report_id(&day), day };
         let mut defaults = Map::new();
@@ -48,11 +50,7 @@ impl Core {
     }
 
     /// Makes, stores and delivers the report of the day.
-    pub(super) fn make_report(
-        &self,
-        fill: impl FnOnce(&Report<'_>) -> Result<(), Error>,
-        timeout: Duration,
-    ) -> Result<(), Error> {
+    pub(super) fn make_report(&self, fill: &Fill<'_>, timeout: Duration) -> Result<(), Error> {
         let deadline = Instant::now() + timeout;
         let claim = self.store_report(fill).inspect_err(|error| {
             // What a command lacks is nothing that the daemons lack.
@@ -75,31 +73,19 @@ impl Core {
         }
     }
 
-    fn store_report(&self, fill: impl FnOnce(&Report<'_>) -> Result<(), Error>) -> Result<Claim<'_>, Error> {
+    fn store_report(&self, fill: &Fill<'_>) -> Result<Claim<'_>, Error> {
         drop(self.permit(Switch::DailyReport)?);
         self.look_at_disk();
-        if self.config.report_url.is_none() {
-            return Err(Error::InvalidConfig("report_url is not set: there is nobody to report to".to_owned()));
-        }
+        self.has_collector()?;
         let _lock = self.report_lock()?;
         let made_at = self.moment();
         let now = made_at.unix;
         let day = schedule::day(now);
         self.refuse_second_report(&made_at)?;
-        let keys = self.config.report_keys.as_ref().and_then(|keys| keys.current(now));
-        let key =
-            keys.ok_or_else(|| Error::InvalidConfig("report_keys: no key is valid now; nothing was sent".to_owned()))?;
+        // Before anything is made on the disk.
+        self.seal_key(now)?;
+        let (audit, sealed) = self.seal_report(now, self.new_report(), self.new_copy(), None, fill)?;
         let id = self.config.identity.report_id(&date(now));
-        let day_number = u16::try_from(day).unwrap_or(0);
-        let sealer = Sealer::new(self.new_report(), key, id, day_number);
-        let sealing = Sealing { audit: self.new_copy(), gzip: GzEncoder::new(sealer, Compression::new(4)) };
-        let report = Report { document: Mutex::new(Some(self.document(sealing, now))), core: self };
-        fill(&report)?;
-        let Sealing { audit, gzip } = report.take()?.finish()?;
-        let sealed = gzip
-            .finish()
-            .and_then(Sealer::finish)
-            .map_err(|error| Error::Io(format!("storing the report: {error}")))?;
         let name = format!("{}-{}", date(now), HEXLOWER.encode(&id));
         // First the copy: whenever this process dies, what leaves the machine is in the administrator's hands.
         let copy = audit.map_or(Ok(None), |audit| audit.publish(&name, &HEXLOWER.encode(&id)));
@@ -122,6 +108,65 @@ impl Core {
             self.complain_of_disk(&format!("the administrator's copy of the report is not kept: {error}"));
         }
         Ok(claim)
+    }
+
+    pub(super) fn has_collector(&self) -> Result<(), Error> {
+        let url = self.config.report_url.as_ref().map(drop);
+        url.ok_or_else(|| Error::InvalidConfig("report_url is not set: there is nobody to report to".to_owned()))
+    }
+
+    fn seal_key(&self, now: i64) -> Result<&SealKey, Error> {
+        let key = self.config.report_keys.as_ref().and_then(|keys| keys.current(now));
+        key.ok_or_else(|| Error::InvalidConfig("report_keys: no key is valid now; nothing was sent".to_owned()))
+    }
+
+    /// Has a report of the UTC day of `now` filled, and seals it into `draft`.
+    pub(super) fn seal_report<'a>(
+        &'a self,
+        now: i64,
+        draft: Draft<'a>,
+        audit: Option<AuditCopy>,
+        asker: Option<&'a Asker>,
+        fill: &Fill<'_>,
+    ) -> Result<(Option<AuditCopy>, Draft<'a>), Error> {
+        let id = self.config.identity.report_id(&date(now));
+        let day = u16::try_from(schedule::day(now)).unwrap_or(0);
+        let packed = Packed { asker, sealer: Sealer::new(draft, self.seal_key(now)?, id, day) };
+        let sealing = Sealing { audit, gzip: GzEncoder::new(packed, Compression::new(4)) };
+        let written = self.write_report(now, Paper::Sealed(Box::new(sealing)), asker.is_some(), fill)?;
+        let Paper::Sealed(sealing) = written else { return Err(other_paper()) };
+        let Sealing { audit, gzip } = *sealing;
+        let sealed = gzip.finish().and_then(|packed| packed.sealer.finish());
+        Ok((audit, sealed.map_err(|error| Error::Io(format!("storing the report: {error}")))?))
+    }
+
+    fn write_report<'a>(
+        &'a self,
+        now: i64,
+        paper: Paper<'a>,
+        is_preview: bool,
+        fill: &Fill<'_>,
+    ) -> Result<Paper<'a>, Error> {
+        let document = Mutex::new(Some(self.document(paper, now)));
+        let report = Report { document, core: self, is_preview };
+        let filled = fill(&report);
+        if self.is_forked() {
+            // A child that was forked in the callback: what is written here is the parent's, and so is removing it.
+            std::mem::forget(report);
+            return Err(Error::InvalidState(IN_FORKED_CHILD.to_owned()));
+        }
+        filled?;
+        report.take()?.finish()
+    }
+
+    /// The plaintext of this document's report.
+    pub(super) fn preview(&self, json: &[u8]) -> Result<Vec<u8>, Error> {
+        let fill = |mut report: &Report<'_>| input::read_document(json, &mut report);
+        let written = self.write_report(self.now(), Paper::Plain(Buffer::default()), true, &fill)?;
+        let Paper::Plain(mut text) = written else { return Err(other_paper()) };
+        // For the NUL that C wants behind it.
+        text.reserve_one().map_err(|_| Error::Internal("there is no memory for the report".to_owned()))?;
+        Ok(text.into_bytes())
     }
 
     /// Where the sealed bytes go: into memory where the state directory takes nothing.
@@ -229,15 +274,7 @@ impl Core {
     /// Lets the host fill the report of the day and stores it. Its delivery has a pace of its own: a collector that is
     /// down costs no day.
     pub fn make_scheduled_report(&self) {
-        let made = self.store_report(|report| {
-            // Asked for only now: `close` waits for whoever has them, which is not to be a disk.
-            let callbacks = self.callbacks();
-            let on_report = callbacks.as_ref().and_then(|callbacks| callbacks.on_report.as_ref());
-            let on_report = on_report.ok_or_else(|| Error::InvalidState("the client is closing".to_owned()))?;
-            in_callback(|| on_report(report));
-            Ok(())
-        });
-        match made.map(drop) {
+        match self.store_report(&|report| self.fill_by_callback(report)).map(drop) {
             Ok(()) => *lock(&self.making_pace) = Pace::default(),
             Err(Error::Disabled(_)) => {}
             Err(error) => {
@@ -247,6 +284,15 @@ impl Core {
                 self.log(priority::INFO, &format!("daily report: {error}; tried again in {wait} s"));
             }
         }
+    }
+
+    pub(super) fn fill_by_callback(&self, report: &Report<'_>) -> Result<(), Error> {
+        // Asked for only now: `close` waits for whoever has them, which is not to be a disk.
+        let callbacks = self.callbacks();
+        let on_report = callbacks.as_ref().and_then(|callbacks| callbacks.on_report.as_ref());
+        let on_report = on_report.ok_or_else(|| Error::InvalidState("the client is closing".to_owned()))?;
+        in_callback(|| on_report(report));
+        Ok(())
     }
 
     /// When the daily report is due; none while there is nobody to fill it or to take it.
@@ -273,14 +319,23 @@ pub(super) struct ReportsKnown {
 /// The report in the making, inside the report callback.
 pub struct Report<'a> {
     /// Locked: a host may fill it from several threads. None when it is finished.
-    document: Mutex<Option<Document<Sealing<'a>>>>,
+    document: Mutex<Option<Document<Paper<'a>>>>,
     core: &'a Core,
+    is_preview: bool,
 }
+
+/// Says what is in a report.
+type Fill<'f> = dyn Fn(&Report<'_>) -> Result<(), Error> + 'f;
 
 impl<'a> Report<'a> {
     /// Whether this is a child of the process that makes the report: both would write into one file.
     pub fn is_forked(&self) -> bool {
         self.core.is_forked()
+    }
+
+    /// Whether an administrator only asks what would be sent: the report of the day is yet to come.
+    pub fn is_preview(&self) -> bool {
+        self.is_preview
     }
 
     /// Sets the cluster fields from one JSON object.
@@ -294,19 +349,23 @@ impl<'a> Report<'a> {
         self.change(|document| document.add_json(level, json))
     }
 
-    fn change(&self, change: impl FnOnce(&mut Document<Sealing<'a>>) -> Result<(), Error>) -> Result<(), Error> {
+    fn change(&self, change: impl FnOnce(&mut Document<Paper<'a>>) -> Result<(), Error>) -> Result<(), Error> {
         change(self.locked()?.as_mut().ok_or_else(has_returned)?)
     }
 
     /// What was filled in. A thread of the host that goes on filling after the callback has returned comes too late.
-    fn take(&self) -> Result<Document<Sealing<'a>>, Error> {
+    fn take(&self) -> Result<Document<Paper<'a>>, Error> {
         self.locked()?.take().ok_or_else(has_returned)
     }
 
-    fn locked(&self) -> Result<MutexGuard<'_, Option<Document<Sealing<'a>>>>, Error> {
+    fn locked(&self) -> Result<MutexGuard<'_, Option<Document<Paper<'a>>>>, Error> {
         // What a panic has left half written must not be taken for a report.
         self.document.lock().map_err(|_| Error::Internal("a part of the report was lost to a bug".to_owned()))
     }
+}
+
+fn other_paper() -> Error {
+    Error::Internal("a report was written on something else".to_owned())
 }
 
 fn has_returned() -> Error {
@@ -323,19 +382,18 @@ impl Records for &Report<'_> {
     }
 }
 
-/// Where a report's plaintext goes: into the administrator's copy and, compressed and sealed, into the spool.
-struct Sealing<'a> {
-    audit: Option<AuditCopy>,
-    gzip: GzEncoder<Sealer<Draft<'a>>>,
+/// What a report is written on. One type for all reports: what writes them is in the library once.
+enum Paper<'a> {
+    Sealed(Box<Sealing<'a>>),
+    Plain(Buffer),
 }
 
-impl Write for Sealing<'_> {
+impl Write for Paper<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if let Some(audit) = &mut self.audit {
-            audit.add(bytes);
+        match self {
+            Self::Sealed(sealing) => sealing.write(bytes),
+            Self::Plain(text) => text.write(bytes),
         }
-        self.gzip.write_all(bytes)?;
-        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -343,8 +401,43 @@ impl Write for Sealing<'_> {
     }
 }
 
+/// Where a report's plaintext goes: into the administrator's copy and, compressed and sealed, into the spool.
+struct Sealing<'a> {
+    audit: Option<AuditCopy>,
+    gzip: GzEncoder<Packed<'a>>,
+}
+
+/// Where a compressed report goes: to who asks what would be sent, and sealed into the spool or the measure.
+struct Packed<'a> {
+    asker: Option<&'a Asker>,
+    sealer: Sealer<Draft<'a>>,
+}
+
+impl Write for Packed<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if let Some(asker) = self.asker {
+            asker.give(bytes)?;
+        }
+        self.sealer.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Sealing<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if let Some(audit) = &mut self.audit {
+            audit.add(bytes);
+        }
+        self.gzip.write_all(bytes)?;
+        Ok(bytes.len())
+    }
+}
+
 /// The administrator's copy of a report in the making. Where it cannot be written, the report goes its way without.
-struct AuditCopy {
+pub(super) struct AuditCopy {
     folder: Folder,
     /// None where it has become too large to be kept.
     file: Result<Option<BufWriter<NewFile>>, Error>,
@@ -382,6 +475,6 @@ pub(super) fn moment(unix_seconds: i64) -> String {
 }
 
 /// The UTC day of a Unix second, `YYYY-MM-DD`.
-fn date(unix_seconds: i64) -> String {
+pub(super) fn date(unix_seconds: i64) -> String {
     moment(unix_seconds)[..10].to_owned()
 }

@@ -294,8 +294,10 @@ pub extern "C" fn ondat_telemetry_config_set_version_callback(
     });
 }
 
-/// Called once a day, on the library's thread, to fill the daily report. Default: none; then reports are sent only by
-/// ondat_telemetry_submit_report.
+/// Called once a day, on the library's thread, to fill the daily report; from ondat_telemetry_start on also whenever an
+/// administrator asks what would be sent (ondat-telemetry report next), never two at a time.
+/// ondat_telemetry_report_is_preview tells which it is: what a host counts since the previous report, it counts on after a
+/// preview. Default: none; then reports are sent only by ondat_telemetry_submit_report, and nobody can ask.
 #[unsafe(no_mangle)]
 pub extern "C" fn ondat_telemetry_config_set_report_callback(
     config: Option<&mut ConfigBuilder>,

@@ -66,6 +66,14 @@ pub extern "C" fn ondat_telemetry_preview_report(
     })
 }
 
+/// Inside a report callback, on any thread: whether an administrator only asks what would be sent. Nothing is sent or stored
+/// then, and the report of the day is yet to come. False for NULL.
+#[unsafe(no_mangle)]
+pub extern "C" fn ondat_telemetry_report_is_preview(report: *const Report) -> bool {
+    // SAFETY: CONVENTIONS: NULL or what a report callback was given, which has not returned yet.
+    unsafe { report.as_ref() }.is_some_and(Report::is_preview)
+}
+
 /// Inside a report callback, on any thread: the cluster fields, one JSON object, once, before the first 1024 records. A refused
 /// object changes nothing.
 #[unsafe(no_mangle)]

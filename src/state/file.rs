@@ -18,6 +18,7 @@ use nix::unistd::{UnlinkatFlags, unlinkat};
 use super::dir::{Barred, DIRECTORY, Lack, Making, StateDir, open_at};
 use super::layout::{SET_ASIDE, TEMPORARY};
 use super::lock::{self, Lock, Tried};
+use super::socket::is_kind;
 use crate::error::Error;
 use crate::sys::descriptor::{self, Owned, OwnedFile};
 
@@ -379,12 +380,14 @@ impl Folder {
 
     /// The names of the folders in it.
     pub fn folders(&self) -> Result<Vec<String>, Error> {
+        self.names_of(libc::S_IFDIR)
+    }
+
+    /// The names of what is of this kind, without those that begin with a dot.
+    pub(super) fn names_of(&self, kind: libc::mode_t) -> Result<Vec<String>, Error> {
         let Some(handle) = self.existing_handle()? else { return Ok(Vec::new()) };
-        let is_folder = |name: &str| {
-            let meta = fstatat(&handle, name, AtFlags::AT_SYMLINK_NOFOLLOW);
-            meta.is_ok_and(|meta| meta.st_mode & libc::S_IFMT == libc::S_IFDIR)
-        };
-        Ok(self.names(&handle)?.into_iter().filter(|name| !name.starts_with('.') && is_folder(name)).collect())
+        let is_wanted = |name: &String| !name.starts_with('.') && is_kind(&handle, name, kind);
+        Ok(self.names(&handle)?.into_iter().filter(is_wanted).collect())
     }
 
     /// Removes an empty folder in it; gone already is fine.
@@ -517,7 +520,7 @@ impl Folder {
     }
 
     /// Also whether it was made, which is not durable yet.
-    fn handle_or_make(&self) -> Result<(OwnedFd, bool), Error> {
+    pub(super) fn handle_or_make(&self) -> Result<(OwnedFd, bool), Error> {
         let was_there = self.dir.handle(Making::No)?;
         let is_new = was_there.is_none();
         let root = match was_there {
@@ -539,7 +542,7 @@ impl Folder {
         Ok((made_to, true))
     }
 
-    fn existing_handle(&self) -> Result<Option<OwnedFd>, Barred> {
+    pub(super) fn existing_handle(&self) -> Result<Option<OwnedFd>, Barred> {
         let root = match self.dir.handle(Making::No) {
             Ok(Some(root)) => root,
             // In another user's there is nothing of ours.
@@ -562,7 +565,7 @@ impl Folder {
         Ok(handle)
     }
 
-    fn failed(&self, name: &str, error: &io::Error) -> Error {
+    pub(super) fn failed(&self, name: &str, error: &io::Error) -> Error {
         Error::Io(format!("state_dir {}: {error}", self.path().join(name).display()))
     }
 }

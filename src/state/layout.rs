@@ -61,6 +61,8 @@ pub const RUN_LOCK: &str = ".lock";
 pub const FAILURES: &str = "failures";
 /// What running processes say of themselves.
 pub const PROCESSES: &str = "processes";
+/// What the name of the socket at which such a process is asked has after the process's.
+pub const DOOR: &str = ".ask";
 
 /// What a damaged file of this name is called once it is out of the way.
 pub fn damaged(name: &str) -> String {

@@ -5,6 +5,7 @@ mod dir;
 mod file;
 pub mod layout;
 pub mod lock;
+mod socket;
 
 pub use dir::StateDir;
 pub use file::{Entry, Folder, Look, NewFile, oldest_first};

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
+use nix::sys::socket::{SockFlag, accept4};
 use nix::sys::stat::Mode;
 
 /// The lowest number that a descriptor of ours may have, after standard input, output and error.
@@ -161,6 +162,20 @@ pub fn make_pair(open: impl FnOnce() -> Result<(OwnedFd, OwnedFd), Errno>) -> Re
     let _gaps = Gaps::fill();
     let (one, other) = open()?;
     Ok((lift(one)?, lift(other)?))
+}
+
+/// Who has come to a listening socket, on a connection that does not block; none where nobody has.
+pub fn accept(listener: BorrowedFd<'_>) -> Result<Option<OwnedFd>, Errno> {
+    let accepted = make(|| {
+        let number = accept4(listener.as_raw_fd(), SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK)?;
+        // SAFETY: a new descriptor.
+        Ok::<_, Errno>(unsafe { OwnedFd::from_raw_fd(number) })
+    });
+    match accepted {
+        Ok(connection) => Ok(Some(connection)),
+        Err(Errno::EAGAIN | Errno::ECONNABORTED | Errno::EINTR) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// The bytes of a file.

@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::ptr;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -29,6 +29,10 @@ const CHANGES: u32 = libc::IN_MOVED_TO
     | libc::IN_DONT_FOLLOW;
 /// What says that this is not the folder any more that bears its name.
 const FOLDER_IS_GONE: u32 = libc::IN_DELETE_SELF | libc::IN_MOVE_SELF | libc::IN_IGNORED | libc::IN_UNMOUNT;
+
+/// After something was deleted in it, the folder itself may go next, of which nobody hears while somebody has a file in it open
+/// or a socket bound: so long there is a look each second.
+const DELETION: Duration = LOOK.saturating_mul(2);
 
 /// What happens to the folders above it.
 const CHANGES_ABOVE: u32 = libc::IN_MOVE_SELF | libc::IN_ONLYDIR;
@@ -55,7 +59,11 @@ struct State {
     timer: Option<Owned>,
     watch: Option<Owned>,
     /// What is watched.
-    folder: PathBuf,
+    folder: Found,
+    /// Since somebody asked, what is watched has become another one.
+    is_other_folder: bool,
+    /// When something was deleted in it.
+    deleted_at: Option<Instant>,
     /// The table of mounts, where the folder hangs on one.
     mounts: Option<Owned>,
     /// Something of it cannot be watched.
@@ -66,20 +74,34 @@ impl Waiter {
     /// A waiter that also returns when files change in the folder that is at this place, or another folder comes there.
     pub fn new(place: Option<Place>) -> Self {
         let mut state = State::default();
-        state.renew(place.as_ref().map(|place| place()));
+        state.renew(place.as_ref().map(|place| Found::at(place())));
         Self { place, state: Mutex::new(state), woken: Condvar::new() }
     }
 
     /// Waits until this Unix second, a change in the folder, a step of the clock, [`wake`](Self::wake) or
     /// [`stop`](Self::stop). Without a time it waits for the others. May return without any of them.
     pub fn wait(&self, until: Option<i64>) {
-        self.wait_at_most(until, Duration::MAX);
+        self.wait_at_door(until, None);
     }
 
-    /// The same, for no longer than this.
+    /// The same, or until somebody comes to this listening socket.
+    pub fn wait_at_door(&self, until: Option<i64>, door: Option<&Owned>) {
+        self.wait_for_any(until, Duration::MAX, door);
+    }
+
+    /// Whether there may be another folder since this was asked last.
+    pub fn has_other_folder(&self) -> bool {
+        std::mem::take(&mut self.lock().is_other_folder)
+    }
+
+    /// As [`wait`](Self::wait), for no longer than this.
     pub fn wait_at_most(&self, until: Option<i64>, longest: Duration) {
+        self.wait_for_any(until, longest, None);
+    }
+
+    fn wait_for_any(&self, until: Option<i64>, longest: Duration, door: Option<&Owned>) {
         // Not under the lock: it may be asked of a disk.
-        let folder = self.place.as_ref().map(|place| place());
+        let folder = self.place.as_ref().map(|place| Found::at(place()));
         let mut state = self.lock();
         if state.is_stopped || std::mem::take(&mut state.is_woken) {
             return;
@@ -88,11 +110,12 @@ impl Waiter {
         if state.renew(folder) == Watching::Anew {
             return;
         }
-        let is_blind = self.place.is_some() && (state.watch.is_none() || state.is_half_blind);
+        let is_going = state.deleted_at.is_some_and(|at| at.elapsed() < DELETION);
+        let is_blind = self.place.is_some() && (state.watch.is_none() || state.is_half_blind || is_going);
         let longest = if is_blind { longest.min(LOOK) } else { longest };
         // Armed under the lock, so that a wake that comes now is not overwritten.
         let mut state = if state.timer.as_ref().and_then(Owned::get).is_some_and(|timer| arm(timer, until)) {
-            self.poll(state, longest)
+            self.poll(state, longest, door)
         } else {
             let longest = longest.min(LOOK).min(until.map_or(LOOK, time_until));
             self.woken.wait_timeout(state, longest).unwrap_or_else(PoisonError::into_inner).0
@@ -101,23 +124,28 @@ impl Waiter {
         state.is_woken = false;
     }
 
-    fn poll<'a>(&'a self, mut state: MutexGuard<'a, State>, longest: Duration) -> MutexGuard<'a, State> {
-        let known = [&state.timer, &state.watch, &state.mounts];
-        let numbers = known.map(|descriptor| descriptor.as_ref().map_or(-1, Owned::number));
+    fn poll<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        longest: Duration,
+        door: Option<&Owned>,
+    ) -> MutexGuard<'a, State> {
+        let known = [state.timer.as_ref(), state.watch.as_ref(), door, state.mounts.as_ref()];
+        let numbers = known.map(|descriptor| descriptor.map_or(-1, Owned::number));
         let mut fds = numbers.map(|fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 });
         // It can always be read, proc(5).
-        fds[2].events = libc::POLLPRI;
-        let polled = if numbers[2] < 0 { 2 } else { 3 };
+        fds[3].events = libc::POLLPRI;
+        let polled = numbers.iter().rposition(|number| *number >= 0).map_or(0, |last| last as libc::nfds_t + 1);
         state.is_polling = true;
         drop(state);
         // poll(2) counts whole milliseconds, and waits for ever below 0.
         let timeout =
             if longest == Duration::MAX { -1 } else { i32::try_from(longest.as_millis()).unwrap_or(i32::MAX) };
-        // SAFETY: as many entries, or one less. An interrupted or failed wait only makes the caller look at what is due once more.
+        // SAFETY: as many entries, or less. An interrupted or failed wait only makes the caller look at what is due once more.
         unsafe { libc::poll(fds.as_mut_ptr(), polled, timeout) };
         let mut state = self.lock();
         state.is_polling = false;
-        if fds[2].revents != 0 {
+        if fds[3].revents != 0 {
             // Which folder is at the place now, nobody knows.
             state.watch = None;
         }
@@ -154,6 +182,21 @@ impl Waiter {
     }
 }
 
+/// A folder as it is found at its place.
+#[derive(Default, PartialEq, Eq)]
+struct Found {
+    path: PathBuf,
+    /// Device and inode; none where there is none.
+    identity: Option<(libc::dev_t, libc::ino_t)>,
+}
+
+impl Found {
+    fn at(path: PathBuf) -> Self {
+        let meta = nix::sys::stat::stat(&path);
+        Self { identity: meta.ok().map(|meta| (meta.st_dev, meta.st_ino)), path }
+    }
+}
+
 /// Whether the folder is watched as it was before.
 #[derive(PartialEq, Eq)]
 enum Watching {
@@ -163,7 +206,7 @@ enum Watching {
 
 impl State {
     /// Makes what is missing, as far as the kernel gives it.
-    fn renew(&mut self, folder: Option<PathBuf>) -> Watching {
+    fn renew(&mut self, folder: Option<Found>) -> Watching {
         if self.timer.as_ref().and_then(Owned::get).is_none() {
             self.timer = timer();
         }
@@ -173,11 +216,11 @@ impl State {
             return Watching::AsBefore;
         }
         // Before the watch: what is mounted after that is heard of.
-        self.mounts = hangs_on_mount(&folder).then(mounts).flatten();
-        let lacks_mounts = self.mounts.is_none() && hangs_on_mount(&folder);
-        let (watch, is_whole) = watch(&folder).unzip();
+        self.mounts = hangs_on_mount(&folder.path).then(mounts).flatten();
+        let lacks_mounts = self.mounts.is_none() && hangs_on_mount(&folder.path);
+        let (watch, is_whole) = watch(&folder.path).unzip();
         self.is_half_blind = lacks_mounts || is_whole == Some(false);
-        (self.watch, self.folder) = (watch, folder);
+        (self.watch, self.folder, self.is_other_folder) = (watch, folder, true);
         if self.watch.is_some() { Watching::Anew } else { Watching::AsBefore }
     }
 
@@ -194,6 +237,9 @@ impl State {
                 // SAFETY: as many bytes as an event has, of which any are one.
                 let event = unsafe { events.as_ptr().cast::<libc::inotify_event>().read_unaligned() };
                 is_gone |= event.mask & FOLDER_IS_GONE != 0;
+                if event.mask & libc::IN_DELETE != 0 {
+                    self.deleted_at = Some(Instant::now());
+                }
                 events = events.get(EVENT_BYTES + event.len as usize..).unwrap_or_default();
             }
             if is_gone {
@@ -278,6 +324,7 @@ fn time_until(unix_second: i64) -> Duration {
 mod tests {
     use std::fs::{self, File};
     use std::os::unix::fs::DirBuilderExt;
+    use std::os::unix::net::{UnixListener, UnixStream};
     use std::sync::Arc;
     use std::thread::JoinHandle;
 
@@ -416,6 +463,41 @@ mod tests {
         let thread = waiting(&waiter);
         fs::write(second.join("switches.json"), "{}").unwrap();
         thread.join().unwrap();
+    }
+
+    #[test]
+    fn a_folder_that_was_deleted_with_something_in_it_open_is_not_taken_for_the_next() {
+        let scratch = Scratch::new("kept");
+        let inside = scratch.0.join("inside");
+        fs::create_dir(&inside).unwrap();
+        let kept = File::open(&inside).unwrap();
+        let waiter = Arc::new(Waiter::new(Some(scratch.place())));
+        assert!(waiter.has_other_folder() && !waiter.has_other_folder());
+        let thread = waiting(&waiter);
+        fs::remove_dir(&inside).unwrap();
+        thread.join().unwrap();
+        // Of this the kernel says nothing.
+        fs::remove_dir(&scratch.0).unwrap();
+        fs::DirBuilder::new().mode(0o700).create(&scratch.0).unwrap();
+        while !waiter.has_other_folder() {
+            waiter.wait(None);
+        }
+        let thread = waiting(&waiter);
+        fs::write(scratch.0.join("switches.json"), "{}").unwrap();
+        thread.join().unwrap();
+        drop(kept);
+    }
+
+    #[test]
+    fn a_wait_ends_when_somebody_comes_to_the_door() {
+        let scratch = Scratch::new("door");
+        let waiter = Waiter::new(None);
+        let door = UnixListener::bind(scratch.0.join("door")).unwrap();
+        let visitor = UnixStream::connect(scratch.0.join("door")).unwrap();
+        let door = Owned::new(door.into()).unwrap();
+        waiter.wait_at_door(None, Some(&door));
+        assert!(descriptor::accept(door.get().unwrap()).unwrap().is_some());
+        drop(visitor);
     }
 
     #[test]

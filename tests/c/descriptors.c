@@ -16,7 +16,14 @@ static int count(const char *folder)
     return entries;
 }
 
-int main(void)
+static void on_report(ondat_telemetry_report *report, void *userdata)
+{
+    (void)report;
+    (void)userdata;
+}
+
+/* With an argument it has a report callback. */
+int main(int argc, char **argv)
 {
     char errbuf[512];
     int descriptors = count("/proc/self/fd"), threads = count("/proc/self/task");
@@ -28,6 +35,8 @@ int main(void)
     ondat_telemetry_config_set_cluster_id(config, "c");
     ondat_telemetry_config_set_node_id(config, "n");
     ondat_telemetry_config_load_env(config);
+    if (argc > 1)
+        ondat_telemetry_config_set_report_callback(config, on_report, argv[1], NULL);
     for (int round = 0; round < 20; round++) {
         if (ondat_telemetry_init(config, &telemetry, errbuf, sizeof errbuf) != ONDAT_TELEMETRY_OK ||
             ondat_telemetry_install_crash_handler(telemetry, 0, errbuf, sizeof errbuf) != ONDAT_TELEMETRY_OK ||

@@ -5,7 +5,7 @@ use std::process::Command;
 use crate::support::{TempDir, compile, root, succeed};
 
 #[test]
-fn one_thread_and_four_descriptors_at_most_and_nothing_after_close() {
+fn one_thread_and_five_descriptors_at_most_and_nothing_after_close() {
     let dir = TempDir::new();
     let program = compile(
         "gcc",
@@ -15,11 +15,15 @@ fn one_thread_and_four_descriptors_at_most_and_nothing_after_close() {
     );
     let state = dir.join("state");
     std::os::unix::fs::DirBuilderExt::mode(&mut std::fs::DirBuilder::new(), 0o700).create(&state).unwrap();
-    let mut command = Command::new(program);
-    command
-        .env_clear()
-        .env("ONDAT_TELEMETRY_STATE_DIR", &state)
-        .env("ONDAT_TELEMETRY_SENTRY_DSN", "https://key@127.0.0.1:9/1");
-    let output = String::from_utf8(succeed(&mut command).stdout).unwrap();
-    assert_eq!(output, "running 4 1\nclosed 0 0\n");
+    // The fifth is where the host is asked for its next report.
+    for (arguments, descriptors) in [(&[][..], 4), (&["report"], 5)] {
+        let mut command = Command::new(&program);
+        command
+            .args(arguments)
+            .env_clear()
+            .env("ONDAT_TELEMETRY_STATE_DIR", &state)
+            .env("ONDAT_TELEMETRY_SENTRY_DSN", "https://key@127.0.0.1:9/1");
+        let output = String::from_utf8(succeed(&mut command).stdout).unwrap();
+        assert_eq!(output, format!("running {descriptors} 1\nclosed 0 0\n"));
+    }
 }

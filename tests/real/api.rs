@@ -153,6 +153,10 @@ impl<'a> CommandLine<'a> {
         Self { api, token: answer["session"]["token"].as_str().unwrap().to_owned() }
     }
 
+    pub(crate) fn get(&self, path: &str) -> Answer {
+        self.api.call(Self::AGENT, &format!("GET {path}"), Some(&self.token), None)
+    }
+
     pub(crate) fn read(&self) -> Value {
         self.api.call(Self::AGENT, "GET /v2/cluster", Some(&self.token), None).json()
     }

@@ -29,13 +29,13 @@ int clock_gettime(clockid_t id, struct timespec *now)
     return 0;
 }
 
-/* It is the midnight before tomorrow. */
+/* It is the midnight before tomorrow, for one client after the other. */
 static void clock_at_midnight(void)
 {
     struct timespec now;
 
     syscall(SYS_clock_gettime, CLOCK_REALTIME, &now);
-    clock_to_midnight = DAY - now.tv_sec % DAY;
+    clock_to_midnight = DAY - (now.tv_sec + clock_since_midnight) % DAY;
 }
 
 /* So many seconds pass at once. */

@@ -14,6 +14,7 @@ mod crash_kinds;
 mod crash_sentry;
 mod dns_servers;
 mod names_glibc;
+mod next;
 mod off_strace;
 mod proxy_delivery;
 mod proxy_go;

@@ -110,10 +110,11 @@ impl Dataplane {
         // Number and arguments of the call it sleeps in (proc_pid_syscall(5)).
         let call = std::fs::read_to_string(worker.join("syscall")).unwrap();
         let words: Vec<&str> = call.split(' ').collect();
-        // A poll of two descriptors, the timer and the folder, without an end. (One for an answer of DNS has an end.)
+        // A poll of three descriptors, the timer, the folder and the door, without an end. (One for an answer of DNS has an
+        // end.)
         words.len() > 3
             && POLLS.iter().any(|number| number.to_string() == words[0])
-            && words[2] == "0x2"
+            && words[2] == "0x3"
             && FOR_EVER.contains(&words[3])
     }
 

@@ -8,6 +8,7 @@ mod listen;
 mod log;
 mod login;
 mod metrics;
+mod next;
 mod openapi;
 mod own;
 mod page;
@@ -330,6 +331,7 @@ fn routes(app: &Arc<App>, has_open_metrics: bool) -> Router {
         .route("/v1/status", get(own::status))
         .route("/v1/version", get(own::version))
         .route("/v1/report/preview", get(own::preview))
+        .route("/v1/report/next", get(next::report))
         .route("/v1/reports", get(own::reports))
         .route("/v1/crashes", get(own::crashes))
         .route("/v1/diagnostics", get(own::diagnostics))
