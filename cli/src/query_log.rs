@@ -101,7 +101,7 @@ impl<R: Read> Pieces<R> {
         let room = PIECE_BYTES.saturating_sub(self.bytes.len());
         self.input.by_ref().take(room as u64).read_until(b'\n', &mut self.bytes)?;
         let is_end = self.bytes.len() < PIECE_BYTES || self.bytes.ends_with(b"\n");
-        let object = self.bytes.iter().rposition(|byte| *byte == b'}').filter(|_| !is_end);
+        let object = if is_end { None } else { self.bytes.iter().rposition(|byte| *byte == b'}') };
         self.given = object.map_or(self.bytes.len(), |end| end + 1);
         Ok((self.given > 0).then(|| (&self.bytes[..self.given], is_end)))
     }
