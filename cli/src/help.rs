@@ -21,19 +21,21 @@ const CRASHES: &[&str] = &["sentry_dsn"];
 const NETWORK: &[&str] = &["nameservers", "ca_file", "proxy", "timeout_ms"];
 
 /// Which settings each subcommand uses. Those that only hold others use none.
-const USED: [(&str, &[&[&str]]); 28] = [
+const USED: [(&str, &[&[&str]]); 29] = [
     ("check-version", &[PLACE, SPEC, WHO, ZONE, &["nameservers", "timeout_ms"], FORM]),
     ("report", &[]),
     ("report preview", &[PLACE, SPEC, WHO]),
     ("report submit", &[PLACE, SPEC, WHO, REPORTS, NETWORK, FORM]),
     ("report history", &[PLACE, FORM]),
+    ("report next", &[PLACE, FORM]),
     ("crashes", &[]),
     ("crashes list", &[PLACE, FORM]),
     ("crashes show", &[PLACE]),
     ("crashes send", &[PLACE, SPEC, WHO, CRASHES, NETWORK, FORM]),
     ("crashes purge", &[PLACE, FORM]),
     ("exec", &[PLACE, SPEC, &["component", "monitor_path"], WHO, CRASHES, NETWORK]),
-    ("zone", &[]),
+    // Those of --verify.
+    ("zone", &[PLACE, &["product_version", "version_key", "nameservers", "timeout_ms"], FORM]),
     ("decode-query", &[&["version_zone"], FORM]),
     ("keygen", &[]),
     ("keygen version", &[FORM]),
