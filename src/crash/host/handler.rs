@@ -13,6 +13,7 @@ use std::time::Duration;
 use crate::crash::exit::Ending;
 use crate::crash::record::{AWAITED, EXITS, Kind, NO_CORE_FILE, Record, TENTATIVE};
 use crate::error::Error;
+use crate::sys::altstack;
 use crate::sys::descriptor::{Identity, Owned};
 use crate::sys::page::{Layout, Page, Stage};
 
@@ -368,7 +369,7 @@ fn is_ours(action: &libc::sigaction) -> bool {
     action.sa_sigaction == on_signal as *const () as usize
 }
 
-extern "C" fn on_signal(signal: libc::c_int, info: *mut libc::siginfo_t, _context: *mut libc::c_void) {
+extern "C" fn on_signal(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
     // SAFETY: the kernel gives a valid `info`; everything below is async-signal-safe (signal-safety(7)) or a raw
     // system call.
     unsafe {
@@ -379,7 +380,7 @@ extern "C" fn on_signal(signal: libc::c_int, info: *mut libc::siginfo_t, _contex
             own if own == getpid() => report(signal, (*info).si_code),
             _ => report_child(signal, (*info).si_code),
         }
-        pass_on(signal, info);
+        pass_on(signal, info, context);
         *errno = errno_before;
     }
 }
@@ -586,7 +587,7 @@ unsafe fn park(owner: i32) {
 
 /// Puts back what was there before and lets the kernel deliver the signal to it, as it would have without us: on the
 /// stack, with the mask and the flags that an earlier handler was installed with.
-unsafe fn pass_on(signal: libc::c_int, info: *mut libc::siginfo_t) {
+unsafe fn pass_on(signal: libc::c_int, info: *mut libc::siginfo_t, context: *const libc::c_void) {
     // SAFETY: see `on_signal`.
     unsafe {
         let handed_on = &HANDED_ON[usize::try_from(signal).unwrap_or(0) % SIGNALS];
@@ -596,6 +597,9 @@ unsafe fn pass_on(signal: libc::c_int, info: *mut libc::siginfo_t) {
         let next = if has_earlier { earlier } else { default_action() };
         libc::sigaction(signal, &raw const next, ptr::null_mut());
         if has_earlier {
+            if earlier.sa_flags & libc::SA_ONSTACK != 0 && altstack::holds_one_signal(context) {
+                leave_abort();
+            }
             // It may recover: the next crash is to be reported.
             release();
         }
@@ -613,6 +617,19 @@ unsafe fn pass_on(signal: libc::c_int, info: *mut libc::siginfo_t) {
             return;
         }
         libc::_exit(128 + signal);
+    }
+}
+
+/// Takes the handler off SIGABRT. A handler of a fault that aborts on a stack without room for ours would else end the process
+/// by another signal, SIGSEGV. The monitor sees an abort without it, too; only that it was sent by the process is not known.
+unsafe fn leave_abort() {
+    // SAFETY: see `on_signal`.
+    unsafe {
+        let mut now = default_action();
+        if libc::sigaction(libc::SIGABRT, ptr::null(), &raw mut now) == 0 && is_ours(&now) {
+            let earlier = EARLIER.get(libc::SIGABRT);
+            libc::sigaction(libc::SIGABRT, &raw const earlier, ptr::null_mut());
+        }
     }
 }
 
