@@ -5,7 +5,7 @@
 #   make test      everything
 #   make test-vm   crashes in other kernels: Debian 11's and 12's, in qemu (VM="--runs 100" for figures)
 #   make           the library, the monitor, the commands
-#   make fuzz      every parser, for a minute each
+#   make fuzz      each parser that has a target, for a minute
 #   make bench     sizes and times
 #   make install   DESTDIR= PREFIX=/usr/local LIBDIR=$(PREFIX)/lib
 #

@@ -196,7 +196,7 @@ fn main() -> ExitCode {
     let matches = help::command_line().try_get_matches();
     let command = match matches.and_then(|matches| Command::from_arg_matches(&matches)) {
         Ok(command) => command,
-        Err(error) => return refuse(&error),
+        Err(error) => return refusal::answer(&error, complain),
     };
     let warnings = Warnings::default();
     let form = command.options.form();
@@ -266,18 +266,6 @@ fn run(command: &Command, warnings: &Warnings, form: Form) -> Result<Output, Err
         Action::Completions { shell } => Ok(manual::completions(*shell)),
         Action::Man { out } => manual::man(out.as_ref()),
     }
-}
-
-/// Shows help where it was asked for, else in one line the first paragraph of what clap says, and what it takes to have been
-/// meant.
-fn refuse(error: &clap::Error) -> ExitCode {
-    match refusal::line(error) {
-        Some(line) => complain(&line),
-        None => {
-            let _ = error.print();
-        }
-    }
-    ExitCode::from(if error.use_stderr() { 2 } else { 0 })
 }
 
 /// Prints. False where nobody reads any more.

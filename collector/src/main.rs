@@ -96,7 +96,7 @@ enum Command {
 fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
-        Err(error) => return refuse(&error),
+        Err(error) => return refusal::answer(&error, complain),
     };
     match run(arguments.command) {
         Ok(true) => ExitCode::SUCCESS,
@@ -118,17 +118,6 @@ fn run(command: Command) -> Result<bool, Error> {
         Command::Man { out: None } => print(&manual::page(Arguments::command())?),
         Command::Man { out: Some(folder) } => manual::pages(Arguments::command(), &folder).map(|()| true),
     }
-}
-
-/// Shows help where it was asked for, else what is wrong with the command line.
-fn refuse(error: &clap::Error) -> ExitCode {
-    match refusal::line(error) {
-        Some(line) => complain(&line),
-        None => {
-            let _ = error.print();
-        }
-    }
-    ExitCode::from(if error.use_stderr() { 2 } else { 0 })
 }
 
 fn print(bytes: &[u8]) -> Result<bool, Error> {

@@ -54,7 +54,7 @@ fn rust() {
     // They have 8 KiB, on which a second signal's frame may not fit: with AVX-512 two of them take 7.
     // SAFETY: a query without memory.
     let frame = unsafe { libc::getauxval(libc::AT_MINSIGSTKSZ) };
-    let class = if 2 * frame + 4096 <= 8192 { SENT } else { None };
+    let class = if 2 * frame + 4608 <= 8192 { SENT } else { None };
     killed_in("overflow", &around, libc::SIGABRT, "SIGABRT", class);
     killed_in("overflow_thread", &around, libc::SIGABRT, "SIGABRT", class);
     killed_in("segv_thread", &around, libc::SIGSEGV, "SIGSEGV", Some("address not mapped"));

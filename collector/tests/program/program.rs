@@ -104,17 +104,9 @@ impl Collector {
 
     /// Whether this is what it shows to who connects over TLS.
     pub(crate) fn has_certificate(&self, pem: &str) -> bool {
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()).unwrap();
-        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        let name = ServerName::try_from("127.0.0.1").unwrap();
-        let connection = ClientConnection::new(Arc::new(config), name).unwrap();
         let port = self.text("https").rsplit_once(':').unwrap().1.parse().unwrap();
-        let mut stream = StreamOwned::new(connection, connect(SocketAddr::from(([127, 0, 0, 1], port))));
+        let root = CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
+        let mut stream = over_tls(root, SocketAddr::from(([127, 0, 0, 1], port)));
         stream.write_all(b"GET /v1/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").is_ok()
     }
 
@@ -141,16 +133,8 @@ impl Collector {
 
     /// One request over TLS, trusting the collector's own authority and nothing else.
     pub(crate) fn https(&self, request: &Request<'_>) -> Response {
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_file(self.text("ca_file")).unwrap()).unwrap();
-        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        let name = ServerName::try_from("127.0.0.1").unwrap();
-        let connection = ClientConnection::new(Arc::new(config), name).unwrap();
-        request.send(StreamOwned::new(connection, connect(self.address("https"))))
+        let root = CertificateDer::from_pem_file(self.text("ca_file")).unwrap();
+        request.send(over_tls(root, self.address("https")))
     }
 
     /// One request without TLS.
@@ -191,6 +175,19 @@ impl Drop for Collector {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A connection over TLS to who has a certificate of this root, and no other.
+fn over_tls(root: CertificateDer<'_>, address: SocketAddr) -> StreamOwned<ClientConnection, TcpStream> {
+    let mut roots = RootCertStore::empty();
+    roots.add(root).unwrap();
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = ServerName::try_from("127.0.0.1").unwrap();
+    StreamOwned::new(ClientConnection::new(Arc::new(config), name).unwrap(), connect(address))
 }
 
 fn connect(address: SocketAddr) -> TcpStream {
