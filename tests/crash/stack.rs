@@ -44,6 +44,14 @@ fn an_alternate_stack_on_which_no_handler_can_run() {
     killed("small_altstack", libc::SIGSEGV, "SIGSEGV", None);
 }
 
+/// As a runtime's, on any processor: without the library there is room for what happens.
+#[test]
+fn a_handler_that_ends_the_process_on_an_alternate_stack_for_one_signal() {
+    killed("abort_on_small_altstack", libc::SIGABRT, "SIGABRT", None);
+    #[cfg(target_arch = "x86_64")]
+    killed("trap_on_small_altstack", libc::SIGILL, "SIGILL", None);
+}
+
 #[test]
 fn the_alternate_stack_holds_twice_what_this_processor_saves() {
     let outcome = run("size_of_altstack");

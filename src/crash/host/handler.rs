@@ -67,6 +67,9 @@ static OWNER: AtomicI32 = AtomicI32::new(0);
 static HANDED_ON: [AtomicI32; SIGNALS] = [const { AtomicI32::new(0) }; SIGNALS];
 static EARLIER: Earlier = Earlier(UnsafeCell::new([const { MaybeUninit::zeroed() }; SIGNALS]));
 
+/// By what a handler of a fault ends its process: abort(3) and a trap. On a stack that holds one signal, ours would end it by
+/// another one, SIGSEGV.
+const ENDS: [libc::c_int; 3] = [libc::SIGABRT, libc::SIGILL, libc::SIGTRAP];
 const SIGNALS: usize = 32;
 /// What the handler blocks while it runs, of the real-time signals, which nobody else chooses like this: the sign by which
 /// copies of this library know each other.
@@ -299,16 +302,8 @@ pub fn disarm() {
     SOCKET.set(None);
     MARKER.set(None);
     PAGE.set(None);
-    for signal in CRASH_SIGNALS {
-        // SAFETY: as in `arm`.
-        unsafe {
-            let mut now = MaybeUninit::<libc::sigaction>::zeroed();
-            if libc::sigaction(signal, ptr::null(), now.as_mut_ptr()) == 0 && is_ours(&now.assume_init()) {
-                let earlier = EARLIER.get(signal);
-                libc::sigaction(signal, &raw const earlier, ptr::null_mut());
-            }
-        }
-    }
+    // SAFETY: as in `arm`.
+    unsafe { put_back(&CRASH_SIGNALS) };
     IS_ARMED.store(false, Ordering::Release);
 }
 
@@ -598,7 +593,8 @@ unsafe fn pass_on(signal: libc::c_int, info: *mut libc::siginfo_t, context: *con
         libc::sigaction(signal, &raw const next, ptr::null_mut());
         if has_earlier {
             if earlier.sa_flags & libc::SA_ONSTACK != 0 && altstack::holds_one_signal(context) {
-                leave_abort();
+                // The monitor sees such an end without the handler, too; only its cause is not known.
+                put_back(&ENDS);
             }
             // It may recover: the next crash is to be reported.
             release();
@@ -620,15 +616,16 @@ unsafe fn pass_on(signal: libc::c_int, info: *mut libc::siginfo_t, context: *con
     }
 }
 
-/// Takes the handler off SIGABRT. A handler of a fault that aborts on a stack without room for ours would else end the process
-/// by another signal, SIGSEGV. The monitor sees an abort without it, too; only that it was sent by the process is not known.
-unsafe fn leave_abort() {
-    // SAFETY: see `on_signal`.
-    unsafe {
-        let mut now = default_action();
-        if libc::sigaction(libc::SIGABRT, ptr::null(), &raw mut now) == 0 && is_ours(&now) {
-            let earlier = EARLIER.get(libc::SIGABRT);
-            libc::sigaction(libc::SIGABRT, &raw const earlier, ptr::null_mut());
+/// Takes the handler off these, where it is still the one installed.
+unsafe fn put_back(signals: &[libc::c_int]) {
+    for &signal in signals {
+        // SAFETY: queries and changes of this process's signal dispositions with valid structures.
+        unsafe {
+            let mut now = default_action();
+            if libc::sigaction(signal, ptr::null(), &raw mut now) == 0 && is_ours(&now) {
+                let earlier = EARLIER.get(signal);
+                libc::sigaction(signal, &raw const earlier, ptr::null_mut());
+            }
         }
     }
 }

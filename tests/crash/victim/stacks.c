@@ -157,6 +157,37 @@ static void small_altstack(void)
     run_thread(segv_on_small_alternate_stack, NULL);
 }
 
+static void abort_in_handler(int signal_number)
+{
+    (void)signal_number;
+    abort();
+}
+
+static void trap_in_handler(int signal_number)
+{
+    (void)signal_number;
+    __builtin_trap();
+}
+
+/* Alternate stacks of runtimes have room for what the kernel puts there for two signals, and for little else. */
+static void handle_segv_on_runtimes_stack(void (*handler)(int))
+{
+    struct sigaction action = { .sa_handler = handler, .sa_flags = SA_ONSTACK };
+
+    use_alternate_stack(2 * getauxval(AT_MINSIGSTKSZ) + 1024);
+    sigaction(SIGSEGV, &action, NULL);
+}
+
+static void abort_on_segv(void)
+{
+    handle_segv_on_runtimes_stack(abort_in_handler);
+}
+
+static void trap_on_segv(void)
+{
+    handle_segv_on_runtimes_stack(trap_in_handler);
+}
+
 static void size_of_altstack(void)
 {
     stack_t now;
@@ -175,6 +206,8 @@ const struct scenario stacks[] = {
     { "overflow_own_altstack", NULL, overflow_own_altstack },
     { "overflow_altstack", handle_segv_on_alternate_stack, overflow_main },
     { "small_altstack", NULL, small_altstack },
+    { "abort_on_small_altstack", abort_on_segv, segv },
+    { "trap_on_small_altstack", trap_on_segv, segv },
     { "size_of_altstack", NULL, size_of_altstack },
     { NULL, NULL, NULL },
 };
