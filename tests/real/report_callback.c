@@ -92,7 +92,7 @@ int main(int argc, char **argv)
         return 1;
     }
     ondat_telemetry_config_free(config);
-    clock_pass(DAY - 1);
+    clock_pass(NEARLY_A_DAY);
     if (ondat_telemetry_start(telemetry, errbuf, sizeof errbuf) != ONDAT_TELEMETRY_OK) {
         printf("start: %s\n", errbuf);
         return 1;
