@@ -12,17 +12,18 @@ use crate::client::{LogFn, ReportFn, VersionFn};
 use crate::crash::cores::Retention;
 use crate::crash::sentry::Dsn;
 use crate::error::Error;
-use crate::identity::{Identity, Purpose, raw_id};
 use crate::schedule;
-use crate::seal::{KeySet, MessageKey};
 use crate::spec;
 use crate::state::{Look, StateDir, layout};
 use crate::switches::{Objection, Switch, objects};
 use crate::sys::privilege;
 use crate::transport::https::{Endpoint, HttpsSettings};
 use crate::transport::roots::CaFile;
-use crate::version::answer::VersionKey;
-use crate::version::query::{check_length, version_label};
+use ondat_telemetry_protocol::answer::VersionKey;
+use ondat_telemetry_protocol::identity::{Identity, Purpose, raw_id};
+use ondat_telemetry_protocol::keys::KeySet;
+use ondat_telemetry_protocol::message::MessageKey;
+use ondat_telemetry_protocol::query::{check_length, version_label};
 
 /// The default bound of one network call.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -589,7 +590,7 @@ fn ca_file(text: &str) -> Result<(PathBuf, Vec<String>), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::seal::{Kem, generate_key};
+    use ondat_telemetry_protocol::keys::{Kem, generate_key};
 
     fn complete() -> ConfigBuilder {
         let mut builder = ConfigBuilder::new();

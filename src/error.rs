@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use ondat_telemetry_protocol::fault::Fault;
+
 /// Result status of every call of the C interface. Numbers are never reused or changed.
 #[repr(i32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,6 +105,17 @@ impl Error {
             | Self::Io(text)
             | Self::Unsupported(text)
             | Self::Internal(text) => text,
+        }
+    }
+}
+
+impl From<Fault> for Error {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Invalid(why) => Self::InvalidReport(why),
+            Fault::State(why) => Self::InvalidState(why),
+            Fault::Internal(why) => Self::Internal(why),
+            Fault::Unwritten(why) => Self::Io(why),
         }
     }
 }

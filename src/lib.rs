@@ -13,16 +13,17 @@
 //! | [`worker`], [`schedule`] | the one thread; when things are due |
 //! | [`switches`] | the gate: who turned what off, and the permit to send |
 //! | [`follower`] | ends what is turned off while it is sent, for who has no schedule |
-//! | [`identity`] | anonymised ids |
-//! | [`version`] | the name that is asked, the signed answer, the verdict |
-//! | [`report`], [`seal`] | the 48 fields, how they are written down and sealed |
-//! | [`crash`] | handler, monitor, wait status, Sentry event |
+//! | [`version`] | what a signed answer means for the running version |
+//! | [`report`] | what an answer means for a report that was sent |
+//! | [`crash`] | handler, monitor, Sentry's server |
 //! | [`spool`], [`state`], [`memory`] | what is on disk |
 //! | [`presence`] | what each running process says of the switches, for `status` and the page |
 //! | [`ask`] | what an administrator asks a running process: the next report |
 //! | [`transport`] | DNS, HTTPS, proxies |
 //! | [`sys`] | system calls |
 //! | [`ffi`] | the C interface, include/ondat_telemetry.h |
+//!
+//! What is sent is read and written by the crate `ondat_telemetry_protocol`.
 //!
 //! docs/architecture.md has the rules of the house and how each is checked.
 
@@ -33,12 +34,10 @@ pub mod crash;
 pub mod error;
 pub mod ffi;
 pub mod follower;
-pub mod identity;
 pub mod memory;
 pub mod presence;
 pub mod report;
 pub mod schedule;
-pub mod seal;
 pub mod spec;
 pub mod spool;
 pub mod state;

@@ -11,14 +11,14 @@ use serde_json::{Value, json};
 
 use crate::config::Config;
 use crate::error::Error;
-use crate::seal::KeySet;
 use crate::state::{Folder, StateDir, layout};
 use crate::switches::{self, Objection};
 use crate::sys::clock::boot_id;
 use crate::sys::descriptor::Owned;
 use crate::sys::procfs;
 use crate::transport::https::Endpoint;
-use crate::version::answer::VersionKey;
+use ondat_telemetry_protocol::answer::VersionKey;
+use ondat_telemetry_protocol::keys::KeySet;
 
 const FOLDER: &str = layout::PROCESSES;
 /// The most files that are kept: a container that is killed leaves its own behind, and another one cannot look whether it

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::identity::Identity;
 use crate::sys::clock::Moment;
+use ondat_telemetry_protocol::identity::Identity;
 
 /// A day in seconds.
 pub const DAY: i64 = 86_400;

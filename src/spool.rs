@@ -4,11 +4,12 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read, Seek, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use crate::error::Error;
 use crate::state::lock::{self, Tried};
 use crate::state::{Entry, Folder, NewFile, StateDir, oldest_first};
+use crate::sys::clock::unix_now;
 use crate::sys::descriptor::OwnedFile;
 use crate::transport::https::Content;
 
@@ -170,7 +171,7 @@ impl Spool {
 
     /// By a time that can be right. An item whose time cannot ages from the first look with a right clock on.
     fn is_too_old(&self, entry: &Entry) -> bool {
-        let now = unix_seconds();
+        let now = unix_now();
         if now < FIRST_RELEASE {
             return false;
         }
@@ -221,11 +222,6 @@ impl Spool {
     }
 }
 
-fn unix_seconds() -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(now.as_secs()).unwrap_or(i64::MAX)
-}
-
 /// An item being written.
 pub struct Draft<'a> {
     spool: &'a Spool,
@@ -262,7 +258,7 @@ impl<'a> Draft<'a> {
             DraftContent::Disk(file) if is_durable => ClaimContent::Disk(file.publish(name)?),
             DraftContent::Disk(file) => ClaimContent::Disk(file.publish_unsynced(name)?),
             DraftContent::Memory(bytes) => {
-                let kept = Kept { bytes: bytes.clone(), modified: unix_seconds(), is_claimed: true };
+                let kept = Kept { bytes: bytes.clone(), modified: unix_now(), is_claimed: true };
                 spool.items().insert(name.to_owned(), kept);
                 ClaimContent::Memory(bytes)
             }
@@ -412,6 +408,8 @@ mod tests {
     use std::os::unix::fs::DirBuilderExt;
     use std::path::PathBuf;
     use std::process::Command;
+
+    use std::time::{SystemTime, UNIX_EPOCH};
 
     use super::*;
 

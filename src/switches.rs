@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::error::Error;
-use crate::report::input::read_object;
 use crate::state::{Look, StateDir, layout};
+use ondat_telemetry_protocol::json::read_object;
 
 /// One of the three things that can leave the machine.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]

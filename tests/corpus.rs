@@ -113,8 +113,14 @@ mod proxy;
 mod query_log;
 #[path = "../fuzz/targets/report_document.rs"]
 mod report_document;
+#[path = "../fuzz/targets/report_plaintext.rs"]
+mod report_plaintext;
+#[path = "../fuzz/targets/sealed_report.rs"]
+mod sealed_report;
 #[path = "../fuzz/targets/sentry_dsn.rs"]
 mod sentry_dsn;
+#[path = "../fuzz/targets/sentry_envelope.rs"]
+mod sentry_envelope;
 #[path = "../fuzz/targets/server_answer.rs"]
 mod server_answer;
 #[path = "../fuzz/targets/settings.rs"]
@@ -167,7 +173,10 @@ over_their_corpora! {
     proxy
     query_log
     report_document
+    report_plaintext
+    sealed_report
     sentry_dsn
+    sentry_envelope
     server_answer
     settings
     switches

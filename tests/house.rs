@@ -73,6 +73,37 @@ fn few_files_start_a_thread() {
     only(&["pthread_create("], &["src/sys/thread.rs"]);
 }
 
+/// Programs with other clocks, other disks and no C library read the same bytes with it.
+#[test]
+fn the_protocol_does_no_io() {
+    let mut read = 0;
+    for (name, text) in files("protocol/src") {
+        let code = text.split("#[cfg(test)]").next().unwrap();
+        let code: Vec<&str> = code.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+        let code = code.join("\n");
+        read += 1;
+        for word in [
+            "std::fs",
+            "std::net",
+            "std::env",
+            "std::process",
+            "std::thread",
+            "std::os",
+            "libc::",
+            "nix::",
+            "unsafe",
+            "SystemTime::now",
+            "Instant",
+            "println!",
+            "stdout()",
+            "stderr()",
+        ] {
+            assert!(!code.contains(word), "{word} stands in {name}: what travels is read and written without it");
+        }
+    }
+    assert!(read > 15, "{read}");
+}
+
 #[test]
 fn one_file_makes_permits() {
     only(&["Permit {", "Revocation::default"], &["src/switches.rs"]);
@@ -131,7 +162,7 @@ fn nothing_is_printed() {
 
 #[test]
 fn the_readme_lists_the_fields_as_they_are() {
-    use ondat_telemetry::report::fields::{DISTRIBUTIONS, FIELDS, PUBLIC_LABELS};
+    use ondat_telemetry_protocol::fields::{DISTRIBUTIONS, FIELDS, PUBLIC_LABELS};
     let fields = FIELDS.iter().map(|field| format!("| `{}` | {} |\n", field.name, field.expectation()));
     let labels = PUBLIC_LABELS.iter().map(|(name, form)| format!("| `{name}` | {} |\n", form.expectation()));
     let rows = format!(
@@ -193,7 +224,8 @@ fn the_names_of_the_state_directory_stand_in_one_file() {
 }
 
 /// What is tracked at the top, as documents name it.
-const FOLDERS: [&str; 11] = [
+const FOLDERS: [&str; 12] = [
+    "protocol/",
     "src/",
     "tests/",
     "docs/",

@@ -11,7 +11,7 @@ use data_encoding::{BASE64, HEXLOWER};
 use ondat_telemetry::client::Client;
 use ondat_telemetry::config::{ConfigBuilder, Setting};
 use ondat_telemetry::error::Error;
-use ondat_telemetry::seal::{Kem, generate_key, key_id};
+use ondat_telemetry_protocol::keys::{Kem, generate_key, key_id};
 use serde_json::json;
 
 const DAILY_REPORT: u32 = 2;

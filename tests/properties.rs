@@ -3,10 +3,11 @@
 
 use data_encoding::BASE64;
 use ondat_telemetry::config::zone as accepted_zone;
-use ondat_telemetry::seal::{Kem, MessageKey, MessageSecret, generate_key};
-use ondat_telemetry::version::answer::Answer;
-use ondat_telemetry::version::query::{Query, SealedQuery, check_length, version_label};
 use ondat_telemetry::version::verdict::{Verdict, is_development_build};
+use ondat_telemetry_protocol::answer::Answer;
+use ondat_telemetry_protocol::keys::{Kem, generate_key};
+use ondat_telemetry_protocol::message::{MessageKey, MessageSecret};
+use ondat_telemetry_protocol::query::{Query, SealedQuery, check_length, version_label};
 use proptest::prelude::*;
 use semver::{BuildMetadata, Prerelease, Version};
 

@@ -1,9 +1,10 @@
-//! docs/report.schema.json says of a report document what src/report/fields.rs says.
+//! docs/report.schema.json says of a report document what protocol/src/fields.rs says.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::path::Path;
 
-use ondat_telemetry::report::fields::{ENTRIES, Field, Kind, Level, STRING_BYTES, VERSION_BYTES};
+use ondat_telemetry_protocol::fields::{Field, Kind, Level};
+use ondat_telemetry_protocol::limits::{ENTRIES, STRING_BYTES, VERSION_BYTES};
 use serde_json::{Map, Value, json};
 
 const SCHEMA: &str = "docs/report.schema.json";

@@ -14,7 +14,7 @@ use ondat_telemetry::sys::clock::{Clock, SystemClock};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::status::moment;
+use ondat_telemetry_protocol::time::rfc3339;
 
 /// One line for each change.
 const AUDIT_FILE: &str = layout::AUDIT;
@@ -515,7 +515,7 @@ fn audit_locked(dir: &StateDir, actor: &Actor, entry: &Value) -> Result<(), Erro
 
 fn line_of(actor: &Actor, entry: &Value) -> Value {
     let Actor { via, user, address } = actor;
-    let mut line = json!({ "at": moment(now()), "via": via, "user": user, "address": address });
+    let mut line = json!({ "at": rfc3339(now()), "via": via, "user": user, "address": address });
     if let (Some(line), Some(entry)) = (line.as_object_mut(), entry.as_object()) {
         line.extend(entry.clone());
     }

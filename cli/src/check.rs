@@ -5,9 +5,10 @@ use std::time::Duration;
 use ondat_telemetry::client::{Client, VersionInfo};
 use ondat_telemetry::config::Config;
 use ondat_telemetry::error::Error;
+use ondat_telemetry_protocol::time::rfc3339;
 use serde_json::{Value, json};
 
-use crate::{Output, exit, status};
+use crate::{Output, exit};
 
 /// Asks now.
 pub(crate) fn run(config: Config, json: bool) -> Result<Output, Error> {
@@ -45,7 +46,7 @@ fn as_text(info: &VersionInfo, has_key: bool) -> String {
         info.latest.as_deref().unwrap_or("unknown"),
         info.verdict.as_str(),
         info.advisory.as_deref().unwrap_or("none"),
-        info.expires.map_or("unknown".to_owned(), status::moment),
+        info.expires.map_or("unknown".to_owned(), rfc3339),
     )
 }
 

@@ -1,13 +1,13 @@
 //! The last days of the daily report, as far as the state directory knows them: what was delivered, and what was not.
 
 use std::collections::BTreeMap;
-use std::time::UNIX_EPOCH;
 
 use ondat_telemetry::memory::{MadeReport, ReportMemory};
 use ondat_telemetry::presence::{Life, Process};
 use ondat_telemetry::schedule::{DAY, day};
 use ondat_telemetry::state::{StateDir, layout};
 use ondat_telemetry::switches::Switch;
+use ondat_telemetry_protocol::time::{parse_date, parse_rfc3339};
 use serde_json::{Value, json};
 
 use crate::administration;
@@ -88,13 +88,7 @@ pub(crate) fn json(dir: &StateDir, memory: ReportMemory, processes: Vec<Process>
 
 /// The day of a date, in days since 1970-01-01.
 fn day_of(date: &str) -> Option<i64> {
-    Some(day(unix(&format!("{date}T00:00:00Z"))?))
-}
-
-/// The Unix seconds of a moment in RFC 3339.
-fn unix(moment: &str) -> Option<i64> {
-    let since_epoch = humantime::parse_rfc3339(moment).ok()?.duration_since(UNIX_EPOCH).ok()?;
-    i64::try_from(since_epoch.as_secs()).ok()
+    Some(day(parse_date(date)?))
 }
 
 fn notice(dir: &StateDir) -> Option<i64> {
@@ -205,7 +199,7 @@ impl Spans {
         let mut held = BTreeMap::new();
         let mut spans = Vec::new();
         for line in lines {
-            let Some(at) = line["at"].as_str().and_then(unix) else { continue };
+            let Some(at) = line["at"].as_str().and_then(parse_rfc3339) else { continue };
             for (source, was_off, is_off) in changes(line) {
                 // What it was before the first line that is there, it was for as long as is known.
                 let since = held.entry(source).or_insert(was_off.then_some(i64::MIN));
@@ -271,6 +265,8 @@ mod tests {
     use ondat_telemetry::switches::Objection;
     use ondat_telemetry::sys::clock::Moment;
 
+    use ondat_telemetry_protocol::time::rfc3339;
+
     use super::*;
 
     const TODAY: i64 = 20_786;
@@ -297,7 +293,7 @@ mod tests {
     }
 
     fn audit(days_ago: i64, changes: Value) -> Value {
-        json!({ "at": crate::status::moment((TODAY - days_ago) * DAY + 60), "action": "switches", "changes": changes })
+        json!({ "at": rfc3339((TODAY - days_ago) * DAY + 60), "action": "switches", "changes": changes })
     }
 
     fn turned(on: bool) -> Value {

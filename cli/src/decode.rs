@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use data_encoding::HEXLOWER;
 use ondat_telemetry::error::Error;
-use ondat_telemetry::seal::MessageSecret;
-use ondat_telemetry::version::query::{Query, SealedQuery, version_of};
+use ondat_telemetry_protocol::message::MessageSecret;
+use ondat_telemetry_protocol::query::{Query, SealedQuery, version_of};
 use serde_json::{Value, json};
 
 use crate::form::Form;

@@ -7,8 +7,8 @@ use ondat_telemetry::sys::clock::{Clock, SystemClock};
 use serde_json::{Map, Value, json};
 
 use crate::settings::Settings;
-use crate::status::moment;
 use crate::{administration, crashes, report, status};
+use ondat_telemetry_protocol::time::rfc3339;
 
 /// The most crash reports, and the most changes.
 const LAST: usize = 100;
@@ -22,7 +22,7 @@ pub(crate) fn json(settings: &Settings, dir: &StateDir) -> Value {
     let crashes = or_problem(crashes::json(dir).map(|crashes| endings(&crashes)));
     let changes = administration::audit(dir);
     json!({
-        "made_at": moment(SystemClock::new().now().unix),
+        "made_at": rfc3339(SystemClock::new().now().unix),
         "versions": versions(&status),
         "errors": errors(&status, &reports, &changes),
         "status": status,
@@ -81,7 +81,7 @@ fn change(line: &Value) -> Value {
 
 /// What went wrong, the oldest first; what is wrong now comes last and has no time.
 fn errors(status: &Value, reports: &Value, changes: &[Value]) -> Vec<Value> {
-    let time = |at: &Value| at.as_i64().map(moment).into();
+    let time = |at: &Value| at.as_i64().map(rfc3339).into();
     let is_delivered = |try_: &&Value| try_["result"].as_str().is_some_and(|result| result.starts_with("delivered"));
     let failed = items(reports, "tries").filter(|try_| !is_delivered(try_));
     let mut errors: Vec<_> = failed.map(|try_| error("daily_report", time(&try_["at"]), &try_["result"])).collect();

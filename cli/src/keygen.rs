@@ -4,14 +4,15 @@ use std::fs::{DirBuilder, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{Subcommand, ValueEnum};
 use data_encoding::{BASE64, HEXLOWER};
 use ed25519_dalek::SigningKey;
 use ondat_telemetry::error::Error;
-use ondat_telemetry::seal::{self, Kem, KeySet, MessageSecret};
-use ondat_telemetry::version::answer;
+use ondat_telemetry::sys::clock::unix_now;
+use ondat_telemetry_protocol::answer;
+use ondat_telemetry_protocol::keys::{self, Kem, KeySet};
+use ondat_telemetry_protocol::message::MessageSecret;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -133,8 +134,8 @@ fn version_key(out: &Path, json: bool) -> Result<Output, Error> {
 }
 
 fn version_seal_key(out: &Path, json: bool) -> Result<Output, Error> {
-    let (private, public) = seal::generate_key(Kem::X25519);
-    let (id, public) = (HEXLOWER.encode(&seal::key_id(&public)), BASE64.encode(&public));
+    let (private, public) = keys::generate_key(Kem::X25519);
+    let (id, public) = (HEXLOWER.encode(&keys::key_id(&public)), BASE64.encode(&public));
     let file =
         SealKeyFile { id: id.clone(), kem: KemName::X25519.as_str().to_owned(), private: BASE64.encode(&private) };
     let file = serde_json::to_string(&file).map_err(|error| Error::Internal(format!("version-seal.key: {error}")))?;
@@ -163,17 +164,16 @@ pub(crate) fn read_seal_key(path: &Path) -> Result<MessageSecret, Error> {
         return Err(refused("`kem` is not X25519"));
     }
     let secret = MessageSecret::parse(&file.private).map_err(|why| refused(&format!("`private`: {why}")))?;
-    if file.id != HEXLOWER.encode(&seal::key_id(&secret.public())) {
+    if file.id != HEXLOWER.encode(&keys::key_id(&secret.public())) {
         return Err(refused("`id` does not belong to `private`: the file is damaged"));
     }
     Ok(secret)
 }
 
 fn report_key(out: &Path, kem: KemName, valid_days: i64, json: bool) -> Result<Output, Error> {
-    let (private, public) = seal::generate_key(kem.kem());
-    let id = HEXLOWER.encode(&seal::key_id(&public));
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let now = i64::try_from(now).unwrap_or(0);
+    let (private, public) = keys::generate_key(kem.kem());
+    let id = HEXLOWER.encode(&keys::key_id(&public));
+    let now = unix_now();
     // One day back: a host whose clock is behind must be able to seal at once.
     let (not_before, not_after) = (now - DAY, now + valid_days * DAY);
     let private = json!({ "id": id, "kem": kem.as_str(), "private": BASE64.encode(&private) }).to_string();

@@ -9,7 +9,7 @@ use ondat_telemetry::switches::Switch;
 use ondat_telemetry::sys::clock::Moment;
 use serde_json::{Value, json};
 
-use crate::status::moment;
+use ondat_telemetry_protocol::time::rfc3339;
 
 /// How a try ended that is remembered with its words, as the library writes it.
 const DELIVERED: &str = "delivered";
@@ -57,7 +57,7 @@ impl Failure {
 
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}: {}", moment(self.at), self.text)
+        write!(f, "{}: {}", rfc3339(self.at), self.text)
     }
 }
 
@@ -132,7 +132,7 @@ impl Outcome {
     /// For people.
     pub(crate) fn write_text(&self, out: &mut String) -> std::fmt::Result {
         if let Some(at) = self.last_success {
-            writeln!(out, "  last success   {}", moment(at))?;
+            writeln!(out, "  last success   {}", rfc3339(at))?;
         }
         if self.waiting > 0 {
             writeln!(out, "  waiting        {}", self.waiting)?;
@@ -140,7 +140,7 @@ impl Outcome {
         if let Some(failure) = &self.last_error {
             writeln!(out, "  last error     {failure}")?;
         }
-        self.next_try.map_or(Ok(()), |at| writeln!(out, "  next try       {}", moment(at)))
+        self.next_try.map_or(Ok(()), |at| writeln!(out, "  next try       {}", rfc3339(at)))
     }
 }
 

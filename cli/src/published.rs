@@ -1,19 +1,19 @@
 //! `zone --verify`: whether the published zone answers, by which keys, and for how long its answers are good.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use ondat_telemetry::config;
 use ondat_telemetry::error::Error;
 use ondat_telemetry::schedule::DAY;
 use ondat_telemetry::switches::{Switch, Switches};
+use ondat_telemetry::sys::clock::unix_now;
 use ondat_telemetry::transport::dns::{Dns, ResolverDns};
-use ondat_telemetry::version::answer::{Answer, Judge, VersionKey};
-use ondat_telemetry::version::query::version_label;
+use ondat_telemetry_protocol::answer::{Answer, Judge, VersionKey};
+use ondat_telemetry_protocol::query::version_label;
+use ondat_telemetry_protocol::time::rfc3339;
 use semver::Version;
 use serde_json::{Value, json};
 
+use crate::Output;
 use crate::settings::Settings;
-use crate::{Output, status};
 
 /// The exit status for what expires soon.
 const EXPIRES_SOON: u8 = 1;
@@ -36,7 +36,7 @@ pub(crate) fn run(zone: &str, within_days: u16, settings: &Settings, json: bool)
     let answers: Vec<Answer> = answers.collect::<Result<_, _>>()?;
     let answer = answers.into_iter().min_by_key(|answer| answer.expires);
     let answer = answer.ok_or_else(|| Error::Internal("a zone without an answer".to_owned()))?;
-    let left = answer.expires.saturating_sub(now());
+    let left = answer.expires.saturating_sub(unix_now());
     let said = Said { zone: &zone, answer: &answer, left, is_soon: left <= i64::from(within_days) * DAY };
     let output = if json { Output::json(&said.as_json()) } else { Output::text(said.as_text()) };
     Ok(output.with_code(if said.is_soon { EXPIRES_SOON } else { 0 }))
@@ -60,7 +60,7 @@ fn signed_by(key: &VersionKey, zone: &str, label: &str, texts: &[Vec<u8>]) -> Re
     let mut accepted = Vec::new();
     for text in texts {
         // As a client judges it, but while it was good.
-        let now = expires(text).map_or_else(now, |expires| now().min(expires.saturating_sub(1)));
+        let now = expires(text).map_or_else(unix_now, |expires| unix_now().min(expires.saturating_sub(1)));
         let judge = Judge { zone, version_label: label, keys: std::slice::from_ref(key), now, newest_issued: 0 };
         match judge.first_acceptable(std::slice::from_ref(text)) {
             Ok((answer, _)) => accepted.push(answer),
@@ -69,17 +69,15 @@ fn signed_by(key: &VersionKey, zone: &str, label: &str, texts: &[Vec<u8>]) -> Re
             }
         }
     }
-    let nothing = || Error::Untrusted(format!("the zone {zone} has no answer: it is not published there"));
-    accepted.into_iter().max_by_key(|answer| answer.issued).ok_or_else(|| refusal.unwrap_or_else(nothing))
+    let nothing = || format!("the zone {zone} has no answer: it is not published there");
+    accepted
+        .into_iter()
+        .max_by_key(|answer| answer.issued)
+        .ok_or_else(|| Error::Untrusted(refusal.unwrap_or_else(nothing)))
 }
 
 fn expires(text: &[u8]) -> Option<i64> {
     std::str::from_utf8(text).ok()?.split(' ').find_map(|field| field.strip_prefix("e="))?.parse().ok()
-}
-
-fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
 struct Said<'a> {
@@ -104,8 +102,8 @@ impl Said<'_> {
             version(&answer.recommended),
             version(&answer.required),
             answer.advisory.as_deref().unwrap_or("none"),
-            status::moment(answer.issued),
-            status::moment(answer.expires),
+            rfc3339(answer.issued),
+            rfc3339(answer.expires),
             if *is_soon { ": sign and publish it again" } else { "" },
         )
     }

@@ -15,6 +15,7 @@ use ondat_telemetry::schedule;
 use ondat_telemetry::state::{Entry, StateDir, layout};
 use ondat_telemetry::switches::Switches;
 use ondat_telemetry::sys::clock::{Clock, SystemClock};
+use ondat_telemetry_protocol::time::rfc3339;
 use serde_json::{Value, json};
 
 use crate::settings::Settings;
@@ -138,7 +139,7 @@ fn history(settings: &Settings, json: bool) -> Result<Output, Error> {
         let proxy = try_.proxy.as_ref().map(|proxy| format!(" through {proxy}")).unwrap_or_default();
         format!(
             "{}  report of {}  {} bytes  to {}{proxy}: {}\n",
-            status::moment(try_.at),
+            rfc3339(try_.at),
             status::date(try_.day),
             try_.bytes,
             try_.url,

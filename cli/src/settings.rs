@@ -9,9 +9,9 @@ use clap::Args;
 use ondat_telemetry::client::priority;
 use ondat_telemetry::config::{Config, ConfigBuilder, LONGEST_DOCUMENT, Setting};
 use ondat_telemetry::error::Error;
-use ondat_telemetry::identity::Purpose;
 use ondat_telemetry::state::StateDir;
 use ondat_telemetry::switches::Switches;
+use ondat_telemetry_protocol::identity::Purpose;
 
 use crate::environment::{Extent, SettingsFile};
 use crate::form::Form;

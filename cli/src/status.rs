@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use data_encoding::HEXLOWER;
 use nix::unistd::gethostname;
@@ -19,9 +19,10 @@ use ondat_telemetry::schedule;
 use ondat_telemetry::state::{Entry, StateDir, layout};
 use ondat_telemetry::switches::Switch;
 use ondat_telemetry::sys::clock::{Clock, Moment, SystemClock};
-use ondat_telemetry::version::answer::{Answer, Judge};
-use ondat_telemetry::version::query::{version_label, version_of};
 use ondat_telemetry::version::verdict::Verdict;
+use ondat_telemetry_protocol::answer::{Answer, Judge};
+use ondat_telemetry_protocol::query::{version_label, version_of};
+use ondat_telemetry_protocol::time::{self, rfc3339};
 use semver::Version;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -37,8 +38,6 @@ use crate::sources::{Sources, named};
 const REPORTS: &str = layout::REPORTS;
 const SPOOLS: [&str; 2] = [REPORTS, layout::CRASHES];
 const NOT_CONFIGURED: &str = "not configured";
-/// The last second that RFC 3339 can write: a damaged memory may hold any number.
-const END_OF_TIME: i64 = 253_402_300_799;
 
 /// Says it all.
 pub(crate) fn run(settings: &Settings, json: bool) -> Result<Output, Error> {
@@ -256,7 +255,7 @@ impl<'a> Status<'a> {
             } else {
                 ""
             };
-            writeln!(out, "  running        {} of version {version} since {}{unseen}", named(process), moment(*at))?;
+            writeln!(out, "  running        {} of version {version} since {}{unseen}", named(process), rfc3339(*at))?;
             writeln!(out, "                 {}", self.daemons.line_of(place))?;
         }
         for difference in self.daemons.differences() {
@@ -280,10 +279,10 @@ impl<'a> Status<'a> {
             writeln!(out, "  run            {} of version {}, {state}", run.name, run.head.version)?;
         }
         if let Some(LastEnding { component, ending, told_by, at }) = &self.last_ending {
-            writeln!(out, "  last ending    {component}: {ending}, {}, told by {}", moment(*at), witness(told_by))?;
+            writeln!(out, "  last ending    {component}: {ending}, {}, told by {}", rfc3339(*at), witness(told_by))?;
         }
         for core in &self.cores {
-            writeln!(out, "  {core}, {}", moment(core.at))?;
+            writeln!(out, "  {core}, {}", rfc3339(core.at))?;
         }
         for (name, entries) in &self.spools {
             let Some(dir) = dir else { break };
@@ -348,7 +347,7 @@ impl<'a> Status<'a> {
             }
             Ok(reports) if reports.is_empty() => writeln!(out, "  last report    none"),
             Ok(reports) => reports.iter().try_for_each(|(cluster_id, last)| {
-                let delivered = last.delivered_at.map(|at| format!("delivered at {}", moment(at)));
+                let delivered = last.delivered_at.map(|at| format!("delivered at {}", rfc3339(at)));
                 let delivered = delivered.as_deref().unwrap_or("not delivered yet");
                 writeln!(out, "  last report    of {}, {delivered} (cluster {cluster_id})", date(last.day))
             }),
@@ -410,8 +409,8 @@ impl ToldVersion {
                 writeln!(
                     out,
                     "    last answer  {}, good until {}",
-                    moment(self.told.checked_at),
-                    moment(answer.expires)
+                    rfc3339(self.told.checked_at),
+                    rfc3339(answer.expires)
                 )?;
             }
             Err(why) => writeln!(out, "    verdict      unknown: {why}")?,
@@ -420,7 +419,7 @@ impl ToldVersion {
             writeln!(out, "    failures     {} since the last accepted answer", self.told.failures)?;
         }
         match &self.told.next {
-            Some(next) => writeln!(out, "    next check   {}", moment(next.due(now))),
+            Some(next) => writeln!(out, "    next check   {}", rfc3339(next.due(now))),
             None => writeln!(out, "    next check   when a daemon starts"),
         }
     }
@@ -509,14 +508,9 @@ fn label_of(version: &str) -> Option<String> {
     Version::parse(version).ok().map(|version| version_label(&version))
 }
 
-pub(crate) fn moment(unix: i64) -> String {
-    let seconds = u64::try_from(unix.clamp(0, END_OF_TIME)).unwrap_or(0);
-    humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(seconds)).to_string()
-}
-
 /// The date of a UTC day, in days since 1970-01-01.
 pub(crate) fn date(day: i64) -> String {
-    moment(day.saturating_mul(schedule::DAY)).split('T').next().unwrap_or_default().to_owned()
+    time::date(day.saturating_mul(schedule::DAY))
 }
 
 /// What a word of `told_by` means.
@@ -536,18 +530,4 @@ fn witness(told_by: &str) -> &str {
 
 fn age(seconds: i64) -> String {
     humantime::format_duration(Duration::from_secs(u64::try_from(seconds).unwrap_or(0))).to_string()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn any_number_is_a_moment() {
-        assert_eq!(moment(i64::MIN), "1970-01-01T00:00:00Z");
-        assert_eq!(moment(i64::MAX), "9999-12-31T23:59:59Z");
-        assert_eq!(date(20_781), "2026-11-24");
-        assert_eq!(date(i64::MAX), "9999-12-31");
-        assert_eq!(age(-5), "0s");
-    }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
 
 use ondat_telemetry::error::Error;
-use ondat_telemetry::version::query::{Query, version_of};
+use ondat_telemetry_protocol::query::{Query, version_of};
 use semver::Version;
 use serde_json::{Value, json};
 
@@ -237,7 +237,7 @@ fn too_many(most: usize, what: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ondat_telemetry::version::query::version_label;
+    use ondat_telemetry_protocol::query::version_label;
 
     fn query(day: u16, version: &str, cluster: u8, node: u8) -> Query {
         let version = version_label(&version.parse().unwrap());

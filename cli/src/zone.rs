@@ -3,16 +3,16 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 use data_encoding::{BASE64, BASE64URL_NOPAD};
 use ed25519_dalek::{Signer, SigningKey};
 use ondat_telemetry::config;
 use ondat_telemetry::error::Error;
-use ondat_telemetry::version::answer::{Answer, Judge, VersionKey, key_id, signed_message};
-use ondat_telemetry::version::query::{canonical, version_label};
+use ondat_telemetry::sys::clock::unix_now;
 use ondat_telemetry::version::verdict::{Verdict, is_development_build};
+use ondat_telemetry_protocol::answer::{Answer, Judge, VersionKey, key_id, signed_message};
+use ondat_telemetry_protocol::query::{canonical, version_label};
 use semver::Version;
 use serde::Deserialize;
 
@@ -146,8 +146,7 @@ struct Signing {
 
 /// Prints the zone file.
 pub(crate) fn run(arguments: &Arguments) -> Result<Output, Error> {
-    let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let now = arguments.now.unwrap_or_else(|| u32::try_from(clock).unwrap_or(u32::MAX));
+    let now = arguments.now.unwrap_or_else(|| u32::try_from(unix_now()).unwrap_or(u32::MAX));
     let path = arguments.release.as_deref().unwrap_or(Path::new(""));
     let text = read_text(path, "release file")?;
     let release = Release::parse(&text, now).map_err(|why| invalid(path, &why))?;

@@ -1,7 +1,6 @@
 //! Answers DNS questions from the version zone, and notes the version queries.
 
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use async_trait::async_trait;
 use hickory_server::net::runtime::Time;
@@ -9,7 +8,9 @@ use hickory_server::proto::op::{Edns, Header, HeaderCounts, LowerQuery, Metadata
 use hickory_server::proto::rr::{DNSClass, Record, RecordType};
 use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseInfo};
 use hickory_server::zone_handler::MessageResponseBuilder;
+use ondat_telemetry::sys::clock::unix_now;
 use ondat_telemetry_command::plain;
+use ondat_telemetry_protocol::time::rfc3339;
 use serde::Serialize;
 
 use crate::store::Store;
@@ -86,7 +87,7 @@ impl ZoneServer {
     }
 
     fn log(&self, query: &LowerQuery) {
-        let time = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+        let time = rfc3339(unix_now());
         let logged = LoggedQuery { time: &time, name: &query.name().to_string() };
         // The question is answered also when the disk is full; the loss is said where the administrator looks.
         let noted = plain::json(&logged).map_err(Into::into).and_then(|line| self.store.log_query(&line));

@@ -16,15 +16,11 @@ use crate::serve::ServeOptions;
 
 mod body;
 mod dns;
-mod envelope;
 mod fault;
-mod keys;
 mod listen;
 mod open;
 mod places;
-mod plaintext;
 mod reports;
-mod sealed;
 mod sentry;
 mod serve;
 mod show;

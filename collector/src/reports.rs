@@ -10,11 +10,14 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::put;
+use ondat_telemetry_protocol::frame::Frame;
+use ondat_telemetry_protocol::header::{Damage, Header};
+use ondat_telemetry_protocol::identity::is_hex_id;
+use ondat_telemetry_protocol::keys::KeySet;
+use ondat_telemetry_protocol::limits::SEALED_REPORT_BYTES;
 use serde_json::json;
 
 use crate::body::{self, BodyFault};
-use crate::keys::KeyIds;
-use crate::sealed::{self, Frame, Header, MOST_BYTES};
 use crate::store::{Incoming, Kept, Shelf, Store};
 
 /// On every answer: a sender believes a refusal only with it, because proxies answer 4xx as well.
@@ -25,7 +28,7 @@ const MEDIA_TYPE: &str = "application/vnd.ondat.telemetry-report";
 pub(crate) struct ReportIntake {
     pub(crate) store: Arc<Store>,
     /// The keys senders may seal for; any, without it.
-    pub(crate) key_ids: Option<KeyIds>,
+    pub(crate) keys: Option<KeySet>,
 }
 
 /// A refusal: the status and the reason.
@@ -56,7 +59,7 @@ async fn put_report(
 ) -> Response {
     let id = path.map(|Path(id)| id).unwrap_or_default();
     if let Err(why) = check_request(&id, &request) {
-        body::discard(request, MOST_BYTES).await;
+        body::discard(request, SEALED_REPORT_BYTES).await;
         return refusal(why);
     }
     match receive(intake, id, request).await {
@@ -67,7 +70,7 @@ async fn put_report(
 }
 
 fn check_request(id: &str, request: &Request) -> Result<(), Refusal> {
-    if !sealed::is_id(id) {
+    if !is_hex_id(id) {
         return Err((StatusCode::BAD_REQUEST, "a report id is 32 lower-case hex digits".to_owned()));
     }
     let media_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
@@ -82,27 +85,29 @@ fn check_request(id: &str, request: &Request) -> Result<(), Refusal> {
 async fn receive(intake: Arc<ReportIntake>, id: String, request: Request) -> Result<Kept, Refusal> {
     let mut incoming = intake.store.begin().map_err(cannot_store)?;
     let mut frame = Ok(Frame::new());
-    body::receive(request, MOST_BYTES, |piece| {
-        frame = std::mem::replace(&mut frame, Err(String::new())).and_then(|mut frame| {
-            frame.push(piece)?;
-            Ok(frame)
-        });
+    body::receive(request, SEALED_REPORT_BYTES, |piece| {
+        if let Ok(followed) = &mut frame
+            && let Err(damage) = followed.push(piece)
+        {
+            frame = Err(damage);
+        }
         // The rest of what is none is read and goes nowhere.
         if frame.is_ok() { incoming.write_all(piece) } else { Ok(()) }
     })
     .await
     .map_err(body_refusal)?;
-    check_header(frame.and_then(Frame::finish), &id, intake.key_ids.as_ref())?;
+    check_header(frame.and_then(Frame::finish), &id, intake.keys.as_ref())?;
     keep(intake, incoming, id).await.map_err(cannot_store)
 }
 
-fn check_header(header: Result<Header, String>, id: &str, key_ids: Option<&KeyIds>) -> Result<(), Refusal> {
+fn check_header(header: Result<Header, Damage>, id: &str, keys: Option<&KeySet>) -> Result<(), Refusal> {
     let header = header.map_err(|why| (StatusCode::BAD_REQUEST, format!("this is no whole sealed report: {why}")))?;
-    if header.report_id != id {
-        return Err((StatusCode::BAD_REQUEST, format!("the report's id is {}, not the path's", header.report_id)));
+    let its_id = header.report_id_hex();
+    if its_id != id {
+        return Err((StatusCode::BAD_REQUEST, format!("the report's id is {its_id}, not the path's")));
     }
-    if key_ids.is_some_and(|known| !known.contains(&header.key_id)) {
-        return Err((StatusCode::MISDIRECTED_REQUEST, format!("key {} is not one of ours", header.key_id)));
+    if keys.is_some_and(|keys| keys.ids().all(|id| id != header.key_id)) {
+        return Err((StatusCode::MISDIRECTED_REQUEST, format!("key {} is not one of ours", header.key_id_hex())));
     }
     Ok(())
 }
@@ -115,7 +120,9 @@ async fn keep(intake: Arc<ReportIntake>, incoming: Incoming, id: String) -> io::
 
 fn body_refusal(fault: BodyFault) -> Refusal {
     match fault {
-        BodyFault::TooBig => (StatusCode::PAYLOAD_TOO_LARGE, format!("a report is at most {MOST_BYTES} bytes")),
+        BodyFault::TooBig => {
+            (StatusCode::PAYLOAD_TOO_LARGE, format!("a report is at most {SEALED_REPORT_BYTES} bytes"))
+        }
         BodyFault::TooSlow => (StatusCode::REQUEST_TIMEOUT, "the report did not arrive in time".to_owned()),
         // Nobody is likely to read this one; 408 asks for another try.
         BodyFault::Broken => (StatusCode::REQUEST_TIMEOUT, "the report did not arrive whole".to_owned()),

@@ -11,17 +11,17 @@ use axum::http::header::CONTENT_ENCODING;
 use axum::response::Response;
 use axum::routing::post;
 use flate2::read::MultiGzDecoder;
+use ondat_telemetry_protocol::dsn::Dsn;
+use ondat_telemetry_protocol::envelope::{Envelope, Item};
+use ondat_telemetry_protocol::event;
+use ondat_telemetry_protocol::limits::ENVELOPE_BYTES;
 use serde_json::{Map, Value, json};
 
 use crate::body::{self, BodyFault};
-use crate::envelope::{Envelope, Item};
-use crate::sealed::is_id;
 use crate::store::{Shelf, Store};
 
 /// The only project.
 pub(crate) const PROJECT: &str = "1";
-/// The largest envelope, packed and unpacked.
-const MOST_BYTES: u64 = 1 << 20;
 
 /// What receiving crash reports takes.
 pub(crate) struct CrashIntake {
@@ -51,7 +51,7 @@ async fn post_envelope(
     let key = match check_request(&intake, &project, &request) {
         Ok(key) => key,
         Err(why) => {
-            body::discard(request, MOST_BYTES).await;
+            body::discard(request, ENVELOPE_BYTES).await;
             return refusal(why);
         }
     };
@@ -96,14 +96,6 @@ fn key_in_query(query: &str) -> Option<&str> {
     query.split('&').find_map(|field| field.strip_prefix("sentry_key="))
 }
 
-/// The key and the project of a DSN.
-fn dsn_parts(dsn: &str) -> Option<(&str, &str)> {
-    let (key, rest) = dsn.split_once("://")?.1.split_once('@')?;
-    let project = rest.trim_end_matches('/').rsplit_once('/')?.1;
-    // Old DSNs carry a secret after the key.
-    Some((key.split(':').next()?, project))
-}
-
 fn not_authenticated() -> Refusal {
     (StatusCode::FORBIDDEN, "the public key (sentry_key) is missing or not the one of this collector".to_owned())
 }
@@ -115,7 +107,7 @@ async fn receive(
 ) -> Result<Option<String>, Refusal> {
     let encoding = request.headers().get(CONTENT_ENCODING).map(|value| value.to_str().unwrap_or("?").to_owned());
     let mut bytes = Vec::new();
-    body::receive(request, MOST_BYTES, |piece| {
+    body::receive(request, ENVELOPE_BYTES, |piece| {
         bytes.extend_from_slice(piece);
         Ok(())
     })
@@ -132,9 +124,9 @@ fn unpack(bytes: Vec<u8>, encoding: Option<&str>) -> Result<Vec<u8>, Refusal> {
         None | Some("" | "identity") => Ok(bytes),
         Some("gzip") => {
             let mut unpacked = Vec::new();
-            let read = MultiGzDecoder::new(bytes.as_slice()).take(MOST_BYTES + 1).read_to_end(&mut unpacked);
+            let read = MultiGzDecoder::new(bytes.as_slice()).take(ENVELOPE_BYTES + 1).read_to_end(&mut unpacked);
             match read {
-                Ok(_) if unpacked.len() as u64 > MOST_BYTES => Err(body_refusal(BodyFault::TooBig)),
+                Ok(_) if unpacked.len() as u64 > ENVELOPE_BYTES => Err(body_refusal(BodyFault::TooBig)),
                 Ok(_) => Ok(unpacked),
                 Err(why) => Err((StatusCode::BAD_REQUEST, format!("the body is no gzip: {why}"))),
             }
@@ -167,9 +159,10 @@ fn store_envelope(
 
 fn check_dsn(intake: &CrashIntake, authentication: Authentication, header: &Map<String, Value>) -> Result<(), Refusal> {
     let dsn = header.get("dsn").and_then(Value::as_str);
+    let is_ours = |dsn: &Dsn| dsn.public_key == intake.public_key && dsn.project == PROJECT;
     match (dsn, authentication) {
         (None, Authentication::Done) => Ok(()),
-        (Some(dsn), _) if dsn_parts(dsn) == Some((&intake.public_key, PROJECT)) => Ok(()),
+        (Some(dsn), _) if Dsn::parse(dsn).as_ref().is_ok_and(is_ours) => Ok(()),
         _ => Err(not_authenticated()),
     }
 }
@@ -179,9 +172,8 @@ fn event_id(item: &Item<'_>, header: &Map<String, Value>) -> Result<String, Stri
     let event: Map<String, Value> =
         serde_json::from_slice(item.payload).map_err(|why| format!("an event is no JSON object ({why})"))?;
     let id = event.get("event_id").or_else(|| header.get("event_id")).and_then(Value::as_str);
-    // Some senders write it as a UUID, with dashes.
-    let id = id.ok_or("an event has no event_id")?.replace('-', "").to_ascii_lowercase();
-    if is_id(&id) { Ok(id) } else { Err("an event_id is 32 hex digits".to_owned()) }
+    let id = id.ok_or("an event has no event_id")?;
+    event::event_id(id).ok_or_else(|| "an event_id is 32 hex digits".to_owned())
 }
 
 fn store_event(store: &Store, id: &str, event: &[u8]) -> io::Result<()> {
@@ -193,7 +185,7 @@ fn store_event(store: &Store, id: &str, event: &[u8]) -> io::Result<()> {
 
 fn body_refusal(fault: BodyFault) -> Refusal {
     match fault {
-        BodyFault::TooBig => (StatusCode::PAYLOAD_TOO_LARGE, format!("an envelope is at most {MOST_BYTES} bytes")),
+        BodyFault::TooBig => (StatusCode::PAYLOAD_TOO_LARGE, format!("an envelope is at most {ENVELOPE_BYTES} bytes")),
         BodyFault::TooSlow => (StatusCode::REQUEST_TIMEOUT, "the envelope did not arrive in time".to_owned()),
         BodyFault::Broken => (StatusCode::REQUEST_TIMEOUT, "the envelope did not arrive whole".to_owned()),
         BodyFault::Disk(why) => cannot_store(why),
@@ -220,9 +212,6 @@ mod tests {
         assert_eq!(key_in_header("Sentry sentry_key=abc,sentry_version=7"), Some("abc"));
         assert_eq!(key_in_header("Sentry sentry_version=7"), None);
         assert_eq!(key_in_query("a=b&sentry_key=abc"), Some("abc"));
-        assert_eq!(dsn_parts("https://abc@127.0.0.1:8443/1"), Some(("abc", "1")));
-        assert_eq!(dsn_parts("https://abc:secret@host/prefix/7/"), Some(("abc", "7")));
-        assert_eq!(dsn_parts("abc"), None);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,21 +12,22 @@ use hickory_server::Server;
 use ondat_telemetry::config;
 use ondat_telemetry::error::Error;
 use ondat_telemetry_command::plain;
+use ondat_telemetry_protocol::identity::is_hex_id;
+use ondat_telemetry_protocol::keys::KeySet;
 use serde::Serialize;
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::dns::ZoneServer;
-use crate::fault::{disk, internal, printed};
-use crate::keys::KeyIds;
+use crate::fault::{disk, internal, printed, unusable};
 use crate::places::Places;
 use crate::reports::ReportIntake;
 use crate::sentry::{CrashIntake, PROJECT};
 use crate::store::{self, Store};
 use crate::tls::{self, Identity};
 use crate::zone::Zone;
-use crate::{listen, reports, sealed, sentry};
+use crate::{listen, reports, sentry};
 
 const SENTRY_KEY: &str = "sentry-key";
 /// An idle DNS connection over TCP is closed after this long.
@@ -115,7 +116,7 @@ async fn receive(options: ServeOptions) -> Result<(), Error> {
     // First, so that an early signal is not lost.
     let mut ends = Ends::new()?;
     let zone = options.zone.as_deref().map(Zone::read).transpose()?;
-    let key_ids = options.report_keys.as_deref().map(KeyIds::read).transpose()?;
+    let keys = options.report_keys.as_deref().map(read_keys).transpose()?;
     let store = Arc::new(Store::create(options.data.clone())?);
     let public_key = public_key(&store)?;
     let identity = identity(&store, &options)?;
@@ -123,7 +124,7 @@ async fn receive(options: ServeOptions) -> Result<(), Error> {
     let listeners = Listeners::bind(&options).await?;
     let ready = ready(&listeners, &options, &public_key, &identity)?;
 
-    let routes = reports::routes(Arc::new(ReportIntake { store: Arc::clone(&store), key_ids }))
+    let routes = reports::routes(Arc::new(ReportIntake { store: Arc::clone(&store), keys }))
         .merge(sentry::routes(Arc::new(CrashIntake { store: Arc::clone(&store), public_key })))
         .layer(axum::middleware::map_response(reports::mark));
     let mut dns = Server::new(ZoneServer::new(zone, store));
@@ -213,6 +214,12 @@ async fn bind_tcp(option: &str, address: SocketAddr) -> Result<TcpListener, Erro
     TcpListener::bind(address).await.map_err(|why| cannot_listen(option, address, &why))
 }
 
+/// The keys that senders may seal for.
+fn read_keys(path: &Path) -> Result<KeySet, Error> {
+    let text = std::fs::read_to_string(path).map_err(|why| unusable("use the report keys in", path, why))?;
+    KeySet::parse(&text).map_err(|why| unusable("use the report keys in", path, why))
+}
+
 fn cannot_listen(option: &str, address: SocketAddr, why: &io::Error) -> Error {
     Error::InvalidArgument(format!("cannot listen on {address}: {why}; choose another address with {option}"))
 }
@@ -250,7 +257,7 @@ fn identity(store: &Store, options: &ServeOptions) -> Result<Identity, Error> {
 fn public_key(store: &Store) -> Result<String, Error> {
     if let Some(kept) = store.read(SENTRY_KEY)? {
         let kept = kept.trim().to_owned();
-        if sealed::is_id(&kept) {
+        if is_hex_id(&kept) {
             return Ok(kept);
         }
         let path = store.path(SENTRY_KEY);

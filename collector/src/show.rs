@@ -7,13 +7,15 @@ use std::path::{Path, PathBuf};
 use data_encoding::{BASE32_DNSSEC, HEXLOWER};
 use ondat_telemetry::config;
 use ondat_telemetry::error::Error;
-use ondat_telemetry::version::query::{Query, SealedQuery, version_of};
 use ondat_telemetry_command::plain;
+use ondat_telemetry_protocol::event::Summary;
+use ondat_telemetry_protocol::header::{HEADER_BYTES, Header};
+use ondat_telemetry_protocol::query::{Query, SealedQuery, version_of};
+use ondat_telemetry_protocol::time;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::fault::{disk, printed};
-use crate::sealed::{self, HEADER_BYTES, Header};
 use crate::store::{OLD_QUERY_LOG, QUERY_LOG, Shelf, Store};
 use crate::table::{clip, counted, plain_text, size};
 
@@ -73,18 +75,12 @@ enum Item {
     Crash(Crash),
 }
 
-/// A crash report's contents. A missing value is null.
+/// A crash report's contents.
 #[derive(Serialize)]
 struct Crash {
     event_id: String,
-    time: Value,
-    description: Value,
-    signal: Value,
-    exit_code: Value,
-    core_dump: Value,
-    release: Value,
-    cluster: Value,
-    node: Value,
+    #[serde(flatten)]
+    summary: Summary,
 }
 
 /// What was received.
@@ -115,7 +111,7 @@ impl VersionQuery {
             let asker = Asker {
                 cluster: HEXLOWER.encode(&query.cluster),
                 node: HEXLOWER.encode(&query.node),
-                day: sealed::date(query.day),
+                day: time::date_of_day(query.day),
             };
             return Some(Self { version: version(&query.version), asker: Some(asker) });
         }
@@ -148,7 +144,7 @@ impl Received {
             received.crashes.extend(crash);
         }
         received.crashes.sort_by_key(|item| match item {
-            Item::Crash(crash) => plain_text(&crash.time),
+            Item::Crash(crash) => plain_text(&crash.summary.time),
             _ => String::new(),
         });
         Ok(received)
@@ -239,68 +235,35 @@ fn read_report(path: &Path) -> Result<Item, String> {
     let bytes = file.metadata().map_err(|why| why.to_string())?.len();
     let mut header = [0; HEADER_BYTES];
     file.read_exact(&mut header).map_err(|why| why.to_string())?;
-    let header = Header::parse(&header)?;
-    Ok(Item::Report { day: header.date(), report_id: header.report_id, bytes, key_id: header.key_id })
+    let header = Header::parse(&header).map_err(|why| why.to_string())?;
+    Ok(Item::Report { day: header.date(), report_id: header.report_id_hex(), bytes, key_id: header.key_id_hex() })
 }
 
 fn read_crash(path: &Path) -> Result<Item, String> {
     let bytes = fs::read(path).map_err(|why| why.to_string())?;
     let event: Value = serde_json::from_slice(&bytes).map_err(|why| why.to_string())?;
-    let at = |pointer: &str| event.pointer(pointer).cloned().unwrap_or_default();
-    let tag = |name: &str| tag(&event, name);
-    Ok(Item::Crash(Crash {
-        event_id: path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
-        time: time_of(at("/timestamp")),
-        description: description(&event),
-        signal: tag("signal"),
-        exit_code: tag("exit_code"),
-        core_dump: tag("core_dump"),
-        release: at("/release"),
-        cluster: tag("cluster_id"),
-        node: tag("node_id"),
-    }))
-}
-
-/// The exception's text. Its list may stand in `values` or alone.
-fn description(event: &Value) -> Value {
-    let text = event.pointer("/exception/values/0/value").or_else(|| event.pointer("/exception/0/value"));
-    text.cloned().unwrap_or_default()
-}
-
-/// Tags are an object or a list of pairs.
-fn tag(event: &Value, name: &str) -> Value {
-    let tags = event.get("tags").unwrap_or(&Value::Null);
-    let in_list = || {
-        let pairs = tags.as_array()?.iter().filter_map(Value::as_array);
-        pairs.filter(|pair| pair.first().and_then(Value::as_str) == Some(name)).find_map(|pair| pair.get(1).cloned())
-    };
-    tags.get(name).cloned().or_else(in_list).unwrap_or_default()
-}
-
-/// A time is RFC 3339 or Unix seconds.
-fn time_of(timestamp: Value) -> Value {
-    let seconds = timestamp.as_f64().and_then(|seconds| std::time::Duration::try_from_secs_f64(seconds).ok());
-    match seconds.and_then(|seconds| std::time::UNIX_EPOCH.checked_add(seconds)) {
-        // humantime writes years up to 9999.
-        Some(time) if timestamp.as_f64() < Some(253_402_300_800.0) => {
-            humantime::format_rfc3339_seconds(time).to_string().into()
-        }
-        _ => timestamp,
-    }
+    let event_id = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    Ok(Item::Crash(Crash { event_id, summary: Summary::read(&event) }))
 }
 
 impl Crash {
     fn write(&self, out: &mut impl Write) -> io::Result<()> {
         let short = |value: &Value| clip(&plain_text(value), 40);
-        writeln!(out, "  {}  {}", short(&self.time), clip(&plain_text(&self.description), 300))?;
+        writeln!(out, "  {}  {}", short(&self.summary.time), clip(&plain_text(&self.summary.description), 300))?;
         writeln!(
             out,
             "      {} · signal {} · exit code {} · core dump {}",
-            short(&self.release),
-            short(&self.signal),
-            short(&self.exit_code),
-            short(&self.core_dump)
+            short(&self.summary.release),
+            short(&self.summary.signal),
+            short(&self.summary.exit_code),
+            short(&self.summary.core_dump)
         )?;
-        writeln!(out, "      cluster {}  node {}  event {}", short(&self.cluster), short(&self.node), self.event_id)
+        writeln!(
+            out,
+            "      cluster {}  node {}  event {}",
+            short(&self.summary.cluster),
+            short(&self.summary.node),
+            self.event_id
+        )
     }
 }

@@ -2,13 +2,11 @@
 
 use std::io::{self, Write};
 
-use ondat_telemetry::report::fields::{Kind, Level};
 use ondat_telemetry_command::plain;
+use ondat_telemetry_protocol::fields::{Kind, Level};
+use ondat_telemetry_protocol::identity::is_hex_id;
+use ondat_telemetry_protocol::plaintext::reader::{Record, Records, Report, Sizes};
 use serde_json::Value;
-
-use crate::open::Sizes;
-use crate::plaintext::{Record, Records, Report};
-use crate::sealed::is_id;
 
 const NAME_WIDTH: usize = 34;
 const WIDE_VALUE: usize = 80;
@@ -29,7 +27,7 @@ pub(crate) fn write_report(out: &mut impl Write, report: &Report, sizes: Sizes) 
         counted(report.nodes.count, "node"),
         counted(report.volumes.count, "volume"),
         report.fields,
-        size(sizes.sealed as u64),
+        size(sizes.sealed),
         size(sizes.plaintext),
     )?;
     writeln!(out, "\n  Cluster")?;
@@ -75,13 +73,15 @@ fn write_side_by_side(out: &mut impl Write, level: Level, records: &[Record]) ->
 /// for each.
 fn rows(level: Level, record: &Record) -> Vec<(String, String)> {
     let mut rows = Vec::new();
-    for (field, (name, value)) in level.fields().zip(&record.0) {
-        match field.kind {
-            Kind::Capacity => rows.extend(member_rows(name, value, &["total", "free", "available"], byte_text)),
-            Kind::EtcdConfig => rows.extend(member_rows(name, value, &["endpoints", "namespaced", "tls"], plain_text)),
-            Kind::Labels => rows.push(((*name).to_owned(), label_text(value))),
-            _ if name.ends_with("_bytes") => rows.push(((*name).to_owned(), byte_text(value))),
-            _ => rows.push(((*name).to_owned(), plain_text(value))),
+    for (name, value) in &record.0 {
+        match level.field(name).map(|field| field.kind) {
+            Some(Kind::Capacity) => rows.extend(member_rows(name, value, &["total", "free", "available"], byte_text)),
+            Some(Kind::EtcdConfig) => {
+                rows.extend(member_rows(name, value, &["endpoints", "namespaced", "tls"], plain_text));
+            }
+            Some(Kind::Labels) => rows.push((name.to_string(), label_text(value))),
+            _ if name.ends_with("_bytes") => rows.push((name.to_string(), byte_text(value))),
+            _ => rows.push((name.to_string(), plain_text(value))),
         }
     }
     rows
@@ -109,7 +109,7 @@ fn byte_text(value: &Value) -> String {
 /// The labels that say something, and how many were replaced by ids that only equal each other.
 fn label_text(value: &Value) -> String {
     let Value::Object(labels) = value else { return plain_text(value) };
-    let (anonymised, public): (Vec<_>, Vec<_>) = labels.iter().partition(|(key, _)| is_id(key));
+    let (anonymised, public): (Vec<_>, Vec<_>) = labels.iter().partition(|(key, _)| is_hex_id(key));
     let mut parts: Vec<String> =
         public.iter().map(|(key, value)| format!("{}={}", plain::text(key), plain_text(value))).collect();
     if !anonymised.is_empty() {

@@ -2,10 +2,10 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ondat_telemetry::crash::event::{Crash, Subject, event};
-use ondat_telemetry::crash::exit::{CoreDump, Ending};
 use ondat_telemetry::crash::record::{Kind, RECORD_BYTES, Record};
-use ondat_telemetry::crash::signals;
+use ondat_telemetry_protocol::ending::{CoreDump, Ending};
+use ondat_telemetry_protocol::event::{Crash, Subject, event};
+use ondat_telemetry_protocol::signals;
 
 const SUBJECT: Subject<'_> = Subject { component: "dataplane", version: "2.8.2", cluster_id: "c", node_id: "n" };
 

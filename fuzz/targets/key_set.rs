@@ -5,7 +5,9 @@ use std::io::Write;
 
 use data_encoding::{BASE64, HEXLOWER};
 use libfuzzer_sys::fuzz_target;
-use ondat_telemetry::seal::{HEADER_BYTES, KeySet, Sealer, key_id};
+use ondat_telemetry_protocol::header::HEADER_BYTES;
+use ondat_telemetry_protocol::keys::{KeySet, key_id};
+use ondat_telemetry_protocol::seal::Sealer;
 use serde_json::Value;
 
 fuzz_target!(|text: &str| {

@@ -7,7 +7,7 @@ use libfuzzer_sys::fuzz_target;
 use ondat_telemetry::crash::sentry;
 use ondat_telemetry::report::delivery;
 use ondat_telemetry::transport::https::Response;
-use serde_json::Value;
+use ondat_telemetry_protocol::envelope;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -32,12 +32,13 @@ fuzz_target!(|bytes: &[u8]| {
         sentry::Outcome::Rejected => assert!(answer.status / 100 == 4 && answer.status != 429),
         sentry::Outcome::Later(wait) => assert!(wait <= DAY && answer.status / 100 != 2),
     }
-    // A stored event is such a body.
-    if let Ok(envelope) = sentry::envelope(&answer.body, "2026-11-24T04:00:00Z") {
-        let mut parts = envelope.splitn(3, |byte| *byte == b'\n');
-        let mut json = || serde_json::from_slice::<Value>(parts.next().unwrap_or_default()).expect("not JSON");
-        let (header, item) = (json(), json());
-        assert!(header["event_id"].is_string() && item["length"] == answer.body.len(), "{header} {item}");
-        assert_eq!(parts.next().and_then(|event| event.strip_suffix(b"\n")), Some(&*answer.body));
+    // A stored event is such a body. What is made of it is read back.
+    if let Some(envelope) = envelope::write(&answer.body, "2026-11-24T04:00:00Z") {
+        let read = envelope::Envelope::parse(&envelope).expect("what was written is not read");
+        assert!(read.header["event_id"].is_string());
+        assert_eq!(
+            read.items.iter().map(|item| (item.kind(), item.payload)).collect::<Vec<_>>(),
+            [("event", &*answer.body)]
+        );
     }
 });

@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use ondat_telemetry::config::{ConfigBuilder, Setting, zone};
-use ondat_telemetry::version::query::Query;
+use ondat_telemetry_protocol::query::Query;
 
 const SETTINGS: [Setting; 8] = [
     Setting::Component,

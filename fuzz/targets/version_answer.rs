@@ -6,9 +6,9 @@ use std::sync::LazyLock;
 use data_encoding::{BASE64, BASE64URL_NOPAD};
 use ed25519_dalek::{Signer, SigningKey};
 use libfuzzer_sys::fuzz_target;
-use ondat_telemetry::version::answer::{Answer, Judge, VersionKey, key_id, signed_message};
-use ondat_telemetry::version::query::version_label;
 use ondat_telemetry::version::verdict::Verdict;
+use ondat_telemetry_protocol::answer::{Answer, Judge, VersionKey, key_id, signed_message};
+use ondat_telemetry_protocol::query::version_label;
 use semver::Version;
 
 const ZONE: &str = "latest.example.com";

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ondat_telemetry::version::query::{Query, SealedQuery, canonical, version_label};
+use ondat_telemetry_protocol::query::{Query, SealedQuery, canonical, version_label};
 use semver::Version;
 
 const ZONE: &str = "latest.example.com";

@@ -6,13 +6,13 @@ use serde_json::Value;
 use super::{Core, lock, priority};
 use crate::crash::cores::Cores;
 use crate::crash::delivery::{file_of, keep_in_memory, store_event};
-use crate::crash::event::{Crash, Subject, event};
-use crate::crash::exit::Witness;
 use crate::crash::limit::{CrashLimits, LastEnding};
 use crate::crash::marker;
 use crate::crash::record::Record;
+use crate::crash::witness::Witness;
 use crate::error::Error;
 use crate::memory;
+use ondat_telemetry_protocol::event::{Crash, Subject, event};
 
 impl Core {
     /// Stores what earlier runs on this state directory left behind.

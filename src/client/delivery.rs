@@ -1,6 +1,6 @@
 //! Delivery of what is stored, and when it is tried again.
 
-use std::time::{Duration, Instant, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use super::{Core, lock, priority};
 use crate::crash::delivery::{Sent, send_event};
@@ -8,10 +8,12 @@ use crate::error::Error;
 use crate::memory::Try;
 use crate::report::delivery::{self, Answerer};
 use crate::schedule::{self, Pace};
-use crate::seal;
 use crate::spool::{Claim, Spool};
 use crate::switches::{Permit, Switch};
 use crate::transport::https::{Content, Request};
+use ondat_telemetry_protocol::frame;
+use ondat_telemetry_protocol::identity::is_hex_id;
+use ondat_telemetry_protocol::time;
 
 /// What can wait for delivery.
 #[derive(Clone, Copy)]
@@ -253,8 +255,8 @@ impl Core {
             return claim.set_aside();
         };
         let is_whole = match claim.content()? {
-            Content::Bytes(bytes) => seal::is_whole(bytes, &id),
-            Content::File(file) => seal::is_whole(file, &id),
+            Content::Bytes(bytes) => frame::is_whole(bytes, &id),
+            Content::File(file) => frame::is_whole(file, &id),
         };
         if !is_whole.map_err(|error| Error::Io(format!("stored report {id}: {error}")))? {
             let why = format!("the stored report {} is damaged and is set aside", claim.name());
@@ -370,7 +372,7 @@ impl Core {
     fn deliver_crash(&self, claim: Claim<'_>, deadline: Instant) -> Result<(), Error> {
         let permit = self.permit_stored(Switch::CrashReports)?;
         let timeout = self.time_left(deadline)?;
-        let now = UNIX_EPOCH + Duration::from_secs(u64::try_from(self.now()).unwrap_or(0));
+        let now = self.now();
         let dsn = self.dsn()?;
         let sent = self.followed(|| send_event(&*self.surroundings.https, permit, dsn, claim, now, timeout));
         if let Ok((_, Some(pause))) = &sent {
@@ -413,10 +415,8 @@ impl Core {
 /// The UTC day and the report id in the name of a stored report, `YYYY-MM-DD-<32 hex digits>.otr`.
 fn day_and_id(name: &str) -> Option<(i64, String)> {
     let (date, id) = name.strip_suffix(".otr")?.split_at_checked(10)?;
-    let midnight = humantime::parse_rfc3339(&format!("{date}T00:00:00Z")).ok()?;
-    let seconds = midnight.duration_since(UNIX_EPOCH).ok()?.as_secs();
-    let id = id.strip_prefix('-').filter(|id| id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit()))?;
-    Some((schedule::day(i64::try_from(seconds).ok()?), id.to_owned()))
+    let id = id.strip_prefix('-').filter(|id| is_hex_id(id))?;
+    Some((schedule::day(time::parse_date(date)?), id.to_owned()))
 }
 
 #[cfg(test)]

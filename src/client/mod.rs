@@ -16,17 +16,15 @@ use serde_json::Value;
 
 use crate::config::{self, Callbacks, Config};
 use crate::crash::delivery::new_event_id;
-use crate::crash::event::Crash;
-use crate::crash::exit::{Ending, Witness};
 use crate::crash::host::watch::{Farewell, Watch};
 use crate::crash::limit::CrashLimits;
 use crate::crash::marker::Marker;
 use crate::crash::sentry;
+use crate::crash::witness::Witness;
 use crate::error::Error;
 use crate::follower::following;
 use crate::memory::{self, ReportMemory, Try, VersionMemory};
 use crate::presence::{self, Presence, Process};
-use crate::report::input;
 use crate::schedule::{self, Pace, Timer};
 use crate::spool::{self, Spool};
 use crate::state::lock::until;
@@ -39,9 +37,12 @@ use crate::sys::signals::as_the_host;
 use crate::sys::thread;
 use crate::transport::dns::{Dns, ResolverDns};
 use crate::transport::https::{Https, UreqHttps};
-use crate::version::query::canonical;
 use crate::version::verdict::Verdict;
 use crate::worker::{self, Lane, Worker};
+use ondat_telemetry_protocol::document;
+use ondat_telemetry_protocol::ending::Ending;
+use ondat_telemetry_protocol::event::Crash;
+use ondat_telemetry_protocol::query::canonical;
 
 pub use report::Report;
 
@@ -447,7 +448,7 @@ impl Client {
     /// Sends the report of the day.
     pub fn submit_report(&self, json: &[u8], timeout: Duration) -> Result<(), Error> {
         self.core.may_block()?;
-        let make = || self.core.make_report(&|mut report| input::read_document(json, &mut report), timeout);
+        let make = || self.core.make_report(&|mut report| Ok(document::read_document(json, &mut report)?), timeout);
         let outcome = until(Instant::now() + timeout, make);
         self.wake();
         outcome

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use data_encoding::HEXLOWER;
 use nix::errno::Errno;
+use ondat_telemetry_protocol::time::date;
 
-use super::report::date;
 use super::{Core, lock, priority};
 use crate::ask::Asker;
 use crate::error::Error;

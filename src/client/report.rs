@@ -2,7 +2,7 @@
 
 use std::io::{self, BufWriter, Write};
 use std::sync::{Mutex, MutexGuard};
-use std::time::{Duration, Instant, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use data_encoding::HEXLOWER;
 use flate2::Compression;
@@ -13,18 +13,21 @@ use super::{Core, IN_FORKED_CHILD, in_callback, lock, priority};
 use crate::ask::Asker;
 use crate::error::Error;
 use crate::memory::{self, MadeReport, ReportMemory};
-use crate::report::buffer::Buffer;
-use crate::report::document::{Document, Envelope, OwnNode};
-use crate::report::fields::Level;
-use crate::report::input::{self, Records};
 use crate::schedule::{self, Pace};
-use crate::seal::{SealKey, Sealer};
 use crate::spool::{self, Claim, Draft};
 use crate::state::lock::Lock;
 use crate::state::{Folder, NewFile, layout};
 use crate::switches::Switch;
 use crate::sys::clock::Moment;
-use crate::transport::https::rfc3339;
+use ondat_telemetry_protocol::buffer::Buffer;
+use ondat_telemetry_protocol::document;
+use ondat_telemetry_protocol::document::Records;
+use ondat_telemetry_protocol::fault::Fault;
+use ondat_telemetry_protocol::fields::Level;
+use ondat_telemetry_protocol::keys::SealKey;
+use ondat_telemetry_protocol::plaintext::writer::{Heading, OwnNode, Writer};
+use ondat_telemetry_protocol::seal::Sealer;
+use ondat_telemetry_protocol::time::{date, rfc3339};
 
 /// How much of the administrator's copy of a report is written at once, in bytes.
 const AUDIT_BYTES: usize = 64 * 1024;
@@ -33,9 +36,9 @@ const COPIES_BYTES: u64 = 64 << 20;
 
 impl Core {
     /// An empty report of the UTC day of `now`.
-    fn document<'a>(&'a self, out: Paper<'a>, now: i64) -> Document<Paper<'a>> {
+    fn document<'a>(&'a self, out: Paper<'a>, now: i64) -> Writer<Paper<'a>> {
         let day = date(now);
-        let envelope = Envelope { id: self.config.identity.report_id(&day), day };
+        let heading = Heading { id: self.config.identity.report_id(&day), day };
         let mut defaults = Map::new();
         let is_off = |switch| Value::Bool(!self.switches.is_on(switch));
         defaults.insert("cluster_disable_crash_reporting".to_owned(), is_off(Switch::CrashReports));
@@ -46,7 +49,7 @@ impl Core {
         let cores = self.config.state_dir.as_ref().and_then(memory::cores);
         let crash_files = cores.map(|cores| cores.present().count() as u64);
         let own_node = OwnNode { id: self.config.node, crash_files };
-        Document::new(out, &self.config.identity, envelope, defaults, own_node)
+        Writer::new(out, &self.config.identity, heading, defaults, own_node)
     }
 
     /// Makes, stores and delivers the report of the day.
@@ -156,12 +159,12 @@ impl Core {
             return Err(Error::InvalidState(IN_FORKED_CHILD.to_owned()));
         }
         filled?;
-        report.take()?.finish()
+        Ok(report.take()?.finish()?)
     }
 
     /// The plaintext of this document's report.
     pub(super) fn preview(&self, json: &[u8]) -> Result<Vec<u8>, Error> {
-        let fill = |mut report: &Report<'_>| input::read_document(json, &mut report);
+        let fill = |mut report: &Report<'_>| Ok(document::read_document(json, &mut report)?);
         let written = self.write_report(self.now(), Paper::Plain(Buffer::default()), true, &fill)?;
         let Paper::Plain(mut text) = written else { return Err(other_paper()) };
         // For the NUL that C wants behind it.
@@ -204,13 +207,13 @@ impl Core {
         let today = schedule::day(now.unix);
         let why = match memory.of(&self.cluster_id()).iter().rfind(|made| made.day == today) {
             Some(MadeReport { delivered_at: Some(at), .. }) => {
-                format!("the report of this UTC day was delivered at {}", moment(*at))
+                format!("the report of this UTC day was delivered at {}", rfc3339(*at))
             }
             Some(_) => "the report of this UTC day is already stored for delivery".to_owned(),
             None => "the last report is less than 20 hours old, although the clock says that it is of another day"
                 .to_owned(),
         };
-        Err(Error::InvalidState(format!("{why}; the next may be made from {} on", moment(from))))
+        Err(Error::InvalidState(format!("{why}; the next may be made from {} on", rfc3339(from))))
     }
 
     /// What is remembered of reports, by all processes on the state directory.
@@ -319,7 +322,7 @@ pub(super) struct ReportsKnown {
 /// The report in the making, inside the report callback.
 pub struct Report<'a> {
     /// Locked: a host may fill it from several threads. None when it is finished.
-    document: Mutex<Option<Document<Paper<'a>>>>,
+    document: Mutex<Option<Writer<Paper<'a>>>>,
     core: &'a Core,
     is_preview: bool,
 }
@@ -340,27 +343,27 @@ impl<'a> Report<'a> {
 
     /// Sets the cluster fields from one JSON object.
     pub fn set_cluster_json(&self, json: &[u8]) -> Result<(), Error> {
-        let fields = input::read_object(json)?;
-        self.change(|document| document.set_cluster(fields))
+        let fields = document::read_cluster(json)?;
+        Ok(self.change(|document| document.set_cluster(fields))?)
     }
 
     /// Adds one node or volume from one JSON object.
     pub fn add_json(&self, level: Level, json: &[u8]) -> Result<(), Error> {
-        self.change(|document| document.add_json(level, json))
+        Ok(self.change(|document| document.add_json(level, json))?)
     }
 
-    fn change(&self, change: impl FnOnce(&mut Document<Paper<'a>>) -> Result<(), Error>) -> Result<(), Error> {
+    fn change(&self, change: impl FnOnce(&mut Writer<Paper<'a>>) -> Result<(), Fault>) -> Result<(), Fault> {
         change(self.locked()?.as_mut().ok_or_else(has_returned)?)
     }
 
     /// What was filled in. A thread of the host that goes on filling after the callback has returned comes too late.
-    fn take(&self) -> Result<Document<Paper<'a>>, Error> {
+    fn take(&self) -> Result<Writer<Paper<'a>>, Fault> {
         self.locked()?.take().ok_or_else(has_returned)
     }
 
-    fn locked(&self) -> Result<MutexGuard<'_, Option<Document<Paper<'a>>>>, Error> {
+    fn locked(&self) -> Result<MutexGuard<'_, Option<Writer<Paper<'a>>>>, Fault> {
         // What a panic has left half written must not be taken for a report.
-        self.document.lock().map_err(|_| Error::Internal("a part of the report was lost to a bug".to_owned()))
+        self.document.lock().map_err(|_| Fault::Internal("a part of the report was lost to a bug".to_owned()))
     }
 }
 
@@ -368,16 +371,16 @@ fn other_paper() -> Error {
     Error::Internal("a report was written on something else".to_owned())
 }
 
-fn has_returned() -> Error {
-    Error::InvalidState("the report callback has returned: its report is finished".to_owned())
+fn has_returned() -> Fault {
+    Fault::State("the report callback has returned: its report is finished".to_owned())
 }
 
 impl Records for &Report<'_> {
-    fn set_cluster(&mut self, fields: Map<String, Value>) -> Result<(), Error> {
+    fn set_cluster(&mut self, fields: Map<String, Value>) -> Result<(), Fault> {
         self.change(|document| document.set_cluster(fields))
     }
 
-    fn add(&mut self, level: Level, record: Map<String, Value>) -> Result<(), Error> {
+    fn add(&mut self, level: Level, record: Map<String, Value>) -> Result<(), Fault> {
         self.change(|document| document.add(level, record))
     }
 }
@@ -467,14 +470,4 @@ impl AuditCopy {
         file.publish(&name)?;
         Ok(Some(name))
     }
-}
-
-/// A Unix second in RFC 3339.
-pub(super) fn moment(unix_seconds: i64) -> String {
-    rfc3339(UNIX_EPOCH + Duration::from_secs(u64::try_from(unix_seconds).unwrap_or(0)))
-}
-
-/// The UTC day of a Unix second, `YYYY-MM-DD`.
-pub(super) fn date(unix_seconds: i64) -> String {
-    moment(unix_seconds)[..10].to_owned()
 }

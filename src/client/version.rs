@@ -10,9 +10,9 @@ use crate::schedule::{self, Timer};
 use crate::state::StateDir;
 use crate::switches::{Permit, Switch};
 use crate::sys::clock::Moment;
-use crate::version::answer::{Answer, Judge};
-use crate::version::query::Query;
 use crate::version::verdict::Verdict;
+use ondat_telemetry_protocol::answer::{Answer, Judge};
+use ondat_telemetry_protocol::query::Query;
 
 /// What a client knows about versions.
 #[derive(Default)]
@@ -89,7 +89,7 @@ impl Known {
 }
 
 /// The answer of an earlier run, judged anew by the keys of today at the time when it came.
-fn remembered_answer(config: &Config, zone: &str, told: &Told, text: &str) -> Result<Answer, Error> {
+fn remembered_answer(config: &Config, zone: &str, told: &Told, text: &str) -> Result<Answer, String> {
     let judge =
         Judge { zone, version_label: &told.label, keys: &config.version_keys, now: told.checked_at, newest_issued: 0 };
     judge.first_acceptable(&[text.as_bytes().to_vec()]).map(|(answer, _)| answer)
@@ -189,7 +189,7 @@ impl Core {
             now: self.now(),
             newest_issued: lock(&self.version).newest_issued,
         };
-        let (answer, text) = judge.first_acceptable(&texts)?;
+        let (answer, text) = judge.first_acceptable(&texts).map_err(Error::Untrusted)?;
         self.update_known(|known| {
             known.told.answer = Some(text);
             known.told.checked_at = asked_at.unix;

@@ -7,7 +7,6 @@ use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat};
@@ -16,9 +15,10 @@ use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::exit::{CoreDump, Ending};
 use super::record::Setup;
+use crate::sys::clock::unix_now;
 use crate::sys::descriptor;
+use ondat_telemetry_protocol::ending::{CoreDump, Ending};
 
 /// A core that was last written longer ago than this, in seconds, when its process is found dead is not its core: the
 /// kernel is done with the file just before.
@@ -162,14 +162,14 @@ pub fn find(setup: &Setup, ending: Ending) -> Option<Core> {
     let uid = geteuid().as_raw();
     let name = Name::of(&pattern()?, uses_pid, &Facts { pid: setup.pid, uid, signal })?;
     let folder = setup.cwd.as_deref().unwrap_or(Path::new("/")).join(&name.folder);
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).ok().and_then(|now| i64::try_from(now.as_secs()).ok())?;
+    let now = unix_now();
     let core = |path: PathBuf| {
         let meta = fs::symlink_metadata(&path).ok()?;
         let is_it = meta.is_file() && meta.uid() == uid && now - meta.mtime() < FRESH;
         is_it.then(|| Core {
             path,
             component: setup.component.clone(),
-            signal: super::signals::name(signal),
+            signal: ondat_telemetry_protocol::signals::name(signal),
             at: meta.mtime(),
             bytes: meta.blocks() * 512,
             device: meta.dev(),

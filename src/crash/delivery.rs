@@ -1,7 +1,7 @@
 //! Storing and sending one crash event: the monitor and the worker do it alike.
 
 use std::io::Write;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use data_encoding::HEXLOWER;
 use serde_json::Value;
@@ -12,7 +12,9 @@ use crate::memory;
 use crate::spool::{Claim, Spool};
 use crate::state::{StateDir, layout};
 use crate::switches::{Permit, Switch};
-use crate::transport::https::{Content, Https, Request, rfc3339};
+use crate::transport::https::{Content, Https, Request};
+use ondat_telemetry_protocol::envelope;
+use ondat_telemetry_protocol::time::rfc3339;
 
 /// Where the administrator finds the last crash reports that were delivered.
 pub const SENT: &str = layout::SENT_CRASHES;
@@ -77,17 +79,17 @@ pub fn file_of(event_id: &str) -> String {
 }
 
 /// Posts a stored crash event; the monitor and the worker use it alike. It also returns how long the server asks us to
-/// wait.
+/// wait. `now` is in Unix seconds.
 pub fn send_event(
     https: &dyn Https,
     permit: Permit,
     dsn: &Dsn,
     mut claim: Claim<'_>,
-    now: SystemTime,
+    now: i64,
     timeout: Duration,
 ) -> Result<(Sent, Option<Duration>), Error> {
     let event = claim.bytes()?;
-    let Ok(envelope) = sentry::envelope(&event, &rfc3339(now)) else {
+    let Some(envelope) = envelope::write(&event, &rfc3339(now)) else {
         let why = format!("the stored crash report {} is damaged and set aside", claim.name());
         claim.set_aside()?;
         return Ok((Sent::Dropped(why), None));
@@ -106,8 +108,6 @@ pub fn send_event(
         Err(error @ Error::Disabled(_)) => return Err(error),
         Err(error) => return Ok((Sent::Later { at_least: Duration::ZERO, why: error.to_string() }, None)),
     };
-    let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let now = i64::try_from(now).unwrap_or(i64::MAX);
     let sent = match sentry::outcome(&answer, now) {
         sentry::Outcome::Delivered => {
             claim.remove_to(SENT, &event)?;

@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::event::Crash;
-use super::exit::Witness;
+use crate::crash::witness::Witness;
 use crate::schedule::Timer;
 use crate::sys::clock::Moment;
+use ondat_telemetry_protocol::event::Crash;
 
 /// The most reports of one kind within [`WINDOW`].
 const REPORTS: usize = 5;
@@ -37,7 +37,7 @@ pub struct LastEnding {
     pub component: String,
     /// The signal's name or the exit code.
     pub ending: String,
-    /// What told so: a word of [`Witness`](super::exit::Witness).
+    /// What told so: a word of [`Witness`](ondat_telemetry_protocol::ending::Witness).
     pub told_by: String,
     /// When, Unix seconds.
     pub at: i64,

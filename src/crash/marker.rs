@@ -9,8 +9,8 @@ use nix::fcntl::{Flock, FlockArg};
 use serde_json::{Value, json};
 
 use super::delivery::new_event_id;
-use super::exit::{CoreDump, Ending, Witness};
 use super::record::{Kind, RECORD_BYTES, Record};
+use crate::crash::witness::Witness;
 use crate::error::Error;
 use crate::presence;
 use crate::state::lock::{self, Tried};
@@ -18,6 +18,7 @@ use crate::state::{Folder, StateDir, layout};
 use crate::sys::descriptor::{Identity, OwnedFile};
 use crate::sys::memory_limit::MemoryLimit;
 use crate::sys::procfs::{self, Stat};
+use ondat_telemetry_protocol::ending::{CoreDump, Ending};
 
 const FOLDER: &str = layout::RUN;
 

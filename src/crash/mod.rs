@@ -3,8 +3,6 @@
 
 pub mod cores;
 pub mod delivery;
-pub mod event;
-pub mod exit;
 pub mod host;
 pub mod limit;
 pub mod marker;
@@ -12,4 +10,4 @@ pub mod monitor;
 pub mod output;
 pub mod record;
 pub mod sentry;
-pub mod signals;
+pub mod witness;

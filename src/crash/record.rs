@@ -6,13 +6,14 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::cores::{self, Retention};
-use super::exit::{CoreDump, Ending, Witness};
 use super::output::Class;
-use super::signals;
+use crate::crash::witness::Witness;
 use crate::switches::Objection;
 use crate::sys::page::WORDS;
 use crate::sys::procfs::Stat;
 use crate::transport::https::HttpsSettings;
+use ondat_telemetry_protocol::ending::{CoreDump, Ending};
+use ondat_telemetry_protocol::signals;
 
 /// Bytes of a record.
 pub const RECORD_BYTES: usize = 32;

@@ -1,10 +1,10 @@
-//! Sentry's protocol: the DSN, the envelope, and what an answer means for a stored event.
+//! Sentry's server: where it is, and what an answer means for a stored event.
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use ondat_telemetry_protocol::dsn;
+use serde_json::Value;
 
-use crate::error::Error;
 use crate::report::delivery::retry_after;
 use crate::transport::https::{Endpoint, Response};
 
@@ -25,21 +25,9 @@ impl std::fmt::Display for Dsn {
 impl Dsn {
     /// Reads a DSN. The error does not repeat it.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let (scheme, rest) = text.trim().split_once("://").ok_or("expected https://KEY@HOST/PROJECT")?;
-        let (key, rest) = rest.split_once('@').ok_or("it has no public key before the `@`")?;
-        // An old form carries a secret after the key; servers no longer want it.
-        let public_key = key.split(':').next().unwrap_or_default();
-        if public_key.is_empty() || !public_key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-') {
-            return Err("its public key is not letters and digits".to_owned());
-        }
-        let (base, project) = rest.trim_end_matches('/').rsplit_once('/').ok_or("it has no project id at the end")?;
-        if project.is_empty() || !project.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-') {
-            return Err("its project id is not letters and digits".to_owned());
-        }
-        let (host, prefix) =
-            base.split_once('/').map_or((base, String::new()), |(host, prefix)| (host, format!("/{prefix}")));
-        let endpoint = Endpoint::parse(&format!("{scheme}://{host}{prefix}/api/{project}/envelope/"))?;
-        Ok(Self { text: text.trim().to_owned(), endpoint, public_key: public_key.to_owned() })
+        let dsn = dsn::Dsn::parse(text)?;
+        let endpoint = Endpoint::parse(&dsn.envelope_url())?;
+        Ok(Self { text: text.trim().to_owned(), endpoint, public_key: dsn.public_key })
     }
 
     /// Where envelopes are posted.
@@ -55,19 +43,6 @@ impl Dsn {
             self.public_key
         )
     }
-}
-
-/// One envelope with one event. `sent_at` is the moment of sending, by which servers correct a wrong clock.
-pub fn envelope(event: &[u8], sent_at: &str) -> Result<Vec<u8>, Error> {
-    let damaged = || Error::Io("a stored crash report is damaged".to_owned());
-    let parsed: Value = serde_json::from_slice(event).map_err(|_| damaged())?;
-    let event_id = parsed.get("event_id").and_then(Value::as_str).ok_or_else(damaged)?;
-    let header = json!({ "event_id": event_id, "sent_at": sent_at });
-    let item = json!({ "type": "event", "length": event.len() });
-    let mut envelope = format!("{header}\n{item}\n").into_bytes();
-    envelope.extend_from_slice(event);
-    envelope.push(b'\n');
-    Ok(envelope)
 }
 
 /// What happens to the event.
@@ -185,17 +160,6 @@ mod tests {
             let error = Dsn::parse(text).unwrap_err();
             assert!(error.contains(why), "{text}: {error}");
         }
-    }
-
-    #[test]
-    fn an_envelope_is_three_lines() {
-        let bytes = envelope(br#"{"event_id":"aa"}"#, "2026-01-01T00:00:00Z").unwrap();
-        let text = String::from_utf8(bytes).unwrap();
-        assert_eq!(
-            text,
-            "{\"event_id\":\"aa\",\"sent_at\":\"2026-01-01T00:00:00Z\"}\n{\"length\":17,\"type\":\"event\"}\n{\"event_id\":\"aa\"}\n"
-        );
-        assert!(envelope(b"not json", "").is_err());
     }
 
     #[test]

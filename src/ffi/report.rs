@@ -8,7 +8,7 @@ use super::types::{Status, TextFn};
 use super::{guard_client, guard_report, not_null, read_bytes};
 use crate::client::{Core, Report};
 use crate::error::Error;
-use crate::report::fields::Level;
+use ondat_telemetry_protocol::fields::Level;
 
 /// The longest report document in bytes.
 const LONGEST_REPORT: usize = 1 << 30;

@@ -1,6 +1,8 @@
 //! What a server's answer means for a stored report.
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
+
+use ondat_telemetry_protocol::time;
 
 use crate::transport::https::Response;
 
@@ -75,14 +77,14 @@ pub fn retry_after(answer: &Response, now: i64) -> Option<Duration> {
 fn http_date(text: &str, now: i64) -> Option<i64> {
     const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     let words: Vec<&str> = text.split_ascii_whitespace().collect();
-    let (day, month, year, time) = match words[..] {
-        [_, day, month, year, time, "GMT" | "UTC"] => (day, month, year, time),
-        [_, date, time, "GMT" | "UTC"] => {
+    let (day, month, year, clock) = match words[..] {
+        [_, day, month, year, clock, "GMT" | "UTC"] => (day, month, year, clock),
+        [_, date, clock, "GMT" | "UTC"] => {
             let mut parts = date.split('-');
-            let all = (parts.next()?, parts.next()?, parts.next()?, time);
+            let all = (parts.next()?, parts.next()?, parts.next()?, clock);
             if parts.next().is_some() { return None } else { all }
         }
-        [_, month, day, time, year] => (day, month, year, time),
+        [_, month, day, clock, year] => (day, month, year, clock),
         _ => return None,
     };
     let month = MONTHS.iter().position(|name| name.eq_ignore_ascii_case(month))? + 1;
@@ -96,8 +98,7 @@ fn http_date(text: &str, now: i64) -> Option<i64> {
         if year < 1970 {
             return Some(0);
         }
-        let moment = humantime::parse_rfc3339(&format!("{year:04}-{month:02}-{day:02}T{time}Z")).ok()?;
-        i64::try_from(moment.duration_since(UNIX_EPOCH).ok()?.as_secs()).ok()
+        time::parse_rfc3339(&format!("{year:04}-{month:02}-{day:02}T{clock}Z"))
     };
     match (digits(year, 4)?, year.len()) {
         (year, 4) => at(year),

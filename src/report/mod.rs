@@ -1,8 +1,3 @@
-//! The daily report: what it may say, how it is read, and how it is written down.
+//! The daily report on its way: what an answer means for a report that was sent.
 
-pub mod buffer;
 pub mod delivery;
-pub mod document;
-pub mod fields;
-pub mod input;
-mod row;

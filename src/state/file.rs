@@ -6,7 +6,7 @@ use std::io::{self, Read, Seek, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use nix::dir::Dir;
 use nix::errno::Errno;
@@ -20,6 +20,7 @@ use super::layout::{SET_ASIDE, TEMPORARY};
 use super::lock::{self, Lock, Tried};
 use super::socket::is_kind;
 use crate::error::Error;
+use crate::sys::clock::unix_now;
 use crate::sys::descriptor::{self, Owned, OwnedFile};
 
 /// The longest state file that is read, in bytes.
@@ -239,7 +240,7 @@ impl Folder {
             let tried = lock::lock(file, FlockArg::LockExclusiveNonblock);
             let is_left = match &tried {
                 Ok(Tried::Locked(_)) => true,
-                Ok(Tried::Unsupported) => unix_seconds() - entry.modified > LEFT_BEHIND,
+                Ok(Tried::Unsupported) => unix_now() - entry.modified > LEFT_BEHIND,
                 Ok(Tried::Held) | Err(_) => false,
             };
             if is_left {
@@ -574,11 +575,6 @@ impl Folder {
 fn lacks_sync(synced: &io::Result<()>) -> bool {
     let number = synced.as_ref().err().and_then(io::Error::raw_os_error);
     number.is_some_and(|number| [libc::EINVAL, libc::EOPNOTSUPP, libc::ENOSYS].contains(&number))
-}
-
-fn unix_seconds() -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(now.as_secs()).unwrap_or(i64::MAX)
 }
 
 /// A file being written. Without [`commit`](Self::commit) it disappears.

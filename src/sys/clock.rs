@@ -1,8 +1,9 @@
 //! Two clocks: the one that people set, and the one that only the kernel moves.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use nix::time::{ClockId, clock_gettime};
+use ondat_telemetry_protocol::time;
 use serde::{Deserialize, Serialize};
 
 use super::descriptor;
@@ -72,14 +73,18 @@ impl Default for SystemClock {
 
 impl Clock for SystemClock {
     fn now(&self) -> Moment {
-        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let uptime = clock_gettime(ClockId::CLOCK_BOOTTIME).ok().filter(|_| !self.boot_id.is_empty());
         Moment {
-            unix: i64::try_from(unix).unwrap_or(i64::MAX),
+            unix: unix_now(),
             boot: uptime
                 .map(|uptime| Uptime { id: self.boot_id.clone(), seconds: uptime.tv_sec().saturating_sub(self.added) }),
         }
     }
+}
+
+/// Unix seconds by the clock that people set; 0 before 1970.
+pub fn unix_now() -> i64 {
+    time::unix_seconds(SystemTime::now()).unwrap_or(0)
 }
 
 /// The kernel's id of this boot; empty where there is no /proc.

@@ -1,6 +1,6 @@
 //! What a certificate says of itself, as far as a sentence about it needs: X.509 (RFC 5280) in DER. Nothing is decided by it.
 
-use std::time::{Duration, UNIX_EPOCH};
+use ondat_telemetry_protocol::time::{parse_rfc3339, rfc3339};
 
 /// The longest name that is repeated in a sentence, in characters.
 const NAME_CHARACTERS: usize = 64;
@@ -77,8 +77,7 @@ pub fn algorithm(identifier: &[u8]) -> String {
 
 /// A moment as it stands in sentences, `2026-11-30 05:59:00 UTC`.
 pub fn moment(unix: i64) -> String {
-    let since = Duration::from_secs(u64::try_from(unix).unwrap_or(0).min(253_402_300_799));
-    humantime::format_rfc3339_seconds(UNIX_EPOCH + since).to_string().replace('T', " ").replace('Z', " UTC")
+    rfc3339(unix).replace('T', " ").replace('Z', " UTC")
 }
 
 const SEQUENCE: u8 = 0x30;
@@ -149,9 +148,8 @@ fn time(tag: u8, bytes: &[u8]) -> Option<i64> {
     };
     let part = |from: usize, to: usize| &whole[from..to];
     let (date, clock) = ([part(0, 4), part(4, 6), part(6, 8)], [part(8, 10), part(10, 12), part(12, 14)]);
-    let since = humantime::parse_rfc3339(&format!("{}T{}Z", date.join("-"), clock.join(":"))).ok()?;
     // What was before 1970 is as long ago as 1970, for a sentence.
-    i64::try_from(since.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()).ok()
+    if part(0, 4) < "1970" { Some(0) } else { parse_rfc3339(&format!("{}T{}Z", date.join("-"), clock.join(":"))) }
 }
 
 fn dotted(oid: &[u8]) -> String {

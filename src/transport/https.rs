@@ -6,7 +6,7 @@ use std::io::{self, ErrorKind, Read};
 use std::net::{Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use rustls::ClientConfig;
 use serde::{Deserialize, Serialize};
@@ -314,11 +314,4 @@ impl Resolver for NoNames {
     fn resolve(&self, _: &Uri, _: &ureq::config::Config, _: NextTimeout) -> Result<ResolvedSocketAddrs, ureq::Error> {
         Ok(self.empty())
     }
-}
-
-/// `time` in RFC 3339, whole seconds. A clock or a stored number may say anything: what lies outside the years that can
-/// be written down, 1970 to 9999, becomes the nearest second within.
-pub fn rfc3339(time: SystemTime) -> String {
-    let last = UNIX_EPOCH + Duration::from_secs(253_402_300_799);
-    humantime::format_rfc3339_seconds(time.clamp(UNIX_EPOCH, last)).to_string()
 }

@@ -1,5 +1,3 @@
-//! The version check: the name that is asked, the signed answer, and what it means for the running version.
+//! The version check: what the signed answer means for the running version.
 
-pub mod answer;
-pub mod query;
 pub mod verdict;

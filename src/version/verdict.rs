@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use semver::Version;
 use serde::{Deserialize, Serialize};
 
-use super::answer::Answer;
+use ondat_telemetry_protocol::answer::Answer;
 
 /// How the running version stands. The numbers are those of the C interface.
 #[repr(i32)]

@@ -1,9 +1,9 @@
 //! One event of each kind, as the library makes them.
 
-use ondat_telemetry::crash::event::{Crash, Subject, event};
-use ondat_telemetry::crash::exit::Ending;
 use ondat_telemetry::crash::limit::CrashLimits;
 use ondat_telemetry::sys::clock::{Clock, Moment, SystemClock};
+use ondat_telemetry_protocol::ending::Ending;
+use ondat_telemetry_protocol::event::{Crash, Subject, event};
 use serde_json::Value;
 
 /// The kinds' names and events.

@@ -3,9 +3,9 @@
 use std::io::{BufRead, BufReader, Read};
 use std::process::Stdio;
 
-use ondat_telemetry::identity::{Identity, Purpose};
-use ondat_telemetry::report::document::GROUP_RECORDS;
-use ondat_telemetry::report::fields::{FIELDS, Level};
+use ondat_telemetry_protocol::fields::{FIELDS, Level};
+use ondat_telemetry_protocol::identity::{Identity, Purpose};
+use ondat_telemetry_protocol::limits::GROUP_RECORDS;
 use serde_json::{Value, json};
 
 use crate::cluster::Cluster;

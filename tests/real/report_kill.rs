@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::SystemTime;
 
 use data_encoding::HEXLOWER;
-use ondat_telemetry::identity::Identity;
+use ondat_telemetry_protocol::identity::Identity;
 use serde_json::Value;
 
 use crate::cluster::{Cluster, document};

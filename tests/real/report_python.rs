@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, UNIX_EPOCH};
 
-use ondat_telemetry::report::fields::FIELDS;
+use ondat_telemetry_protocol::fields::FIELDS;
 use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, document};

@@ -5,11 +5,12 @@
 
 use std::fmt::Write as _;
 
-use ondat_telemetry::error::Error;
-use ondat_telemetry::identity::Identity;
-use ondat_telemetry::report::document::{Document, Envelope, OwnNode};
-use ondat_telemetry::report::fields::{ENTRIES, FIELDS, Form, Kind, Level, STRING_BYTES, VERSION_BYTES};
-use ondat_telemetry::report::input::read_document;
+use ondat_telemetry_protocol::document::read_document;
+use ondat_telemetry_protocol::fault::Fault;
+use ondat_telemetry_protocol::fields::{FIELDS, Form, Kind, Level};
+use ondat_telemetry_protocol::identity::Identity;
+use ondat_telemetry_protocol::limits::{ENTRIES, STRING_BYTES, VERSION_BYTES};
+use ondat_telemetry_protocol::plaintext::writer::{Heading, OwnNode, Writer};
 use serde_json::{Map, Value, json};
 
 use crate::support::{TempDir, python, root, succeed};
@@ -360,12 +361,12 @@ fn unknown(level: Level) -> Vec<String> {
 
 /// What the library has against a document, as it judges it for a preview.
 fn judged(json: &str) -> Option<String> {
-    let envelope = Envelope { id: [0; 16], day: "2026-01-31".to_owned() };
+    let heading = Heading { id: [0; 16], day: "2026-01-31".to_owned() };
     let mut document =
-        Document::new(Vec::new(), &Identity::from_cluster_id("cluster"), envelope, Map::new(), OwnNode::default());
+        Writer::new(Vec::new(), &Identity::from_cluster_id("cluster"), heading, Map::new(), OwnNode::default());
     match read_document(json.as_bytes(), &mut document).and_then(|()| document.finish()) {
         Ok(_) => None,
-        Err(Error::InvalidReport(why)) => Some(why),
+        Err(Fault::Invalid(why)) => Some(why),
         Err(error) => panic!("{error}: {json}"),
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use data_encoding::HEXLOWER;
-use ondat_telemetry::report::fields::FIELDS;
+use ondat_telemetry_protocol::fields::FIELDS;
 use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, document};

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use nix::sys::signal::Signal;
-use ondat_telemetry::identity::Identity;
+use ondat_telemetry_protocol::identity::Identity;
 
 use crate::cluster::Cluster;
 use crate::support::{

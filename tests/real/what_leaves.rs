@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use data_encoding::HEXLOWER;
-use ondat_telemetry::identity::{Identity, Purpose};
-use ondat_telemetry::report::fields::Level;
-use ondat_telemetry::version::query::Query;
+use ondat_telemetry_protocol::fields::Level;
+use ondat_telemetry_protocol::identity::{Identity, Purpose};
+use ondat_telemetry_protocol::query::Query;
 use serde_json::Value;
 
 use crate::servers::Servers;

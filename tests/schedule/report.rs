@@ -8,14 +8,14 @@ use data_encoding::{BASE64, HEXLOWER};
 use ondat_telemetry::client::{Client, Surroundings};
 use ondat_telemetry::config::{ConfigBuilder, Setting};
 use ondat_telemetry::error::Error;
-use ondat_telemetry::identity::Identity;
 use ondat_telemetry::memory;
 use ondat_telemetry::schedule::{Pace, Reported, next_report, slot};
-use ondat_telemetry::seal::{Kem, generate_key, key_id};
 use ondat_telemetry::switches::{Permit, Switch};
 use ondat_telemetry::sys::clock::{Moment, Uptime};
 use ondat_telemetry::transport::dns::Dns;
 use ondat_telemetry::transport::https::{Https, Request, Response};
+use ondat_telemetry_protocol::identity::Identity;
+use ondat_telemetry_protocol::keys::{Kem, generate_key, key_id};
 use serde_json::json;
 
 use crate::machine::{DAY, HOUR, Host, Machine, START, StateDir, draw, gaps, live, pseudo_random};

@@ -12,8 +12,8 @@ use ondat_telemetry::memory::{self, VersionMemory};
 use ondat_telemetry::switches::{Permit, Switch};
 use ondat_telemetry::transport::dns::Dns;
 use ondat_telemetry::transport::https::{Https, Request, Response};
-use ondat_telemetry::version::answer::{key_id, signed_message};
 use ondat_telemetry::version::verdict::Verdict;
+use ondat_telemetry_protocol::answer::{key_id, signed_message};
 
 use crate::machine::{
     DAY, HOUR, Host, INFO, Machine, NOTICE, START, StateDir, WARNING, draw, gaps, live, pseudo_random,

@@ -2,7 +2,7 @@
 
 use std::sync::mpsc;
 
-use ondat_telemetry::version::query::version_label;
+use ondat_telemetry_protocol::query::version_label;
 
 use crate::scene::{AMPLE, Scene, VERSION, use_tcp};
 use crate::server::{Question, Reply, Transport};

@@ -3,7 +3,7 @@
 use std::sync::mpsc;
 
 use ondat_telemetry::error::Status;
-use ondat_telemetry::version::query::version_label;
+use ondat_telemetry_protocol::query::version_label;
 
 use crate::scene::{AMPLE, SHORT, Scene, check, good};
 use crate::server::{Question, Reply};

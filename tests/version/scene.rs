@@ -7,8 +7,8 @@ use std::time::Duration;
 use ondat_telemetry::client::{Client, VersionInfo};
 use ondat_telemetry::config::{ConfigBuilder, Setting};
 use ondat_telemetry::error::{Error, Status};
-use ondat_telemetry::version::query::Query;
 use ondat_telemetry::version::verdict::Verdict;
+use ondat_telemetry_protocol::query::Query;
 
 use crate::programs::DEADLINE;
 use crate::server::{Question, Reply, Server, Transport};

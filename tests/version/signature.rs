@@ -4,7 +4,7 @@ use std::process::Command;
 
 use data_encoding::HEXLOWER;
 use ed25519_dalek::{Signature, VerifyingKey};
-use ondat_telemetry::version::answer::{Judge, VersionKey};
+use ondat_telemetry_protocol::answer::{Judge, VersionKey};
 
 use crate::programs::{root, succeed};
 use crate::vendor::{ZONE, now, statement};

@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use data_encoding::{BASE64, BASE64URL_NOPAD};
 use ed25519_dalek::{Signer, SigningKey};
-use ondat_telemetry::version::answer::{key_id, signed_message};
+use ondat_telemetry_protocol::answer::{key_id, signed_message};
 
 pub(crate) const ZONE: &str = "latest.example.com";
 pub(crate) const DAY: i64 = 86_400;

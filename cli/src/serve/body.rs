@@ -7,7 +7,7 @@ use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use http_body_util::BodyExt;
-use ondat_telemetry::report::input::read_object;
+use ondat_telemetry_protocol::json::read_object;
 use serde_json::{Map, Value};
 use tokio::time::{Instant, timeout_at};
 

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::administration::Word;
 use crate::complain;
-use crate::status::moment;
+use ondat_telemetry_protocol::time::rfc3339;
 
 /// How important a line is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -68,7 +68,7 @@ impl Log {
     /// Says a line whatever the settings say.
     pub(crate) fn insist(&self, level: Level, text: &str) {
         if self.is_json.load(Ordering::Relaxed) {
-            let time = moment(SystemClock::new().now().unix);
+            let time = rfc3339(SystemClock::new().now().unix);
             let line = json!({ "level": level.name(), "msg": text, "time": time });
             // Nobody is left to be told that the standard error is closed.
             let _ = writeln!(std::io::stderr(), "{line}");

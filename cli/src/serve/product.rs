@@ -23,8 +23,9 @@ use super::{App, blocking};
 use crate::administration::{self, Changed, LOG_FORMATS, LOG_LEVELS, Speaker, Word};
 use crate::daemons::Daemons;
 use crate::settings::Settings;
-use crate::status::{moment, node_name};
+use crate::status::node_name;
 use crate::users::{LONGEST_NAME, LONGEST_PASSWORD};
+use ondat_telemetry_protocol::time::rfc3339;
 
 /// The switches under the product's names.
 const NAMES: [(&str, Switch); 3] = [
@@ -178,7 +179,7 @@ fn as_json(settings: &Settings, word: &Result<Word, String>, speaker: Speaker) -
     cluster.insert("logFormat".to_owned(), word.map_or(LOG_FORMATS[0], Word::log_format).into());
     for (name, at) in [("createdAt", word.and_then(Word::created_at)), ("updatedAt", word.and_then(Word::updated_at))] {
         if let Some(at) = at {
-            cluster.insert(name.to_owned(), moment(at).into());
+            cluster.insert(name.to_owned(), rfc3339(at).into());
         }
     }
     cluster.insert("version".to_owned(), word.map_or("unreadable", Word::version).into());

@@ -1,8 +1,8 @@
 //! `decode-query`: names, logs, and what is none of ours.
 
 use nix::pty::openpty;
-use ondat_telemetry::seal::MessageKey;
-use ondat_telemetry::version::query::{Query, version_label};
+use ondat_telemetry_protocol::message::MessageKey;
+use ondat_telemetry_protocol::query::{Query, version_label};
 use serde_json::{Value, json};
 
 use std::io::{Read, Write};

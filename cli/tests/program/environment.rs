@@ -277,8 +277,8 @@ fn a_file_with_the_identity_key_is_for_its_owner() {
     assert!(with_mode(0o644).stderr.contains("everybody may read the identity key in it (mode 0644): chmod o-r"));
     assert!(with_mode(0o602).stderr.contains("everybody may change it (mode 0602): chmod o-w"));
     // It makes the ids, and a new identity.key would change nothing.
-    let identity = ondat_telemetry::identity::Identity::from_key([0; 32]);
-    let id = identity.anonymise_hex(ondat_telemetry::identity::Purpose::Cluster, "c-1");
+    let identity = ondat_telemetry_protocol::identity::Identity::from_key([0; 32]);
+    let id = identity.anonymise_hex(ondat_telemetry_protocol::identity::Purpose::Cluster, "c-1");
     assert_eq!(with_mode(0o600).json()["cluster_id"], json!(id));
     let reset = ["reset-identity", "--state-dir", &place.at("state"), "--env-file", &file];
     let why = run(&reset).with(2).stderr;

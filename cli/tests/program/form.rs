@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use ondat_telemetry::version::query::{Query, version_label};
+use ondat_telemetry_protocol::query::{Query, version_label};
 use serde_json::{Value, json};
 
 use crate::program::{Ended, IDENTITY, Place, run, run_with_input};

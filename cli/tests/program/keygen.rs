@@ -4,8 +4,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use data_encoding::BASE64;
-use ondat_telemetry::seal::{KeySet, MessageKey};
-use ondat_telemetry::version::answer::VersionKey;
+use ondat_telemetry_protocol::answer::VersionKey;
+use ondat_telemetry_protocol::keys::KeySet;
+use ondat_telemetry_protocol::message::MessageKey;
 use serde_json::Value;
 
 use crate::program::{Place, run};

@@ -23,7 +23,7 @@ fn the_preview_is_the_document_and_nothing_else() {
     let ended = run(&arguments("preview", &file, &[])).with(0);
     let lines: Vec<_> = ended.stdout.split_inclusive('\n').collect();
     let day = &lines[0].split("\"day\":\"").nth(1).unwrap()[..10];
-    let identity = ondat_telemetry::identity::Identity::from_cluster_id("c-1");
+    let identity = ondat_telemetry_protocol::identity::Identity::from_cluster_id("c-1");
     let id = data_encoding::HEXLOWER.encode(&identity.report_id(day));
     assert_eq!(
         lines[0],
@@ -130,7 +130,7 @@ fn programs_read_id_bytes_and_host() {
         let options = ["--report-url", &url, "--report-keys", &keys, "--state-dir", &state, "--json"];
         let said = run_with_input(&arguments("submit", "-", &options), DOCUMENT).with(code).json();
         assert_eq!((said["outcome"].as_str(), said["host"].as_str()), (Some(outcome), Some(host.as_str())), "{said}");
-        let identity = ondat_telemetry::identity::Identity::from_cluster_id("c-1");
+        let identity = ondat_telemetry_protocol::identity::Identity::from_cluster_id("c-1");
         let id = data_encoding::HEXLOWER.encode(&identity.report_id(said["day"].as_str().unwrap()));
         assert_eq!(said["report_id"], id.as_str());
         assert!(said["bytes"].as_u64() > Some(100), "{said}");

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use ondat_telemetry::client::Client;
 use ondat_telemetry::config::{ConfigBuilder, Setting};
-use ondat_telemetry::identity::Purpose;
 use ondat_telemetry::switches::Switch;
+use ondat_telemetry_protocol::identity::Purpose;
 use serde_json::{Value, json};
 
 use crate::program::{Place, command, finish, run};
@@ -131,7 +131,7 @@ fn it_speaks_of_the_daemons_and_not_of_itself() {
     for told in [&own[..], &[]] {
         let status = run(&[&["status", "--json", "--state-dir", &state], told].concat()).with(0).json();
         let said = &status["processes"][0]["settings"];
-        let identity = ondat_telemetry::identity::Identity::from_cluster_id("c-1");
+        let identity = ondat_telemetry_protocol::identity::Identity::from_cluster_id("c-1");
         let id = |purpose, raw| json!(identity.anonymise_hex(purpose, raw));
         assert_eq!(
             *said,
@@ -360,7 +360,7 @@ fn what_is_not_configured_is_said() {
 #[test]
 fn ids_are_shown_in_the_form_in_which_they_are_sent() {
     let status = run(&["status", "--json", "--cluster-id", "c-1", "--node-id", "n-1"]).with(0).json();
-    let identity = ondat_telemetry::identity::Identity::from_cluster_id("c-1");
+    let identity = ondat_telemetry_protocol::identity::Identity::from_cluster_id("c-1");
     let node = identity.anonymise_hex(Purpose::Node, "n-1");
     assert_eq!(status["node_id"], json!(node));
     assert!(!status.to_string().contains("c-1"), "{status}");

@@ -2,8 +2,8 @@
 
 use std::process::Command;
 
-use ondat_telemetry::version::answer::{Answer, Judge, VersionKey};
-use ondat_telemetry::version::query::version_label;
+use ondat_telemetry_protocol::answer::{Answer, Judge, VersionKey};
+use ondat_telemetry_protocol::query::version_label;
 
 use crate::program::{Place, command, finish, run};
 use crate::servers;

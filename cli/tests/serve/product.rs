@@ -165,11 +165,11 @@ fn the_cluster_says_who_else_holds_a_switch_off() {
     assert_eq!(disabled(&cluster), [false; 3]);
     let held = json!({ "on": false, "off_by": ["environment DISABLE_TELEMETRY"] });
     assert_eq!(cluster["switches"]["daily_report"], held);
-    let identity = ondat_telemetry::identity::Identity::from_cluster_id("c-1");
+    let identity = ondat_telemetry_protocol::identity::Identity::from_cluster_id("c-1");
     let id = |purpose, raw| identity.anonymise_hex(purpose, raw);
-    assert_eq!(cluster["id"], json!(id(ondat_telemetry::identity::Purpose::Cluster, "c-1")));
+    assert_eq!(cluster["id"], json!(id(ondat_telemetry_protocol::identity::Purpose::Cluster, "c-1")));
     let nodes = read("/v2/nodes");
-    assert_eq!(nodes[0]["id"], json!(id(ondat_telemetry::identity::Purpose::Node, "n-1")));
+    assert_eq!(nodes[0]["id"], json!(id(ondat_telemetry_protocol::identity::Purpose::Node, "n-1")));
     assert!(!nodes[0]["name"].as_str().unwrap().is_empty());
 }
 

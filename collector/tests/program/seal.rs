@@ -9,7 +9,7 @@ use hpke::aead::AesGcm256;
 use hpke::kdf::HkdfSha256;
 use hpke::kem::{X25519HkdfSha256, XWing};
 use hpke::{OpModeS, Serializable};
-use ondat_telemetry::report::fields::Level;
+use ondat_telemetry_protocol::fields::Level;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 

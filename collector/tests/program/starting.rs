@@ -50,7 +50,8 @@ fn what_cannot_work_is_said_in_one_line() {
     assert!(says(&["--zone", "/nonexistent"]).contains("/nonexistent"));
     let zone = scratch.file("zone", "$ORIGIN a.\n$TTL 1\n@ IN A 192.0.2.1\n");
     assert!(says(&["--zone", zone.to_str().unwrap()]).contains("no SOA"));
-    let keys = scratch.file("keys", r#"{"keys":[{"id":"00","public":"AA=="}]}"#);
+    let keys =
+        scratch.file("keys", r#"{"keys":[{"id":"00","kem":"X25519","public":"AA==","not_before":0,"not_after":1}]}"#);
     assert!(says(&["--report-keys", keys.to_str().unwrap()]).contains("keys[0]"));
     let running = Collector::start(&scratch, &[]);
     let taken = running.text("https");
@@ -131,7 +132,7 @@ fn a_certificate_may_be_given_and_is_read_anew() {
 #[test]
 fn names_that_no_client_has_asked_are_no_version_queries() {
     use data_encoding::BASE32_DNSSEC;
-    use ondat_telemetry::version::query::Query;
+    use ondat_telemetry_protocol::query::Query;
     let scratch = Scratch::new();
     let zone = "$ORIGIN latest.example.\n$TTL 60\n@ IN SOA ns hostmaster 1 2 3 4 5\n*.o1 IN TXT \"o1\"\n";
     let zone = scratch.file("zone", zone);

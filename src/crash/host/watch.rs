@@ -30,7 +30,7 @@ use crate::sys::descriptor::{self, Owned};
 use crate::sys::page::{Page, Stage};
 use crate::sys::spawn::{self, Parked};
 use crate::sys::{altstack, library, pidfd, procfs};
-use crate::version::query::canonical;
+use ondat_telemetry_protocol::query::canonical;
 
 /// The host contains a Go runtime.
 pub const FLAG_GO_HOST: u32 = 1;

@@ -9,11 +9,12 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::postmortem::Death;
 use super::reporting::Reporting;
 use super::witnesses::{Dead, status_after_reaping};
-use crate::crash::exit::{Ending, Witness};
 use crate::crash::host::handler::CRASH_SIGNALS;
 use crate::crash::record::{Record, TENTATIVE};
+use crate::crash::witness::Witness;
 use crate::sys::pidfd;
 use crate::sys::procfs::{self, Stat, StatFile};
+use ondat_telemetry_protocol::ending::Ending;
 
 /// The most that are watched at the same time; those beyond are only passed on.
 const MOST: usize = 64;

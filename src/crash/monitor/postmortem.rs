@@ -4,26 +4,28 @@
 use std::os::fd::{AsRawFd, RawFd};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use super::probe::Probe;
 use crate::crash::cores::{self, Core};
 use crate::crash::delivery::{SENT, Sent, new_event_id, send_event, store_event};
-use crate::crash::event::{Crash, Subject, event};
-use crate::crash::exit::{CoreDump, Ending, Witness};
 use crate::crash::limit::{CrashLimits, LastEnding};
 use crate::crash::marker::{self, Head, Leftover, Marker, Watched};
 use crate::crash::record::{Record, Setup};
 use crate::crash::sentry::Dsn;
+use crate::crash::witness::Witness;
 use crate::error::Error;
 use crate::follower::following;
 use crate::memory;
 use crate::spool::{self, Claim, Spool};
 use crate::state::{StateDir, layout};
 use crate::switches::{Permit, Switch, Switches};
+use crate::sys::clock::unix_now;
 use crate::sys::clock::{Clock, SystemClock};
 use crate::sys::procfs;
 use crate::transport::https::UreqHttps;
+use ondat_telemetry_protocol::ending::{CoreDump, Ending};
+use ondat_telemetry_protocol::event::{Crash, Subject, event};
 
 /// What is needed to report the ending of one process. Shared by the threads of a monitor.
 pub struct Postmortem {
@@ -316,7 +318,7 @@ impl Postmortem {
     fn post(&self, permit: Permit, claim: Claim<'_>, timeout: Duration) -> Result<(Sent, Option<Duration>), Error> {
         let dsn = Dsn::parse(&self.setup.dsn).map_err(Error::InvalidConfig)?;
         let https = UreqHttps::new(self.setup.https.clone());
-        send_event(&https, permit, &dsn, claim, SystemTime::now(), timeout)
+        send_event(&https, permit, &dsn, claim, unix_now(), timeout)
     }
 
     /// Sends everything that is stored, the oldest first, until something cannot be delivered.
@@ -369,11 +371,9 @@ impl Postmortem {
     }
 
     fn crash<'a>(&self, event_id: &'a str, death: &Death) -> Crash<'a> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
         Crash {
             event_id,
-            at: death.record.map_or(now, |record| record.at),
+            at: death.record.map_or_else(unix_now, |record| record.at),
             ending: death.ending,
             class: death.class.or_else(|| death.record.and_then(Record::cause)),
             text: None,

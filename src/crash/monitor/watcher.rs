@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, IoSliceMut, Read};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -23,6 +23,7 @@ use super::witnesses::{self, Dead};
 use crate::crash::output::{Class, CrashOutput};
 use crate::crash::record::{AWAITED, Kind, MESSAGE_BYTES, Record, SETUP_BYTES, Setup, TENTATIVE};
 use crate::error::Error;
+use crate::sys::clock::unix_now;
 use crate::sys::library::{self, Whose};
 use crate::sys::page::{Page, Stage};
 use crate::sys::procfs::{self, Stat, StatFile};
@@ -541,9 +542,7 @@ impl Host {
 
 /// As a record of now.
 pub fn said_by_go(class: Class) -> Record {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let at = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
-    Record { code: class as i32, at, ..Record::of(Kind::Output) }
+    Record { code: class as i32, at: unix_now(), ..Record::of(Kind::Output) }
 }
 
 enum Received {

@@ -6,11 +6,12 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::postmortem::Death;
 use super::watcher::said_by_go;
-use crate::crash::exit::{CoreDump, Ending, Witness};
 use crate::crash::output::Class;
 use crate::crash::record::{Kind, Record};
+use crate::crash::witness::Witness;
 use crate::sys::pidfd;
 use crate::sys::procfs::Stat;
+use ondat_telemetry_protocol::ending::{CoreDump, Ending};
 
 /// From here on /proc shows the status of the whole process, also where its first thread has ended before the others
 /// ("exit: Use the correct exit_code in /proc/<pid>/stat"). Before, 0 may be that thread's, and the core fact is missing

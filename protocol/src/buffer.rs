@@ -57,7 +57,7 @@ impl Write for Buffer {
 }
 
 /// Whether there is memory for this much, at the moment.
-pub(super) fn is_room_for(bytes: usize) -> bool {
+pub(crate) fn is_room_for(bytes: usize) -> bool {
     let mut room = Vec::<u8>::new();
     let is_there = room.try_reserve_exact(bytes).is_ok();
     // Asked for and given back at once, it might be thought of no use.

@@ -1,51 +1,63 @@
-//! An opened report: parsed strictly, line by line, against the list of the 48 fields.
+//! Reading a report: strictly, line by line, against the list of fields.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
-use std::io::{BufRead, Read};
+use std::io::{self, BufRead, BufReader, Read};
 
-use ondat_telemetry::report::fields::{FIELDS, Level};
+use flate2::bufread::GzDecoder;
 use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 
-use crate::sealed::Header;
+use super::SCHEMA;
+use crate::fields::{FIELDS, Level, is_field_name};
+use crate::header::Header;
+use crate::keys::PrivateKey;
+use crate::limits::{GROUP_RECORDS, LEVEL_FIELDS, LINE_BYTES, REPORT_BYTES, SEALED_REPORT_BYTES};
+use crate::open::Opener;
 
-const SCHEMA: &str = "ondat-report/1";
-/// The most records of one row group.
-const GROUP_RECORDS: usize = 1024;
-/// The longest line: a row group of records as large as the field list allows stays below. Anybody can seal a
-/// report, so what one can make `open` hold in memory is bounded.
-const LINE_BYTES: u64 = 64 << 20;
-
-/// A record: its fields in the list's order.
+/// A record: the fields of the list in its order, then those of a newer writer.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Record(pub(crate) Vec<(&'static str, Value)>);
+pub struct Record(pub Vec<(Cow<'static, str>, Value)>);
+
+impl Record {
+    /// The value of a field; null where the report does not have it.
+    pub fn get(&self, name: &str) -> &Value {
+        self.0.iter().find(|(known, _)| known == name).map_or(&Value::Null, |(_, value)| value)
+    }
+}
 
 /// A report that holds what it should and nothing else. What is in memory of it does not grow with it: anybody can seal a
 /// report of a million volumes.
 #[derive(Debug)]
-pub(crate) struct Report {
-    pub(crate) report_id: String,
-    pub(crate) day: String,
-    /// How many fields the list has.
-    pub(crate) fields: usize,
-    pub(crate) cluster: Record,
-    pub(crate) nodes: Records,
-    pub(crate) volumes: Records,
+pub struct Report {
+    /// Its id, 32 hex digits.
+    pub report_id: String,
+    /// Its UTC day, `YYYY-MM-DD`.
+    pub day: String,
+    /// How many fields it has: those of the list, and those of a newer writer.
+    pub fields: usize,
+    /// The cluster fields.
+    pub cluster: Record,
+    /// The nodes.
+    pub nodes: Records,
+    /// The volumes.
+    pub volumes: Records,
 }
 
 /// The records of one level.
 #[derive(Debug, Default)]
-pub(crate) struct Records {
+pub struct Records {
     /// The first ones, as many as a row group has.
-    pub(crate) first: Vec<Record>,
-    pub(crate) count: usize,
+    pub first: Vec<Record>,
+    /// How many there are.
+    pub count: usize,
 }
 
 impl Records {
     /// Whether the first ones are all.
-    pub(crate) fn are_all_here(&self) -> bool {
+    pub fn are_all_here(&self) -> bool {
         self.first.len() == self.count
     }
 
@@ -62,13 +74,73 @@ impl Serialize for Record {
     }
 }
 
+/// What an opened report was read from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sizes {
+    /// Bytes as it was sealed.
+    pub sealed: u64,
+    /// Bytes of its JSON lines.
+    pub plaintext: u64,
+}
+
+/// Opens a sealed report, unpacks it and reads it, in memory that does not grow with it. Gives out its records as they
+/// come: only when this returns is it known that the report is whole and right. The error says what is wrong, and in which
+/// line.
+pub fn read_sealed(
+    sealed: impl Read,
+    keys: &[PrivateKey],
+    each: impl FnMut(Level, &Record),
+) -> Result<(Report, Header, Sizes), String> {
+    // One byte more than there may be: where that is read, it is too large.
+    let sealed = sealed.take(SEALED_REPORT_BYTES + 1);
+    let mut sealed = Counted { inner: sealed, bytes: 0, most: SEALED_REPORT_BYTES, too_much: "it is larger than" };
+    let opener = Opener::new(&mut sealed, keys).map_err(|why| why.to_string())?;
+    let header = *opener.header();
+    let unpacked = GzDecoder::new(BufReader::new(opener));
+    let mut unpacked = Counted { inner: unpacked, bytes: 0, most: REPORT_BYTES, too_much: "it unpacks to more than" };
+    let report = read(BufReader::new(&mut unpacked), &header, each)?;
+    let plaintext = unpacked.bytes;
+    check_padding(unpacked.inner.into_inner()).map_err(|why| why.to_string())?;
+    Ok((report, header, Sizes { sealed: sealed.bytes, plaintext }))
+}
+
+/// After the gzip member there is padding and nothing else.
+fn check_padding(mut padding: impl BufRead) -> io::Result<()> {
+    loop {
+        let piece = padding.fill_buf()?;
+        if piece.is_empty() {
+            return Ok(());
+        }
+        if piece.iter().any(|byte| *byte != 0) {
+            return Err(io::Error::other("its padding holds something"));
+        }
+        let length = piece.len();
+        padding.consume(length);
+    }
+}
+
+/// Counts what is read, and reads no more than there may be.
+struct Counted<R> {
+    inner: R,
+    bytes: u64,
+    most: u64,
+    too_much: &'static str,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        self.bytes += read as u64;
+        if self.bytes > self.most {
+            return Err(io::Error::other(format!("{} {} bytes", self.too_much, self.most)));
+        }
+        Ok(read)
+    }
+}
+
 /// Reads a report that should be the one of this header, and gives out its records as they come. The error says what is
 /// wrong, and in which line.
-pub(crate) fn read(
-    mut lines: impl BufRead,
-    header: &Header,
-    mut each: impl FnMut(Level, &Record),
-) -> Result<Report, String> {
+pub fn read(mut lines: impl BufRead, header: &Header, mut each: impl FnMut(Level, &Record)) -> Result<Report, String> {
     let first = next_line(&mut lines, 1)?.ok_or("it is empty")?;
     let mut report = head(&first, header).map_err(|why| format!("line 1: {why}"))?;
     let mut number = 1;
@@ -80,7 +152,10 @@ pub(crate) fn read(
         match line {
             Line::Group(level, columns) => {
                 let records = if level == Level::Node { &mut report.nodes } else { &mut report.volumes };
-                let group = group(records.count, level, columns).map_err(in_line)?;
+                let group = group(records, level, columns).map_err(in_line)?;
+                if records.count == 0 {
+                    report.fields += group.first().map_or(0, |record| record.0.len()) - level.fields().count();
+                }
                 group.iter().for_each(|record| each(level, record));
                 records.take(group);
             }
@@ -118,55 +193,65 @@ fn head(line: &[u8], header: &Header) -> Result<Report, String> {
         None => Err(format!("{name} is missing")),
     };
     expect("schema", SCHEMA)?;
-    expect("report_id", &header.report_id)?;
+    expect("report_id", &header.report_id_hex())?;
     expect("day", &header.date())?;
+    let mut given: Vec<(String, Value)> = members.collect();
     let mut cluster = Record::default();
     for field in Level::Cluster.fields() {
-        let (name, value) = members.next().ok_or_else(|| format!("{} is missing", field.name))?;
-        if name != field.name {
-            return Err(format!("expected {}, found {name}", field.name));
-        }
-        field.check_sent(&value).map_err(|why| format!("{name}: {why}"))?;
-        cluster.0.push((field.name, value));
+        let value = take(&mut given, field.name).unwrap_or_default();
+        field.check_sent(&value).map_err(|why| format!("{}: {why}", field.name))?;
+        cluster.0.push((field.name.into(), value));
     }
-    if let Some((name, _)) = members.next() {
-        return Err(format!("{name} is not on the list of fields"));
-    }
+    let fields = FIELDS.len() + given.len();
+    cluster.0.extend(given.into_iter().map(|(name, value)| (name.into(), value)));
     Ok(Report {
-        report_id: header.report_id.clone(),
+        report_id: header.report_id_hex(),
         day: header.date(),
-        fields: FIELDS.len(),
+        fields,
         cluster,
         nodes: Records::default(),
         volumes: Records::default(),
     })
 }
 
-/// The records of a row group, of which `first` have come before.
-fn group(first: usize, level: Level, Columns(columns): Columns) -> Result<Vec<Record>, String> {
+/// What stands under this name, which is then no longer there.
+fn take<T>(given: &mut Vec<(String, T)>, name: &str) -> Option<T> {
+    let at = given.iter().position(|(known, _)| known == name)?;
+    Some(given.remove(at).1)
+}
+
+/// The records of a row group, of which `before` are those that have come before.
+fn group(before: &Records, level: Level, Columns(mut columns): Columns) -> Result<Vec<Record>, String> {
     let count = columns.first().map_or(0, |(_, Column(values))| values.len());
     if count == 0 {
         return Err("a row group holds at least one record".to_owned());
     }
+    if let Some((name, Column(values))) = columns.iter().find(|(_, Column(values))| values.len() != count) {
+        return Err(format!("{name} has {} values, expected {count}", values.len()));
+    }
     let mut records = vec![Record::default(); count];
-    let mut columns = columns.into_iter();
     for field in level.fields() {
-        let (name, Column(values)) = columns.next().ok_or_else(|| format!("{} is missing", field.name))?;
-        if name != field.name {
-            return Err(format!("expected {}, found {name}", field.name));
-        }
-        if values.len() != count {
-            return Err(format!("{name} has {} values, expected {count}", values.len()));
-        }
+        let column = take(&mut columns, field.name);
+        let values = column.map_or_else(|| vec![Value::Null; count], |Column(values)| values);
         for (at, value) in values.into_iter().enumerate() {
-            field.check_sent(&value).map_err(|why| format!("record {}: {name}: {why}", first + at))?;
-            records[at].0.push((field.name, value));
+            field.check_sent(&value).map_err(|why| format!("record {}: {}: {why}", before.count + at, field.name))?;
+            records[at].0.push((field.name.into(), value));
         }
     }
-    match columns.next() {
-        Some((name, _)) => Err(format!("{name} is not on the list of fields")),
-        None => Ok(records),
+    // One writer writes all of a report.
+    let is_as_before = |first: &Record| {
+        let known = first.0.iter().skip(level.fields().count()).map(|(name, _)| name);
+        known.eq(columns.iter().map(|(name, _)| name))
+    };
+    if !before.first.first().is_none_or(is_as_before) {
+        return Err("its fields are not those of the row group before".to_owned());
     }
+    for (name, Column(values)) in columns {
+        for (record, value) in records.iter_mut().zip(values) {
+            record.0.push((name.clone().into(), value));
+        }
+    }
+    Ok(records)
 }
 
 fn check_end(report: &Report, end: &End) -> Result<(), String> {
@@ -261,8 +346,12 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for InOrder<T> {
             if !names.insert(name.clone()) {
                 return Err(A::Error::custom(format!("{name} is there twice")));
             }
-            if members.len() > FIELDS.len() {
-                return Err(A::Error::custom("it has more members than there are fields"));
+            if members.len() == LEVEL_FIELDS {
+                return Err(A::Error::custom(format!("it has more than {LEVEL_FIELDS} members")));
+            }
+            // Fields of a newer writer are shown and stored by name.
+            if !is_field_name(&name) {
+                return Err(A::Error::custom("a field's name is 1 to 64 of a-z 0-9 _"));
             }
             members.push((name, value));
         }
@@ -298,7 +387,7 @@ impl<'de> Deserialize<'de> for Column {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sealed::tests::header_bytes;
+    use crate::header::tests::header_bytes;
 
     fn header() -> Header {
         Header::parse(&header_bytes(0x0020, 1)).unwrap()
@@ -335,7 +424,7 @@ mod tests {
             + &end(2, 1027);
         let mut given = Vec::new();
         let report = read(text.as_bytes(), &header(), |level, _| given.push(level)).unwrap();
-        assert_eq!((report.fields, report.nodes.count, report.volumes.count), (48, 2, 1027));
+        assert_eq!((report.fields, report.nodes.count, report.volumes.count), (FIELDS.len(), 2, 1027));
         assert_eq!(given.iter().filter(|level| **level == Level::Volume).count(), 1027);
         // The first ones stay, however many there are.
         assert_eq!((report.nodes.first.len(), report.volumes.first.len()), (2, 1024));
@@ -345,15 +434,10 @@ mod tests {
     #[test]
     fn a_first_line_that_differs_is_refused() {
         let first = first_line();
-        let swapped = first
-            .replace("\"k8s_in_k8s\"", "\"x\"")
-            .replace("\"k8s_version\"", "\"k8s_in_k8s\"")
-            .replace("\"x\"", "\"k8s_version\"");
-        assert!(refused(&swapped).contains("expected k8s_in_k8s, found k8s_version"));
         assert!(refused(&first.replace("/1", "/2")).contains("schema"));
         assert!(refused(&first.replace("2026-11-24", "2026-11-25")).contains("day"));
         assert!(refused(&first.replace("0202", "0203")).contains("report_id"));
-        assert!(refused(&first.replace("}\n", ",\"host_name\":null}\n")).contains("host_name is not on the list"));
+        assert!(refused(&first.replace("}\n", ",\"Host name\":null}\n")).contains("a field's name is"));
         assert!(refused(&first.replace("}\n", ",\"day\":null}\n")).contains("twice"));
         assert!(refused(&first.replace("\"k8s_in_k8s\":null", "\"k8s_in_k8s\":1")).contains("true or false"));
     }
@@ -362,9 +446,8 @@ mod tests {
     fn groups_that_differ_are_refused() {
         let first = first_line();
         let nodes = group("nodes", Level::Node, 2);
-        assert!(
-            refused(&(first.clone() + &nodes.replace("\"node_id\"", "\"node_name\""))).contains("expected node_id")
-        );
+        let other = nodes.replace("\"node_id\"", "\"node_name\"");
+        assert!(refused(&(first.clone() + &other + &nodes)).contains("not those of the row group before"));
         assert!(refused(&(first.clone() + &nodes.replace("\"node_id\":[null,", "\"node_id\":["))).contains("1 values"));
         let raw = nodes.replace("\"node_id\":[null,", "\"node_id\":[\"worker-1\",");
         assert!(refused(&(first.clone() + &raw)).contains("record 0: node_id"));
@@ -381,5 +464,36 @@ mod tests {
         assert!(refused(&(first.clone() + &end(0, 0) + "\n")).contains("nothing may follow"));
         assert!(refused(&(first.clone() + end(0, 0).trim_end())).contains("does not end"));
         assert!(read((first + &end(0, 0)).as_bytes(), &header(), |_, _| {}).is_ok());
+    }
+
+    #[test]
+    fn the_fields_of_a_newer_writer_are_kept_by_name() {
+        let text = first_line().replace("}\n", ",\"cluster_age\":[1]}\n")
+            + &group("nodes", Level::Node, 2).replace("]}}", "],\"node_kernel\":[\"6.1\",null]}}")
+            + &end(2, 0);
+        let report = read(text.as_bytes(), &header(), |_, _| {}).unwrap();
+        assert_eq!(report.cluster.get("cluster_age"), &serde_json::json!([1]));
+        assert_eq!(report.nodes.first[0].get("node_kernel"), "6.1");
+        assert_eq!(report.nodes.first[1].0.last().unwrap(), &("node_kernel".into(), Value::Null));
+        assert_eq!(report.fields, FIELDS.len() + 2);
+    }
+
+    #[test]
+    fn what_an_older_writer_does_not_have_is_null() {
+        let last = Level::Cluster.fields().last().unwrap().name;
+        let of_nodes = Level::Node.fields().last().unwrap().name;
+        let text = first_line().replace(&format!(",\"{last}\":null"), "")
+            + &group("nodes", Level::Node, 1).replace(&format!(",\"{of_nodes}\":[null]"), "")
+            + &end(1, 0);
+        assert!(!text.contains(last) && !text.contains(of_nodes));
+        let report = read(text.as_bytes(), &header(), |_, _| {}).unwrap();
+        assert_eq!(report.cluster.0.last().unwrap(), &(last.into(), Value::Null));
+        assert_eq!(report.nodes.first[0].0.last().unwrap(), &(of_nodes.into(), Value::Null));
+    }
+
+    #[test]
+    fn the_members_of_a_line_are_bounded() {
+        let many: String = (0..=LEVEL_FIELDS).map(|at| format!(",\"a{at}\":null")).collect();
+        assert!(refused(&first_line().replace("}\n", &format!("{many}}}\n"))).contains("more than 256 members"));
     }
 }

@@ -1,13 +1,15 @@
-//! The 48 fields of the daily report: the exhaustive list, and what each may hold. Everything else that speaks
+//! The fields of the daily report: the exhaustive list, and what each may hold. Everything else that speaks
 //! of fields (validation, the README's table, the schema, the tests) comes from here or is tested against it.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::io::Write;
 
 use serde_json::{Map, Value};
 
-use crate::identity::{Anonymiser, Purpose, raw_id};
+use crate::buffer::Buffer;
+use crate::identity::{Anonymiser, Purpose, is_hex_id, raw_id};
+use crate::limits::{ENTRIES, ID_BYTES, STRING_BYTES, VERSION_BYTES};
+use crate::time::is_rfc3339;
 
 /// What a field describes, which is also where it stands in a document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -202,14 +204,6 @@ pub const FIELDS: [Field; 48] = [
     volume("volume_size_bytes", Kind::Count),
 ];
 
-/// The longest string in a report, label keys and values included, in bytes.
-pub const STRING_BYTES: usize = 256;
-/// The most labels or metrics of one record.
-pub const ENTRIES: usize = 64;
-
-/// The longest version of the product, in bytes.
-pub const VERSION_BYTES: usize = 64;
-
 /// The Kubernetes distributions that are sent by name.
 pub const DISTRIBUTIONS: [&str; 31] = [
     "ack",
@@ -318,10 +312,10 @@ impl Field {
     pub fn check_sent(&self, value: &Value) -> Result<(), String> {
         self.check(value)?;
         let is_as_sent = match (self.kind, value) {
-            (Kind::Id(_), Value::String(id)) => is_anonymised(id),
+            (Kind::Id(_), Value::String(id)) => is_hex_id(id),
             (Kind::Labels, Value::Object(labels)) => labels.iter().all(|(key, value)| {
                 let value = value.as_str().unwrap_or_default();
-                is_public_label(key, value) || (is_anonymised(key) && is_anonymised(value))
+                is_public_label(key, value) || (is_hex_id(key) && is_hex_id(value))
             }),
             (Kind::UserAgent, Value::String(agent)) => product_and_version(agent) == Some(agent),
             (Kind::Distribution, Value::String(name)) => distribution(name) == name,
@@ -332,13 +326,8 @@ impl Field {
     }
 
     /// Writes a checked value as JSON, in the form in which it leaves the process.
-    pub fn publish<'a>(
-        &self,
-        value: impl Into<Given<'a>>,
-        anonymiser: &mut Anonymiser,
-        out: &mut impl Write,
-    ) -> serde_json::Result<()> {
-        match (self.kind, value.into()) {
+    pub fn publish(&self, value: Given<'_>, anonymiser: &mut Anonymiser, out: &mut Buffer) -> serde_json::Result<()> {
+        match (self.kind, value) {
             (Kind::Id(purpose), Given::Text(raw)) => {
                 serde_json::to_writer(out, &anonymiser.hex(purpose, raw_id(raw).unwrap_or_default()))
             }
@@ -346,8 +335,12 @@ impl Field {
             (Kind::Distribution, Given::Text(name)) => serde_json::to_writer(out, distribution(name)),
             (Kind::Version, Given::Text(version)) => serde_json::to_writer(out, without_v(version)),
             (Kind::Labels, Given::Object(labels)) => {
-                let labels = labels.iter().map(|(key, value)| publish_label(key, value, anonymiser));
-                serde_json::to_writer(out, &labels.collect::<BTreeMap<_, _>>())
+                let mut published = BTreeMap::new();
+                for (key, value) in labels {
+                    let (key, value) = publish_label(key, value, anonymiser);
+                    published.insert(key, value);
+                }
+                serde_json::to_writer(out, &published)
             }
             (_, Given::Text(text)) => serde_json::to_writer(out, text),
             (_, Given::Count(count)) => serde_json::to_writer(out, &count),
@@ -369,7 +362,7 @@ impl Field {
                 let version = without_v(text);
                 version.len() <= VERSION_BYTES && semver::Version::parse(version).is_ok()
             }
-            (Kind::Timestamp, Given::Text(text)) => text.len() <= STRING_BYTES && is_timestamp(text),
+            (Kind::Timestamp, Given::Text(text)) => text.len() <= STRING_BYTES && is_rfc3339(text),
             (Kind::Id(_), Given::Text(text)) => raw_id(text).is_ok(),
             (Kind::Labels, Given::Object(labels)) => {
                 let is_text = |value: &Value| value.as_str().is_some_and(|text| text.len() <= STRING_BYTES);
@@ -377,10 +370,9 @@ impl Field {
             }
             (Kind::Metrics, Given::Object(metrics)) => {
                 metrics.len() <= ENTRIES
-                    && metrics.iter().all(|(name, value)| {
-                        is_name(name, |c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
-                            && value.as_f64().is_some_and(f64::is_finite)
-                    })
+                    && metrics
+                        .iter()
+                        .all(|(name, value)| is_field_name(name) && value.as_f64().is_some_and(f64::is_finite))
             }
             (Kind::ApiCalls, Given::Object(operations)) => operations.iter().all(|(name, codes)| {
                 is_name(name, |c| c.is_ascii_alphanumeric() || c == '_')
@@ -419,7 +411,7 @@ impl Field {
             Kind::Version => format!("a SemVer version such as 2.8.2, of at most {VERSION_BYTES} bytes"),
             Kind::Timestamp => "a time in RFC 3339 and UTC such as 2026-01-31T12:00:00Z".to_owned(),
             Kind::Id(_) => {
-                format!("a string of 1 to {STRING_BYTES} bytes without control characters; sent as an anonymised id")
+                format!("a string of 1 to {ID_BYTES} bytes without control characters; sent as an anonymised id")
             }
             Kind::Labels => {
                 format!("an object of at most {ENTRIES} strings, keys and values of at most {STRING_BYTES} bytes")
@@ -435,12 +427,9 @@ impl Field {
     }
 }
 
-/// RFC 3339 in UTC. What humantime lets pass besides are a point without a fraction and an offset before the `Z`.
-fn is_timestamp(text: &str) -> bool {
-    let fraction = text.strip_suffix('Z').and_then(|text| text.get("2026-01-31T12:00:00".len()..));
-    let is_fraction =
-        |text: &str| text.strip_prefix('.').is_some_and(|d| !d.is_empty() && d.bytes().all(|b| b.is_ascii_digit()));
-    fraction.is_some_and(|text| text.is_empty() || is_fraction(text)) && humantime::parse_rfc3339(text).is_ok()
+/// Whether a field may have this name, also one that is not on the list yet.
+pub fn is_field_name(name: &str) -> bool {
+    is_name(name, |c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
 }
 
 fn is_name(name: &str, allowed: impl Fn(char) -> bool) -> bool {
@@ -463,10 +452,6 @@ fn is_record(object: &Map<String, Value>, members: &[Member]) -> bool {
 
 fn is_public_label(key: &str, value: &str) -> bool {
     PUBLIC_LABELS.iter().any(|(public, form)| *public == key && form.has(value))
-}
-
-fn is_anonymised(id: &str) -> bool {
-    id.len() == 32 && id.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 fn publish_label<'a>(key: &'a str, value: &'a Value, anonymiser: &mut Anonymiser) -> (Cow<'a, str>, Cow<'a, str>) {
@@ -515,8 +500,8 @@ mod tests {
     fn sent(level: Level, name: &str, value: &Value) -> Result<Value, String> {
         let field = level.field(name).unwrap();
         field.check(value)?;
-        let mut out = Vec::new();
-        field.publish(value, &mut Anonymiser::new(&Identity::from_key([7; 32])), &mut out).unwrap();
+        let mut out = Buffer::default();
+        field.publish(value.into(), &mut Anonymiser::new(&Identity::from_key([7; 32])), &mut out).unwrap();
         let sent: Value = serde_json::from_slice(&out).unwrap();
         field.check_sent(&sent).unwrap();
         Ok(sent)

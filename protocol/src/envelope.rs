@@ -1,27 +1,43 @@
 //! Sentry's envelope: a header line, then items, each a header line and a payload.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
+
+use crate::limits::ENVELOPE_ITEMS;
+
+/// An envelope with one event; none where the bytes are no event. `sent_at` is the moment of sending in RFC 3339, by which
+/// servers correct a wrong clock.
+pub fn write(event: &[u8], sent_at: &str) -> Option<Vec<u8>> {
+    let parsed: Value = serde_json::from_slice(event).ok()?;
+    let event_id = parsed.get("event_id").and_then(Value::as_str)?;
+    let header = json!({ "event_id": event_id, "sent_at": sent_at });
+    let item = json!({ "type": "event", "length": event.len() });
+    let mut envelope = format!("{header}\n{item}\n").into_bytes();
+    envelope.extend_from_slice(event);
+    envelope.push(b'\n');
+    Some(envelope)
+}
 
 /// An envelope taken apart.
 #[derive(Debug)]
-pub(crate) struct Envelope<'a> {
-    pub(crate) header: Map<String, Value>,
-    pub(crate) items: Vec<Item<'a>>,
+pub struct Envelope<'a> {
+    /// Its header's members.
+    pub header: Map<String, Value>,
+    /// Its items.
+    pub items: Vec<Item<'a>>,
 }
 
 /// One item.
 #[derive(Debug)]
-pub(crate) struct Item<'a> {
-    pub(crate) header: Map<String, Value>,
-    pub(crate) payload: &'a [u8],
+pub struct Item<'a> {
+    /// Its header's members.
+    pub header: Map<String, Value>,
+    /// Its payload.
+    pub payload: &'a [u8],
 }
-
-/// The most items of one envelope, as with Sentry's own server.
-const MOST_ITEMS: usize = 100;
 
 impl<'a> Envelope<'a> {
     /// Takes an envelope apart. The error says what is wrong with it.
-    pub(crate) fn parse(bytes: &'a [u8]) -> Result<Self, String> {
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, String> {
         let (line, mut rest) = split_line(bytes);
         let header = json_line(line).map_err(|why| format!("the envelope's header {why}"))?;
         let mut items = Vec::new();
@@ -33,8 +49,8 @@ impl<'a> Envelope<'a> {
             if rest.is_empty() {
                 return Ok(Self { header, items });
             }
-            if items.len() == MOST_ITEMS {
-                return Err(format!("it has more than {MOST_ITEMS} items"));
+            if items.len() == ENVELOPE_ITEMS {
+                return Err(format!("it has more than {ENVELOPE_ITEMS} items"));
             }
             let (item, after) = Item::parse(rest).map_err(|why| format!("item {}: {why}", items.len() + 1))?;
             items.push(item);
@@ -55,7 +71,7 @@ impl<'a> Item<'a> {
     }
 
     /// The item's type.
-    pub(crate) fn kind(&self) -> &str {
+    pub fn kind(&self) -> &str {
         self.header.get("type").and_then(Value::as_str).unwrap_or_default()
     }
 }
@@ -108,5 +124,16 @@ mod tests {
         assert!(kinds("{}\n{\"length\":9}\nshort").unwrap_err().contains("more than there is"));
         assert!(kinds("{}\n{\"length\":2}\nlong\n").unwrap_err().contains("does not end"));
         assert!(kinds("{}\n{\"length\":-1}\n\n").unwrap_err().contains("no number"));
+    }
+
+    #[test]
+    fn an_envelope_is_three_lines() {
+        let bytes = write(br#"{"event_id":"aa"}"#, "2026-01-01T00:00:00Z").unwrap();
+        let text = String::from_utf8(bytes).unwrap();
+        assert_eq!(
+            text,
+            "{\"event_id\":\"aa\",\"sent_at\":\"2026-01-01T00:00:00Z\"}\n{\"length\":17,\"type\":\"event\"}\n{\"event_id\":\"aa\"}\n"
+        );
+        assert!(write(b"not json", "").is_none());
     }
 }

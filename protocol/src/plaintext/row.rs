@@ -7,10 +7,12 @@ use std::io::{self, Write};
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
-use super::buffer::Buffer;
-use super::fields::{Field, Given, Level};
-use super::input::{RECORD_BYTES, Strict, wrong_json};
+use crate::buffer::Buffer;
+use crate::document::wrong_json;
+use crate::fields::{Field, Given, Level};
 use crate::identity::Anonymiser;
+use crate::json::Strict;
+use crate::limits::RECORD_BYTES;
 
 /// The values of one field in the records of a row group, in the form in which they leave the process.
 pub(super) struct Column {
@@ -250,14 +252,16 @@ impl<'de> Visitor<'de> for Cell<'_, '_> {
 mod tests {
     use serde_json::{Map, json};
 
-    use super::super::document::{Document, Envelope, GROUP_RECORDS, OwnNode};
-    use super::super::input::read_object;
+    use super::super::writer::{Heading, OwnNode, Writer};
     use super::*;
+    use crate::fault::Fault;
     use crate::identity::{Identity, Purpose};
+    use crate::json::read_object;
+    use crate::limits::GROUP_RECORDS;
 
-    fn document() -> Document<Vec<u8>> {
-        let envelope = Envelope { id: [7; 16], day: "2026-01-31".to_owned() };
-        Document::new(Vec::new(), &Identity::from_key([7; 32]), envelope, Map::new(), OwnNode::default())
+    fn document() -> Writer<Vec<u8>> {
+        let heading = Heading { id: [7; 16], day: "2026-01-31".to_owned() };
+        Writer::new(Vec::new(), &Identity::from_key([7; 32]), heading, Map::new(), OwnNode::default())
     }
 
     const VOLUMES: [&str; 4] = [
@@ -269,10 +273,10 @@ mod tests {
 
     #[test]
     fn what_is_known_of_the_own_node_holds_unless_the_host_says_otherwise() {
-        let envelope = Envelope { id: [7; 16], day: "2026-01-31".to_owned() };
+        let heading = Heading { id: [7; 16], day: "2026-01-31".to_owned() };
         let identity = Identity::from_key([7; 32]);
         let own_node = OwnNode { id: identity.anonymise(Purpose::Node, "own"), crash_files: Some(3) };
-        let mut document = Document::new(Vec::new(), &identity, envelope, Map::new(), own_node);
+        let mut document = Writer::new(Vec::new(), &identity, heading, Map::new(), own_node);
         for node in [
             r#"{"node_id":"own"}"#,
             r#"{"node_id":"other"}"#,
@@ -353,9 +357,9 @@ mod tests {
     #[test]
     fn a_report_that_lacks_a_part_is_none() {
         let is_full = std::cell::Cell::new(false);
-        let envelope = Envelope { id: [7; 16], day: "2026-01-31".to_owned() };
+        let heading = Heading { id: [7; 16], day: "2026-01-31".to_owned() };
         let mut document =
-            Document::new(Full(&is_full), &Identity::from_key([7; 32]), envelope, Map::new(), OwnNode::default());
+            Writer::new(Full(&is_full), &Identity::from_key([7; 32]), heading, Map::new(), OwnNode::default());
         for _ in 1..GROUP_RECORDS {
             document.add_json(Level::Volume, b"{}").unwrap();
         }
@@ -364,7 +368,7 @@ mod tests {
         is_full.set(false);
         let later = document.add_json(Level::Volume, b"{}");
         for outcome in [of_the_disk, later, document.finish().map(drop)] {
-            assert!(matches!(outcome, Err(crate::error::Error::Io(_))), "{outcome:?}");
+            assert!(matches!(outcome, Err(Fault::Unwritten(_))), "{outcome:?}");
         }
     }
 }

@@ -7,22 +7,19 @@ use data_encoding::HEXLOWER;
 use serde::Deserializer as _;
 use serde_json::{Map, Value};
 
-use super::buffer::Buffer;
-use super::fields::Level;
-use super::input::check_size;
+use super::SCHEMA;
 use super::row::{Column, Refusal, Row};
-use crate::error::Error;
+use crate::buffer::Buffer;
+use crate::document::Records;
+use crate::fault::Fault;
+use crate::fields::Level;
 use crate::identity::{Anonymiser, Identity};
-
-/// The most records of one row group.
-pub const GROUP_RECORDS: usize = 1024;
-
-/// The longest report in bytes. Columns of what a host left out make a report many times longer than its document.
-pub const REPORT_BYTES: u64 = 1 << 30;
+use crate::json::check_size;
+use crate::limits::{GROUP_RECORDS, REPORT_BYTES};
 
 /// What stands in every report besides the fields.
 #[derive(Clone, Debug)]
-pub struct Envelope {
+pub struct Heading {
     /// The report's id.
     pub id: [u8; 16],
     /// The UTC day, `YYYY-MM-DD`.
@@ -39,10 +36,10 @@ pub struct OwnNode {
 }
 
 /// Writes one report as records come in. Holds at most one row group of each kind.
-pub struct Document<W: Write> {
+pub struct Writer<W: Write> {
     out: Bounded<W>,
     anonymiser: Anonymiser,
-    envelope: Envelope,
+    heading: Heading,
     /// Filled in where the host says nothing.
     defaults: Map<String, Value>,
     own_node: OwnNode,
@@ -54,20 +51,14 @@ pub struct Document<W: Write> {
     volumes: Group,
 }
 
-impl<W: Write> Document<W> {
+impl<W: Write> Writer<W> {
     /// An empty report. `defaults` are cluster fields that hold unless the host sets them, and so is what is known of
     /// the node that reports.
-    pub fn new(
-        out: W,
-        identity: &Identity,
-        envelope: Envelope,
-        defaults: Map<String, Value>,
-        own_node: OwnNode,
-    ) -> Self {
+    pub fn new(out: W, identity: &Identity, heading: Heading, defaults: Map<String, Value>, own_node: OwnNode) -> Self {
         Self {
             out: Bounded { out, room: REPORT_BYTES },
             anonymiser: Anonymiser::new(identity),
-            envelope,
+            heading,
             defaults,
             own_node,
             cluster: None,
@@ -79,12 +70,12 @@ impl<W: Write> Document<W> {
     }
 
     /// Sets the cluster fields, once and before the first row group is full. A refused object changes nothing.
-    pub fn set_cluster(&mut self, fields: Map<String, Value>) -> Result<(), Error> {
+    pub fn set_cluster(&mut self, fields: Map<String, Value>) -> Result<(), Fault> {
         if self.cluster.is_some() {
-            return Err(Error::InvalidState("the cluster fields of this report are already set".to_owned()));
+            return Err(Fault::State("the cluster fields of this report are already set".to_owned()));
         }
         if self.is_head_written {
-            return Err(Error::InvalidState(format!("the cluster fields come before record {GROUP_RECORDS}")));
+            return Err(Fault::State(format!("the cluster fields come before record {GROUP_RECORDS}")));
         }
         check(&fields)?;
         self.cluster = Some(fields);
@@ -92,14 +83,14 @@ impl<W: Write> Document<W> {
     }
 
     /// Adds one node or volume. A refused record changes nothing.
-    pub fn add(&mut self, level: Level, record: Map<String, Value>) -> Result<(), Error> {
+    pub fn add(&mut self, level: Level, record: Map<String, Value>) -> Result<(), Fault> {
         self.read(level, |row| record.deserialize_map(row))
     }
 
     /// Adds one node or volume from one JSON object. A refused record changes nothing.
-    pub fn add_json(&mut self, level: Level, json: &[u8]) -> Result<(), Error> {
+    pub fn add_json(&mut self, level: Level, json: &[u8]) -> Result<(), Fault> {
         let checked = check_size(json);
-        if let Err(error @ Error::Internal(_)) = checked {
+        if let Err(error @ Fault::Internal(_)) = checked {
             return Err(error);
         }
         self.read(level, |row| {
@@ -112,29 +103,33 @@ impl<W: Write> Document<W> {
         })
     }
 
-    fn read(&mut self, level: Level, record: impl FnOnce(&mut Row<'_>) -> serde_json::Result<()>) -> Result<(), Error> {
+    fn read(&mut self, level: Level, record: impl FnOnce(&mut Row<'_>) -> serde_json::Result<()>) -> Result<(), Fault> {
         self.refuse_if_spoiled()?;
         let group = if level == Level::Node { &mut self.nodes } else { &mut self.volumes };
         group.read(&mut self.anonymiser, &self.own_node, record)?;
         if group.records == GROUP_RECORDS { self.write(level) } else { Ok(()) }
     }
 
-    fn refuse_if_spoiled(&self) -> Result<(), Error> {
-        if self.is_spoiled { Err(Error::Io("a part of the report could not be written".to_owned())) } else { Ok(()) }
+    fn refuse_if_spoiled(&self) -> Result<(), Fault> {
+        if self.is_spoiled {
+            Err(Fault::Unwritten("a part of the report could not be written".to_owned()))
+        } else {
+            Ok(())
+        }
     }
 
     /// Writes the cluster fields, unless they are, and the row group.
-    fn write(&mut self, level: Level) -> Result<(), Error> {
+    fn write(&mut self, level: Level) -> Result<(), Fault> {
         self.refuse_if_spoiled()?;
         let written = self.write_lines(level);
         self.is_spoiled = written.is_err();
         written
     }
 
-    fn write_lines(&mut self, level: Level) -> Result<(), Error> {
+    fn write_lines(&mut self, level: Level) -> Result<(), Fault> {
         if !self.is_head_written {
             self.is_head_written = true;
-            let head = head(&self.envelope, self.cluster.as_ref(), &self.defaults, &mut self.anonymiser)?;
+            let head = head(&self.heading, self.cluster.as_ref(), &self.defaults, &mut self.anonymiser)?;
             self.out.take_room(head.len())?;
             self.out.write(&head)?;
         }
@@ -143,7 +138,7 @@ impl<W: Write> Document<W> {
     }
 
     /// Writes what is left and the closing line, and gives the output back.
-    pub fn finish(mut self) -> Result<W, Error> {
+    pub fn finish(mut self) -> Result<W, Fault> {
         self.write(Level::Node)?;
         self.write(Level::Volume)?;
         let end = format!("{{\"end\":{{\"nodes\":{},\"volumes\":{}}}}}\n", self.nodes.written, self.volumes.written);
@@ -153,34 +148,38 @@ impl<W: Write> Document<W> {
     }
 }
 
-/// The first line: the envelope and the cluster fields.
+/// The first line: the heading and the cluster fields.
 fn head(
-    envelope: &Envelope,
+    heading: &Heading,
     fields: Option<&Map<String, Value>>,
     defaults: &Map<String, Value>,
     anonymiser: &mut Anonymiser,
-) -> Result<Buffer, Error> {
+) -> Result<Buffer, Fault> {
     let mut line = Buffer::default();
-    let (id, day) = (HEXLOWER.encode(&envelope.id), &envelope.day);
-    write!(line, "{{\"schema\":\"ondat-report/1\",\"report_id\":\"{id}\",\"day\":\"{day}\"")
+    let (id, day) = (HEXLOWER.encode(&heading.id), &heading.day);
+    write!(line, "{{\"schema\":\"{SCHEMA}\",\"report_id\":\"{id}\",\"day\":\"{day}\"")
         .map_err(|error| failed(&error))?;
     for field in Level::Cluster.fields() {
         let given = fields.and_then(|fields| fields.get(field.name)).filter(|value| !value.is_null());
         let value = given.or_else(|| defaults.get(field.name)).unwrap_or(&Value::Null);
         write!(line, ",\"{}\":", field.name).map_err(|error| failed(&error))?;
-        field.publish(value, anonymiser, &mut line).map_err(|error| failed(&error.into()))?;
+        field.publish(value.into(), anonymiser, &mut line).map_err(|error| failed(&error.into()))?;
     }
     line.write_all(b"}\n").map_err(|error| failed(&error))?;
     Ok(line)
 }
 
 /// A report that cannot be written on.
-fn failed(error: &io::Error) -> Error {
-    if error.kind() == ErrorKind::OutOfMemory { no_memory() } else { Error::Io(format!("writing the report: {error}")) }
+fn failed(error: &io::Error) -> Fault {
+    if error.kind() == ErrorKind::OutOfMemory {
+        no_memory()
+    } else {
+        Fault::Unwritten(format!("writing the report: {error}"))
+    }
 }
 
-fn no_memory() -> Error {
-    Error::Internal("there is no memory for the report".to_owned())
+fn no_memory() -> Fault {
+    Fault::Internal("there is no memory for the report".to_owned())
 }
 
 /// One row group in the making, column by column.
@@ -203,7 +202,7 @@ impl Group {
         anonymiser: &mut Anonymiser,
         own_node: &OwnNode,
         record: impl FnOnce(&mut Row<'_>) -> serde_json::Result<()>,
-    ) -> Result<(), Error> {
+    ) -> Result<(), Fault> {
         let index = self.given;
         self.given += 1;
         self.columns.iter_mut().for_each(Column::begin);
@@ -213,7 +212,7 @@ impl Group {
         if let Err(refusal) = taken {
             self.columns.iter_mut().for_each(Column::take_back);
             return Err(match refusal {
-                Refusal::Value(why) => Error::InvalidReport(format!("{}[{index}]{why}", self.name)),
+                Refusal::Value(why) => Fault::Invalid(format!("{}[{index}]{why}", self.name)),
                 Refusal::Memory => no_memory(),
             });
         }
@@ -238,7 +237,7 @@ impl Group {
     }
 
     /// Writes the line of its records, which it has no more then; nothing where there are none.
-    fn write_line<W: Write>(&mut self, out: &mut Bounded<W>) -> Result<(), Error> {
+    fn write_line<W: Write>(&mut self, out: &mut Bounded<W>) -> Result<(), Fault> {
         if self.records == 0 {
             return Ok(());
         }
@@ -266,13 +265,13 @@ impl Group {
 }
 
 /// Checks the cluster fields against the list.
-fn check(fields: &Map<String, Value>) -> Result<(), Error> {
+fn check(fields: &Map<String, Value>) -> Result<(), Fault> {
     for (name, value) in fields {
         let Some(field) = Level::Cluster.field(name) else {
             let name: String = name.chars().take(64).collect();
-            return Err(Error::InvalidReport(format!("{name}: not one of the fields of the report")));
+            return Err(Fault::Invalid(format!("{name}: not one of the fields of the report")));
         };
-        field.check(value).map_err(|expected| Error::InvalidReport(format!("{name}: {expected}")))?;
+        field.check(value).map_err(|expected| Fault::Invalid(format!("{name}: {expected}")))?;
     }
     Ok(())
 }
@@ -285,15 +284,25 @@ struct Bounded<W> {
 
 impl<W: Write> Bounded<W> {
     /// Takes the room of a line: one that is too long is not begun.
-    fn take_room(&mut self, bytes: usize) -> Result<(), Error> {
+    fn take_room(&mut self, bytes: usize) -> Result<(), Fault> {
         let room = self.room.checked_sub(bytes as u64);
         self.room =
-            room.ok_or_else(|| Error::InvalidReport(format!("the report would be longer than {REPORT_BYTES} bytes")))?;
+            room.ok_or_else(|| Fault::Invalid(format!("the report would be longer than {REPORT_BYTES} bytes")))?;
         Ok(())
     }
 
-    fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), Fault> {
         self.out.write_all(bytes).map_err(|error| failed(&error))
+    }
+}
+
+impl<W: Write> Records for Writer<W> {
+    fn set_cluster(&mut self, fields: Map<String, Value>) -> Result<(), Fault> {
+        Self::set_cluster(self, fields)
+    }
+
+    fn add(&mut self, level: Level, record: Map<String, Value>) -> Result<(), Fault> {
+        Self::add(self, level, record)
     }
 }
 
@@ -304,20 +313,20 @@ mod tests {
     #[test]
     fn a_report_that_would_be_too_long_is_refused_on_the_way() {
         let identity = Identity::from_cluster_id("cluster");
-        let envelope = Envelope { id: [7; 16], day: "2026-01-31".to_owned() };
+        let heading = Heading { id: [7; 16], day: "2026-01-31".to_owned() };
         let empty = |room| {
-            let mut document = Document::new(Vec::new(), &identity, envelope.clone(), Map::new(), OwnNode::default());
+            let mut document = Writer::new(Vec::new(), &identity, heading.clone(), Map::new(), OwnNode::default());
             document.out.room = room;
             document
         };
         let whole = empty(REPORT_BYTES).finish().unwrap();
         let length = whole.len() as u64;
         assert_eq!(empty(length).finish().unwrap(), whole);
-        assert!(matches!(empty(length - 1).finish(), Err(Error::InvalidReport(_))));
+        assert!(matches!(empty(length - 1).finish(), Err(Fault::Invalid(_))));
 
         let mut document = empty(length);
         let refused = (0..GROUP_RECORDS).find_map(|_| document.add(Level::Volume, Map::new()).err());
-        assert!(matches!(refused, Some(Error::InvalidReport(_))), "{refused:?}");
+        assert!(matches!(refused, Some(Fault::Invalid(_))), "{refused:?}");
         assert!(document.out.out.len() as u64 <= length, "what is too long is not written");
     }
 }

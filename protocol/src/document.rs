@@ -5,62 +5,28 @@
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Number, Value};
+use serde_json::{Map, Value};
 
-use super::buffer::is_room_for;
-use super::fields::{Field, Level};
-use crate::error::Error;
+use crate::fault::Fault;
+use crate::fields::{Field, Level};
+use crate::json::{Strict, check_form, duplicate, not_json, read_members, spend};
+use crate::limits::RECORD_BYTES;
 
-/// The longest string that is looked at, in bytes as written. Far above what any field may hold, so that nearly all
-/// strings that are too long are refused with the record and the field they stand in.
-const STRING_BYTES: usize = 1 << 20;
-/// The deepest nesting, serde_json's own limit.
-const DEPTH: usize = 128;
-/// The largest record, or all cluster fields together: their strings, and [`VALUE_BYTES`] for each value and each key.
-pub(super) const RECORD_BYTES: usize = 4 << 20;
-/// What a value takes besides its text.
-const VALUE_BYTES: usize = 64;
-/// How much memory reading takes for each byte of a record, and at most: a tree of it, and what growing it leaves unused.
-/// Less than this is asked for like anything else.
-const MEMORY_PER_BYTE: usize = 64;
-const MOST_MEMORY: usize = 24 << 20;
-const LITTLE_MEMORY: usize = 1 << 20;
-
-/// Where records go: [`super::document::Document`], or nowhere when only checking.
+/// Where records go: [`crate::plaintext::writer::Writer`], or nowhere when only checking.
 pub trait Records {
     /// The cluster fields.
-    fn set_cluster(&mut self, fields: Map<String, Value>) -> Result<(), Error>;
+    fn set_cluster(&mut self, fields: Map<String, Value>) -> Result<(), Fault>;
     /// One node or volume.
-    fn add(&mut self, level: Level, record: Map<String, Value>) -> Result<(), Error>;
+    fn add(&mut self, level: Level, record: Map<String, Value>) -> Result<(), Fault>;
 }
 
-impl<W: std::io::Write> Records for super::document::Document<W> {
-    fn set_cluster(&mut self, fields: Map<String, Value>) -> Result<(), Error> {
-        Self::set_cluster(self, fields)
-    }
-
-    fn add(&mut self, level: Level, record: Map<String, Value>) -> Result<(), Error> {
-        Self::add(self, level, record)
-    }
-}
-
-/// Reads one JSON object: the cluster fields, a node or a volume.
-pub fn read_object(json: &[u8]) -> Result<Map<String, Value>, Error> {
-    check_form(json)?;
-    let mut reader = serde_json::Deserializer::from_slice(json);
-    let mut place = None;
-    let strict = Strict { left: &mut { RECORD_BYTES }, place: Some(&mut place) };
-    let object = match strict.deserialize(&mut reader) {
-        Ok(Value::Object(object)) => object,
-        Ok(_) => return Err(Error::InvalidReport("expected a JSON object".to_owned())),
-        Err(error) => return Err(in_field(Level::Cluster, &place.unwrap_or_default(), &error)),
-    };
-    reader.end().map_err(|error| not_json(&error))?;
-    Ok(object)
+/// Reads the cluster fields, one JSON object.
+pub fn read_cluster(json: &[u8]) -> Result<Map<String, Value>, Fault> {
+    read_members(json, |wrong| in_field(Level::Cluster, &wrong.member, &wrong.why))
 }
 
 /// Reads a whole document, `{cluster fields..., "nodes": [...], "volumes": [...]}`, into `records`.
-pub fn read_document<R: Records>(json: &[u8], records: &mut R) -> Result<(), Error> {
+pub fn read_document<R: Records>(json: &[u8], records: &mut R) -> Result<(), Fault> {
     check_form(json)?;
     // The cluster fields go first although they may stand last, hence two walks.
     let mut cluster = Map::new();
@@ -70,77 +36,22 @@ pub fn read_document<R: Records>(json: &[u8], records: &mut R) -> Result<(), Err
 }
 
 /// What is wrong with the JSON of a field.
-fn in_field(level: Level, name: &str, error: &impl fmt::Display) -> Error {
+fn in_field(level: Level, name: &str, error: &impl fmt::Display) -> Fault {
     if name.is_empty() {
         return not_json(error);
     }
     let name: String = name.chars().take(64).collect();
-    Error::InvalidReport(format!("{name}: {}", wrong_json(level.field(&name), error)))
+    Fault::Invalid(format!("{name}: {}", wrong_json(level.field(&name), error)))
 }
 
 /// What the parser has against a value. Of numbers that it cannot hold it does not know what was expected.
-pub(super) fn wrong_json(field: Option<&Field>, error: &impl fmt::Display) -> String {
+pub(crate) fn wrong_json(field: Option<&Field>, error: &impl fmt::Display) -> String {
     let why = error.to_string();
     let field = field.filter(|_| why.starts_with("number out of range"));
     field.map_or_else(|| why.clone(), |field| format!("{why}; expected {}", field.expectation()))
 }
 
-/// [`check_form`] of one record: none that is no longer than a string may be can hold one that is, and the parser bounds
-/// the nesting itself.
-pub(super) fn check_size(json: &[u8]) -> Result<(), Error> {
-    if json.len() > STRING_BYTES { check_form(json) } else { Ok(()) }
-}
-
-/// Refuses what the parser would copy before anybody could look at it: endless strings, endless nesting. What is not
-/// JSON for another reason is left to the parser. Also refused is what there is no memory for: the parser would end the
-/// process.
-fn check_form(json: &[u8]) -> Result<(), Error> {
-    let memory = json.len().saturating_mul(MEMORY_PER_BYTE).min(MOST_MEMORY);
-    if memory > LITTLE_MEMORY && !is_room_for(memory) {
-        return Err(Error::Internal(format!("{memory} bytes of memory are not to be had for reading the report")));
-    }
-    let mut depth = 0_usize;
-    let mut bytes = json.iter().enumerate();
-    while let Some((at, byte)) = bytes.next() {
-        match byte {
-            b'"' => {
-                while let Some((end, byte)) = bytes.next() {
-                    match byte {
-                        b'"' => break,
-                        b'\\' => drop(bytes.next()),
-                        _ => {}
-                    }
-                    if end - at > STRING_BYTES {
-                        return Err(refused(json, at, &format!("a string of more than {STRING_BYTES} bytes")));
-                    }
-                }
-            }
-            b'[' | b'{' => {
-                depth += 1;
-                if depth > DEPTH {
-                    return Err(refused(json, at, "recursion limit exceeded"));
-                }
-            }
-            b']' | b'}' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-/// Names the place as serde_json does.
-fn refused(json: &[u8], at: usize, why: &str) -> Error {
-    let before = &json[..at];
-    let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
-    let column = before.iter().rev().take_while(|byte| **byte != b'\n').count() + 1;
-    Error::InvalidReport(format!("{why} at line {line} column {column}"))
-}
-
-fn not_json(error: &impl fmt::Display) -> Error {
-    Error::InvalidReport(format!("not a JSON document: {error}"))
-}
-
-fn walk<R: Records>(json: &[u8], walk: &mut Walk<'_, R>) -> Result<(), Error> {
+fn walk<R: Records>(json: &[u8], walk: &mut Walk<'_, R>) -> Result<(), Fault> {
     let mut failure = None;
     let mut reader = serde_json::Deserializer::from_slice(json);
     let outcome = (&mut reader).deserialize_map(Top { walk, failure: &mut failure });
@@ -159,7 +70,7 @@ enum Walk<'a, R> {
 
 struct Top<'a, 'w, R> {
     walk: &'a mut Walk<'w, R>,
-    failure: &'a mut Option<Error>,
+    failure: &'a mut Option<Fault>,
 }
 
 impl<'de, R: Records> Visitor<'de> for Top<'_, '_, R> {
@@ -206,7 +117,7 @@ impl<'de, R: Records> Visitor<'de> for Top<'_, '_, R> {
 struct List<'a, R> {
     level: Level,
     records: &'a mut R,
-    failure: &'a mut Option<Error>,
+    failure: &'a mut Option<Fault>,
 }
 
 impl<'de, R: Records> DeserializeSeed<'de> for List<'_, R> {
@@ -251,122 +162,18 @@ impl<'de, R: Records> Visitor<'de> for List<'_, R> {
 
 impl Level {
     /// What is wrong with the JSON of a record, in this field unless that is empty.
-    fn in_record(self, index: usize, name: &str, error: &impl fmt::Display) -> Error {
+    fn in_record(self, index: usize, name: &str, error: &impl fmt::Display) -> Fault {
         let list = if self == Self::Node { "nodes" } else { "volumes" };
         let name: String = name.chars().take(64).collect();
         let point = if name.is_empty() { "" } else { "." };
-        Error::InvalidReport(format!("{list}[{index}]{point}{name}: {}", wrong_json(self.field(&name), error)))
-    }
-}
-
-fn duplicate<E: serde::de::Error>(key: &str) -> E {
-    E::custom(format!("the key {:?} stands twice in one object", key.chars().take(64).collect::<String>()))
-}
-
-/// Takes the room of one value from what is left of a record's.
-fn spend<E: serde::de::Error>(left: &mut usize, bytes: usize) -> Result<(), E> {
-    *left = left.checked_sub(VALUE_BYTES + bytes).ok_or_else(|| E::custom("a record is larger than any can be"))?;
-    Ok(())
-}
-
-/// A JSON value without duplicate keys, out of a record that has this much room left.
-pub(super) struct Strict<'a> {
-    pub(super) left: &'a mut usize,
-    /// Where it is noted that it has begun, and which member of it is being read.
-    pub(super) place: Option<&'a mut Option<String>>,
-}
-
-impl Strict<'_> {
-    fn next(&mut self) -> Strict<'_> {
-        Strict { left: self.left, place: None }
-    }
-
-    fn text<E: serde::de::Error>(self, text: &str) -> Result<Value, E> {
-        spend(self.left, text.len())?;
-        Ok(text.into())
-    }
-
-    fn scalar<E: serde::de::Error>(self, value: impl Into<Value>) -> Result<Value, E> {
-        spend(self.left, 0)?;
-        Ok(value.into())
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for Strict<'_> {
-    type Value = Value;
-
-    fn deserialize<D: Deserializer<'de>>(mut self, deserializer: D) -> Result<Value, D::Error> {
-        if let Some(place) = &mut self.place {
-            **place = Some(String::new());
-        }
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Strict<'_> {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON value")
-    }
-
-    fn visit_unit<E: serde::de::Error>(self) -> Result<Value, E> {
-        self.scalar(Value::Null)
-    }
-
-    fn visit_bool<E: serde::de::Error>(self, value: bool) -> Result<Value, E> {
-        self.scalar(value)
-    }
-
-    fn visit_u64<E: serde::de::Error>(self, value: u64) -> Result<Value, E> {
-        self.scalar(value)
-    }
-
-    fn visit_i64<E: serde::de::Error>(self, value: i64) -> Result<Value, E> {
-        self.scalar(value)
-    }
-
-    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Value, E> {
-        let number = Number::from_f64(value).ok_or_else(|| E::custom("a number that is not finite"))?;
-        self.scalar(number)
-    }
-
-    fn visit_str<E: serde::de::Error>(self, value: &str) -> Result<Value, E> {
-        self.text(value)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(mut self, mut list: A) -> Result<Value, A::Error> {
-        spend(self.left, 0)?;
-        let mut values = Vec::new();
-        while let Some(value) = list.next_element_seed(self.next())? {
-            values.push(value);
-        }
-        Ok(Value::Array(values))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Value, A::Error> {
-        spend(self.left, 0)?;
-        let mut object = Map::new();
-        while let Some(key) = map.next_key::<String>()? {
-            spend(self.left, key.len())?;
-            if let Some(Some(name)) = self.place.as_deref_mut() {
-                name.clone_from(&key);
-            }
-            let value = map.next_value_seed(self.next())?;
-            if let Some(Some(name)) = self.place.as_deref_mut() {
-                name.clear();
-            }
-            if object.insert(key.clone(), value).is_some() {
-                return Err(duplicate(&key));
-            }
-        }
-        Ok(Value::Object(object))
+        Fault::Invalid(format!("{list}[{index}]{point}{name}: {}", wrong_json(self.field(&name), error)))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::json::{DEPTH, STRING_BYTES, VALUE_BYTES, read_object};
 
     /// Counts what comes.
     #[derive(Default)]
@@ -376,12 +183,12 @@ mod tests {
     }
 
     impl Records for Counted {
-        fn set_cluster(&mut self, fields: Map<String, Value>) -> Result<(), Error> {
+        fn set_cluster(&mut self, fields: Map<String, Value>) -> Result<(), Fault> {
             self.cluster_fields = fields.len();
             Ok(())
         }
 
-        fn add(&mut self, _: Level, _: Map<String, Value>) -> Result<(), Error> {
+        fn add(&mut self, _: Level, _: Map<String, Value>) -> Result<(), Fault> {
             self.records += 1;
             Ok(())
         }
@@ -391,7 +198,7 @@ mod tests {
         let mut counted = Counted::default();
         match read_document(json.as_ref(), &mut counted) {
             Ok(()) => Ok((counted.cluster_fields, counted.records)),
-            Err(Error::InvalidReport(why)) => Err(why),
+            Err(Fault::Invalid(why)) => Err(why),
             Err(error) => panic!("{error:?}"),
         }
     }

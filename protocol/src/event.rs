@@ -1,15 +1,15 @@
 //! The Sentry event: exactly the listed keys, made from facts about the ending and nothing of the process's memory.
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
+use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::exit::{CoreDump, Ending};
-use super::signals;
-use crate::transport::https::rfc3339;
-
-/// The longest text of a caller in a description, in bytes.
-const TEXT_BYTES: usize = 200;
+use crate::ending::{CoreDump, Ending};
+use crate::identity::is_hex_id;
+use crate::limits::CRASH_TEXT_BYTES;
+use crate::signals;
+use crate::time::{self, rfc3339};
 
 /// What is the same in every crash report of a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,14 +59,16 @@ pub fn event(subject: &Subject<'_>, crash: &Crash<'_>) -> Value {
         Ending::Killed { .. } => "killed",
         Ending::Unknown => "unclean",
     });
+    let cause =
+        crash.text.map_or_else(|| class.to_owned(), |text| format!("{class}: {}", without_numbers(&plain(text))));
     json!({
         "event_id": crash.event_id,
-        "timestamp": timestamp(crash.at),
+        "timestamp": rfc3339(crash.at),
         "platform": "native",
         "level": "fatal",
         "release": format!("ondat@{}", subject.version),
         "exception": { "values": [{ "type": kind, "value": description(subject.component, crash), "mechanism": mechanism }] },
-        "fingerprint": [subject.component, crash.ending.name(), class],
+        "fingerprint": [subject.component, crash.ending.name(), cause],
         "tags": {
             "signal": signal,
             "exit_code": exit_code,
@@ -99,13 +101,93 @@ fn description(component: &str, crash: &Crash<'_>) -> String {
 
 /// A caller's text, held to an alphabet in which nothing but plain words can be said; others become `_`.
 fn plain(text: &str) -> String {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || " .,:;_+()/-".contains(c);
-    text.chars().take(TEXT_BYTES).map(|c| if allowed(c) { c } else { '_' }).collect()
+    let mut plain = String::with_capacity(CRASH_TEXT_BYTES);
+    for c in text.chars().take(CRASH_TEXT_BYTES) {
+        plain.push(if c.is_ascii_alphanumeric() || " .,:;_+()/-".contains(c) { c } else { '_' });
+    }
+    plain
 }
 
-fn timestamp(unix_seconds: i64) -> String {
-    let since_epoch = Duration::from_secs(u64::try_from(unix_seconds).unwrap_or(0));
-    rfc3339(UNIX_EPOCH + since_epoch)
+/// Each run of digits becomes a 0: what differs in a number alone, such as that of a disk, is one kind of crash.
+fn without_numbers(text: &str) -> String {
+    let mut kind = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '0'..='9' if kind.ends_with('0') => {}
+            '0'..='9' => kind.push('0'),
+            _ => kind.push(c),
+        }
+    }
+    kind
+}
+
+/// What an event says, read from one of ours or of another sender's. A value that is missing is null.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Summary {
+    /// When, RFC 3339.
+    pub time: Value,
+    /// The sentence.
+    pub description: Value,
+    /// The tag `signal`.
+    pub signal: Value,
+    /// The tag `exit_code`.
+    pub exit_code: Value,
+    /// The tag `core_dump`.
+    pub core_dump: Value,
+    /// The release.
+    pub release: Value,
+    /// The tag `cluster_id`.
+    pub cluster: Value,
+    /// The tag `node_id`.
+    pub node: Value,
+}
+
+impl Summary {
+    /// Reads an event.
+    pub fn read(event: &Value) -> Self {
+        let at = |pointer: &str| event.pointer(pointer).cloned().unwrap_or_default();
+        Self {
+            time: time_of(at("/timestamp")),
+            description: sentence_of(event),
+            signal: tag(event, "signal"),
+            exit_code: tag(event, "exit_code"),
+            core_dump: tag(event, "core_dump"),
+            release: at("/release"),
+            cluster: tag(event, "cluster_id"),
+            node: tag(event, "node_id"),
+        }
+    }
+}
+
+/// The id of an event, in one form: 32 lower-case hex digits. Some senders write it as a UUID, with dashes.
+pub fn event_id(text: &str) -> Option<String> {
+    Some(text.replace('-', "").to_ascii_lowercase()).filter(|id| is_hex_id(id))
+}
+
+/// The exception's text. Its list may stand in `values` or alone.
+fn sentence_of(event: &Value) -> Value {
+    let text = event.pointer("/exception/values/0/value").or_else(|| event.pointer("/exception/0/value"));
+    text.cloned().unwrap_or_default()
+}
+
+/// Tags are an object or a list of pairs.
+fn tag(event: &Value, name: &str) -> Value {
+    let tags = event.get("tags").unwrap_or(&Value::Null);
+    let in_list = || {
+        let pairs = tags.as_array()?.iter().filter_map(Value::as_array);
+        pairs.filter(|pair| pair.first().and_then(Value::as_str) == Some(name)).find_map(|pair| pair.get(1).cloned())
+    };
+    tags.get(name).cloned().or_else(in_list).unwrap_or_default()
+}
+
+/// A time is RFC 3339 or Unix seconds.
+fn time_of(timestamp: Value) -> Value {
+    let seconds = timestamp.as_f64().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    let seconds = seconds.and_then(|seconds| i64::try_from(seconds.as_secs()).ok());
+    match seconds.filter(|seconds| *seconds <= time::LAST_SECOND) {
+        Some(seconds) => rfc3339(seconds).into(),
+        None => timestamp,
+    }
 }
 
 #[cfg(test)]
@@ -167,6 +249,33 @@ mod tests {
         let child = Crash { class: Some("address not mapped"), is_child: true, ..crash(killed) };
         let value = event(&SUBJECT, &child)["exception"]["values"][0]["value"].clone();
         assert_eq!(value, "dataplane killed by SIGSEGV (address not mapped) (child)");
+    }
+
+    #[test]
+    fn crashes_are_of_one_kind_whatever_numbers_the_caller_gives() {
+        let kind =
+            |text| event(&SUBJECT, &Crash { text: Some(text), ..crash(Ending::Exited(3)) })["fingerprint"].clone();
+        assert_eq!(kind("disk 17 of 20 failed"), json!(["dataplane", "3", "exited: disk 0 of 0 failed"]));
+        assert_eq!(kind("disk 17 of 20 failed"), kind("disk 400 of 5 failed"));
+        assert_ne!(kind("disk 17 of 20 failed"), kind("out of memory"));
+    }
+
+    #[test]
+    fn an_event_is_read_back_and_those_of_other_senders_are_read() {
+        let killed = Ending::Killed { signal: 6, core_dump: CoreDump::Yes };
+        let summary = Summary::read(&event(&SUBJECT, &crash(killed)));
+        assert_eq!((summary.signal, summary.exit_code), (json!("SIGABRT"), json!("none")));
+        assert_eq!((summary.core_dump, summary.cluster), (json!("true"), json!(SUBJECT.cluster_id)));
+        assert_eq!(summary.time, "2026-09-21T14:13:20Z");
+        assert_eq!(summary.description, "dataplane killed by SIGABRT");
+        let other =
+            json!({"timestamp": 1_790_000_000.5, "exception": [{"value": "x"}], "tags": [["signal", "SIGILL"]]});
+        let summary = Summary::read(&other);
+        assert_eq!((summary.time, summary.signal), (json!("2026-09-21T14:13:20Z"), json!("SIGILL")));
+        assert_eq!((summary.description, summary.release), (json!("x"), Value::Null));
+        assert_eq!(Summary::read(&json!({"timestamp": 1e300})).time, json!(1e300));
+        assert_eq!(event_id("01234567-89AB-cdef-0123-456789abcdef").unwrap(), "0123456789abcdef0123456789abcdef");
+        assert_eq!(event_id("0123"), None);
     }
 
     #[test]

@@ -8,6 +8,8 @@ use sha2::Sha256;
 
 use data_encoding::HEXLOWER;
 
+use crate::limits::ID_BYTES;
+
 /// What an anonymised id stands for. Ids of different purposes cannot be joined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
@@ -35,20 +37,22 @@ impl Purpose {
     }
 }
 
-/// The longest raw id, in bytes.
-const LONGEST_ID: usize = 256;
-
 /// A raw id as it counts: without the white space around it, of which a Kubernetes Secret that was made with `echo` has
 /// some. A control character inside is a mistake that would pass for another id.
 pub fn raw_id(text: &str) -> Result<&str, &'static str> {
     let id = text.trim_matches(|c: char| matches!(c, ' ' | '\t' | '\n' | '\x0b' | '\x0c' | '\r'));
-    if !(1..=LONGEST_ID).contains(&id.len()) {
+    if !(1..=ID_BYTES).contains(&id.len()) {
         return Err("expected 1 to 256 bytes");
     }
     if id.contains(char::is_control) {
         return Err("expected no control character inside, such as a line break");
     }
     Ok(id)
+}
+
+/// Whether a text is 32 lower-case hex digits, as anonymised ids and the ids of reports and events are.
+pub fn is_hex_id(text: &str) -> bool {
+    text.len() == 32 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 /// The identity key of a cluster, and everything derived from it.

@@ -5,8 +5,6 @@ use ed25519_dalek::{Signature, VerifyingKey};
 use semver::Version;
 use sha2::{Digest, Sha256};
 
-use crate::error::Error;
-
 /// How far ahead of this clock an answer may have been issued, in seconds: one day, for clocks that are wrong.
 const CLOCK_TOLERANCE: i64 = 86_400;
 
@@ -84,8 +82,8 @@ pub struct Judge<'a> {
 }
 
 impl Judge<'_> {
-    /// The first acceptable one of the TXT records' texts.
-    pub fn first_acceptable(&self, texts: &[Vec<u8>]) -> Result<(Answer, String), Error> {
+    /// The first acceptable one of the TXT records' texts. The error says why the last was not accepted.
+    pub fn first_acceptable(&self, texts: &[Vec<u8>]) -> Result<(Answer, String), String> {
         let mut reason = "the zone has no answer for this name".to_owned();
         for text in texts {
             let Ok(text) = std::str::from_utf8(text) else {
@@ -97,7 +95,7 @@ impl Judge<'_> {
                 Err(why) => reason = why,
             }
         }
-        Err(Error::Untrusted(format!("version answer from zone {} not accepted: {reason}", self.zone)))
+        Err(format!("version answer from zone {} not accepted: {reason}", self.zone))
     }
 
     fn accept(&self, text: &str) -> Result<Answer, String> {

@@ -7,7 +7,8 @@ use data_encoding::BASE32_DNSSEC;
 use semver::Version;
 use sha2::{Digest, Sha256};
 
-use crate::seal::{MESSAGE_OVERHEAD, MessageKey, MessageSecret};
+use crate::limits::NAME_CHARS;
+use crate::message::{MESSAGE_OVERHEAD, MessageKey, MessageSecret};
 
 /// The protocol's generation: the label between version and zone.
 const GENERATION: &str = "o1";
@@ -23,9 +24,8 @@ const SEALED_BYTES: usize = 1 + BLOB_BYTES + MESSAGE_OVERHEAD;
 const SEAL_INFO: &[u8] = b"ondat-telemetry version query v1";
 /// The longest canonical version that fits one label.
 const LABEL_BYTES: usize = 39;
-/// The longest label, and the longest name without its last dot, in characters (RFC 1035, 2.3.4).
+/// The longest label in characters (RFC 1035, 2.3.4).
 const LABEL_CHARS: usize = 63;
-const NAME_CHARS: usize = 253;
 
 /// What a query tells the vendor.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -206,7 +206,7 @@ fn check_value(head: &[u8], version_label: &str) -> [u8; 4] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::seal::{Kem, generate_key};
+    use crate::keys::{Kem, generate_key};
     use data_encoding::BASE64;
 
     const ZONE: Option<&str> = Some("latest.example.com");
