@@ -1,13 +1,13 @@
-//! What an administrator asks a running process: what would its report be now? Here are the words of both and the side of
-//! the one who is asked; the other side is the command's.
+//! The protocol by which an administrator asks a running process what its report would be now, and the side of the
+//! process. The other side is in the command.
 //!
-//! Who asks connects to the process's socket in the state directory and says [`QUESTION`]. The answer begins with [`GREETING`]
-//! when the process turns to it. Pieces follow, each after its length in four bytes, the highest first: together they are the
-//! report in gzip, the very bytes that would be sealed. After a piece of no length comes a byte, the number of a
-//! [`Status`](crate::error::Status), and to the end of the connection a text. For 0 it says size of the sealed report, id and
-//! UTC day; else why there is no report.
+//! The asker connects to the process's socket in the state directory and sends [`QUESTION`]. The process answers
+//! [`GREETING`] when it turns to the question. Pieces follow, each after its length in four bytes, big endian; together
+//! they are the report in gzip, the very bytes that would be sealed. After a piece of length 0 come one byte, the
+//! number of a [`Status`](crate::error::Status), and a text up to the end of the connection. For status 0 the text
+//! gives the size of the sealed report, its id and its UTC day; otherwise it says why there is no report.
 //!
-//! Who asks is never waited for longer than [`PATIENCE`], all of it together.
+//! The process waits for the asker no longer than [`PATIENCE`] in total.
 
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;

@@ -1,4 +1,4 @@
-//! What was said ([`ConfigBuilder`]) and what is true ([`Config`]): settings are read once and never looked at twice.
+//! The settings as they were given ([`ConfigBuilder`]) and as they apply ([`Config`]). Settings are read once.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};

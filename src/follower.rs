@@ -1,5 +1,5 @@
-//! Ends what is being sent once it is turned off, for who sends without a schedule that follows the switches: a command, a host
-//! that has started none, the crash monitor.
+//! Interrupts what is being sent when its switch is turned off, for those that send without a schedule: a command, a
+//! host that has started none, the crash monitor.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

@@ -1,6 +1,6 @@
-//! Who lives on the state directory, and what each process itself says of the switches and of its settings: its environment,
-//! its cluster spec and its own program are known to nobody else. Written for `status` and the page; the library itself
-//! decides nothing by it. Beside what a process says is the socket at which it is asked, where it has a report callback.
+//! The processes that use the state directory, and what each says about its switches and settings: nobody else knows
+//! its environment, its cluster spec and its program's choices. This is written for `status` and the page; the library
+//! itself bases no decision on it. A process with a report callback also has a socket here, at which it is asked.
 
 use std::fs;
 use std::os::unix::net::UnixStream;

@@ -1,4 +1,4 @@
-//! When the next thing is due: pure functions of the time, what is remembered, and chance. Times are Unix seconds.
+//! When the next thing is due: pure functions of the time, the state and a random number. Times are Unix seconds.
 
 use serde::{Deserialize, Serialize};
 

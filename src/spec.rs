@@ -1,4 +1,4 @@
-//! The StorageOSCluster resource, YAML or JSON: the three keys in it that concern this library.
+//! The StorageOSCluster resource, YAML or JSON: the three keys of it that concern this library.
 
 use saphyr_parser::{Event, Parser, ScalarStyle};
 use std::collections::{BTreeMap, BTreeSet};

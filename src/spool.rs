@@ -1,5 +1,5 @@
-//! What was accepted and is not delivered yet: sealed reports and crash events, bounded, each handed to one sender at
-//! a time, in the state directory or, without one, in memory.
+//! What was accepted and is not delivered yet: sealed reports and crash events. It is bounded, and each item is handed
+//! to one sender at a time. It is in the state directory or, without one, in memory.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Seek, Write};

@@ -1,4 +1,4 @@
-//! The gate: three switches, who turned them off, and the [`Permit`] without which nothing is sent.
+//! The gate: the three switches, the sources that turn them off, and the [`Permit`] without which nothing is sent.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -65,7 +65,7 @@ pub fn objects(value: &str) -> bool {
 /// The name of the administrator's file in the state directory.
 pub const FILE: &str = layout::SWITCHES;
 
-/// How the administrator is named where he has turned a switch off, by the command, the page or by hand.
+/// How a switch that the administrator has turned off, by the command, the page or by hand, names the source.
 pub const ADMINISTRATOR: &str = "the administrator (switches.json)";
 /// How a client of the API is named where it has, such as the product's operators.
 pub const API_CLIENT: &str = "the API client (switches.json)";

@@ -1,5 +1,5 @@
-//! When: what is due, is it permitted, do it, wait for the next. One thread; while it works, a second one follows the
-//! switches; while a call must not wait for a disk, a third one does.
+//! The schedule's thread: it finds what is due, asks whether it is permitted, does it, and waits for the next. While it
+//! works, a second thread follows the switches. While a call must not wait for a disk, there is a third.
 
 use std::collections::VecDeque;
 use std::ffi::CStr;

@@ -1,4 +1,4 @@
-//! An opened report: parsed strictly, line by line, against the list of the 48 fields.
+//! An opened report: parsed strictly, line by line, against the list of the report's fields.
 
 use std::collections::HashSet;
 use std::fmt;

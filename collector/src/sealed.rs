@@ -1,4 +1,4 @@
-//! The parts of a sealed report that everybody can read: its header, and the frame of its chunks.
+//! The parts of a sealed report that anybody can read: its header, and the frame of its chunks.
 
 use data_encoding::HEXLOWER;
 

@@ -1,5 +1,5 @@
-//! The process that watches another one: the crash monitor, started by the library, or the supervisor of
-//! `ondat-telemetry exec`. Never started by hand.
+//! The process that watches another one: the crash monitor, which the library starts, or the supervisor of
+//! `ondat-telemetry exec`. People do not start it by hand.
 
 use std::ffi::CString;
 use std::fs::File;

@@ -1,4 +1,4 @@
-//! One client: it owns settings, switches, spools, memory and worker, and it is what the synchronous calls call.
+//! One client: it owns settings, switches, spools, memory and worker, and implements the synchronous calls.
 
 mod crash;
 mod delivery;

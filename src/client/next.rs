@@ -1,5 +1,5 @@
-//! What the next report would be, for an administrator who asks this process: gathered as the report of the day is, and neither
-//! sent nor stored.
+//! What the next report would be, for an administrator who asks this process. It is gathered like the report of the
+//! day, and neither sent nor stored.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;

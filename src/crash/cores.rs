@@ -1,5 +1,5 @@
-//! Where core files are. Where core_pattern is a plain path, core(5), the kernel writes a file that nobody tells of: the
-//! administrator is told where it is, and how many are kept can be bounded. None of this is ever sent but their number.
+//! Where core files are. If core_pattern is a plain path, core(5), the kernel writes a file and tells nobody. The
+//! administrator is told where it is, and can limit how many are kept. Only the number of core files is ever sent.
 
 use std::ffi::OsStr;
 use std::fs;

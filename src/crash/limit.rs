@@ -1,5 +1,5 @@
-//! How many crash reports of one kind are sent: a process that crashes in a loop says so five times an hour, and how
-//! often in all.
+//! How many crash reports of one kind are sent: a process that crashes in a loop is reported five times an hour, with
+//! the number of the other crashes.
 
 use std::collections::BTreeMap;
 

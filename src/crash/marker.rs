@@ -1,6 +1,6 @@
-//! The run marker: a file that says "running", beside a folder that is locked as long as that is so. Found at a later start, when its process is gone, it tells of an ending
-//! that no monitor has dealt with: by the words of the process that are in it, or by the count of what the kernel has
-//! killed for the memory limit. Where neither is there, it is no evidence of a crash.
+//! The run marker: a file that says that a process runs, beside a folder that is locked while it does. If a later start
+//! finds it and its process is gone, the process ended and no monitor has dealt with it. The marker is evidence of a
+//! crash only if the process has left a record in it, or if the kernel's count of kills for the memory limit has risen.
 
 use std::fs::File;
 use std::os::fd::RawFd;

@@ -1,4 +1,4 @@
-//! Life, switches, version check and crashes.
+//! Life cycle, switches, version check and crashes.
 
 use std::ffi::{c_char, c_int, c_void};
 use std::os::fd::IntoRawFd;

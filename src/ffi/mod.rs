@@ -1,5 +1,5 @@
-//! The C interface: convert what C gives, call one method of the core, convert back. The header's prose is in
-//! cbindgen.toml and in the doc comments here, written for readers of C.
+//! The C interface. Each function converts its arguments, calls one method of the core, and converts the result. The
+//! text of the header is in cbindgen.toml and in the doc comments here, written for C programmers.
 #![allow(unsafe_code, reason = "C gives raw pointers, and every exported name must be unmangled")]
 #![allow(clippy::not_unsafe_ptr_arg_deref, reason = "the callers are C, whose obligations the header states once")]
 

@@ -1,4 +1,4 @@
-//! The daily report: what it may say, how it is read, and how it is written down.
+//! The daily report: what it may contain, how it is read, and how it is written.
 
 pub mod buffer;
 pub mod delivery;

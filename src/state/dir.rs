@@ -1,6 +1,6 @@
-//! Which directory it is. The one that was given, where that is ours alone; else a folder of our own in it: the root of a
-//! Kubernetes volume may be anybody's. It is looked at whenever it is opened, and nothing is opened that could be another
-//! user's.
+//! Which directory is the state directory: the one that was given, if it is ours alone; else a folder of our own in it,
+//! because the root of a Kubernetes volume may belong to anybody. It is checked whenever it is opened, and nothing is
+//! opened that could belong to another user.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};

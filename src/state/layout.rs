@@ -1,4 +1,4 @@
-//! Every name in the state directory, once.
+//! Every name in the state directory, in one place.
 
 /// The folder in a directory that others may write to: this and the number of the user.
 pub const OWN_FOLDER: &str = "ondat-telemetry-";

@@ -1,4 +1,4 @@
-//! Locks of flock(2): nobody waits for one without bound, and a file system that has none is used all the same.
+//! Locks of flock(2). Nobody waits for one without a bound, and a file system without locks is used all the same.
 
 use std::cell::Cell;
 use std::fs::File;

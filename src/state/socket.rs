@@ -1,5 +1,5 @@
-//! Sockets that have a name in the state directory: by them, who administers it asks the processes that use it. They lead to no
-//! other machine.
+//! Sockets with a name in the state directory, by which its administrator asks the processes that use it. They do not
+//! lead to another machine.
 
 use std::ffi::CString;
 use std::os::fd::{AsRawFd, OwnedFd};

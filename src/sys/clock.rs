@@ -1,4 +1,4 @@
-//! Two clocks: the one that people set, and the one that only the kernel moves.
+//! Two clocks: the one that people set, and the one that only the kernel advances.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

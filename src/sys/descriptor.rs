@@ -1,5 +1,5 @@
-//! Descriptors in a process that is somebody else's: none of ours is ever standard input, output or error, and one whose
-//! number the host has closed or given to something else is let alone.
+//! Descriptors in a process that belongs to somebody else. None of ours is ever standard input, output or error, and
+//! one whose number the host has closed or reused is left alone.
 #![allow(unsafe_code, reason = "descriptors are asked about by number, which may be anybody's")]
 
 use std::fs::File;

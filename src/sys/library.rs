@@ -1,4 +1,4 @@
-//! Where this library's code was loaded from, and how much of it is kept in memory.
+//! Where this library's code was loaded from, and how much of it stays in memory.
 #![allow(unsafe_code, reason = "dladdr(3), dl_iterate_phdr(3) and madvise(2) have no safe form")]
 
 use std::ffi::{CStr, OsStr};

@@ -1,4 +1,4 @@
-//! The memory limit of this process's cgroup: how often the kernel has killed for it, and a notice when it does.
+//! The memory limit of this process's cgroup: how often the kernel has killed because of it, and a notice when it does.
 #![allow(unsafe_code, reason = "eventfd(2) is asked for by its number alone")]
 
 use std::fs::{self, File};

@@ -1,5 +1,5 @@
 //! A page of memory that a host and its crash monitor share. What a dying process writes into it outlives the process
-//! without a file system, and the kernel itself says through it that the process leaves its memory: by exec or by its end.
+//! without a file system. Through it the kernel itself shows when the process leaves its memory: by exec or by its end.
 #![allow(unsafe_code, reason = "mmap(2), futex(2) and robust mutexes have no safe form")]
 
 use std::cell::UnsafeCell;

@@ -1,4 +1,4 @@
-//! Whether this process has rights that whoever started it does not have.
+//! Whether this process has rights that the user who started it does not have.
 #![allow(unsafe_code, reason = "getauxval(3) has no safe form")]
 
 /// Whether the kernel says so (AT_SECURE, getauxval(3)): a set-user-ID, set-group-ID or privileged program. Its environment is

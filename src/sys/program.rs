@@ -1,4 +1,4 @@
-//! Starting a program as a child that finds everything as this process found it, and ending as it ended.
+//! Starts a program as a child that finds everything as this process found it, and ends as it ended.
 #![allow(unsafe_code, reason = "fork(2), prctl(2) and signal dispositions have no safe form")]
 
 use std::ffi::CString;

@@ -1,4 +1,4 @@
-//! Signals, and the descriptors a program is started with.
+//! Signals, and the descriptors that a program is started with.
 #![allow(unsafe_code, reason = "signal(2) and inherited descriptors have no safe form")]
 
 use std::cell::Cell;

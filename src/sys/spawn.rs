@@ -1,4 +1,4 @@
-//! Starting a program that is nobody's child, at a cost that does not grow with this process's memory.
+//! Starts a program that is not a child of this process, at a cost that does not grow with this process's memory.
 #![allow(unsafe_code, reason = "clone(2) with a shared address space has no safe form")]
 
 use std::ffi::CStr;

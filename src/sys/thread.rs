@@ -1,4 +1,5 @@
-//! The library's threads: with all signals blocked and ordinary scheduling, whatever the host's thread has that starts them.
+//! The library's threads: all signals blocked and ordinary scheduling, whatever the settings of the host's thread that
+//! starts them.
 #![allow(unsafe_code, reason = "scheduling and processors of a new thread have no safe form")]
 
 use std::cell::Cell;

@@ -1,4 +1,4 @@
-//! Waiting for a time of day, a file in a folder, or another thread, without waking up for anything else.
+//! Waits for a time of day, a file in a folder, or another thread, without waking up for anything else.
 #![allow(unsafe_code, reason = "poll(2), timerfd and inotify by numbers that the host may have taken away")]
 
 use std::ffi::CString;

@@ -1,4 +1,4 @@
-//! What a certificate says of itself, as far as a sentence about it needs: X.509 (RFC 5280) in DER. Nothing is decided by it.
+//! The facts of a certificate that an error message needs: X.509 (RFC 5280) in DER. Nothing is decided by them.
 
 use std::time::{Duration, UNIX_EPOCH};
 

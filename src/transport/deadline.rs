@@ -1,5 +1,5 @@
-//! One deadline for a whole call: whoever waits for a socket or reads a file waits until then, and no longer than it is
-//! permitted.
+//! One deadline for a whole call: each wait for a socket and each read of a file ends then, or when the permit is
+//! revoked.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;

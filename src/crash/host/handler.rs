@@ -1,5 +1,6 @@
-//! The signal handler. It adds detail and never decides: it writes one record, waits briefly for the monitor, and then
-//! the process goes on exactly as without it. Only system calls; no allocation, no lock, no formatting.
+//! The signal handler. It adds detail and never decides: it writes one record and waits briefly for the monitor; then
+//! the process goes on exactly as it would without it. It makes only system calls: no allocation, no lock, no
+//! formatting.
 #![allow(unsafe_code, reason = "signal handlers are raw system calls by nature")]
 
 use std::cell::UnsafeCell;

@@ -1,4 +1,4 @@
-//! The host's side of crash reporting: handler, monitor and run marker of one client.
+//! The host's side of crash reporting: the handler, monitor and run marker of one client.
 
 use std::cell::Cell;
 use std::ffi::CString;

@@ -1,5 +1,5 @@
-//! Children that a host has forked and that crash: each tells by itself, waits until it is looked at, and is then watched as
-//! the host is.
+//! Children that a host has forked and that crash. Each sends its own record, waits until the monitor has opened it,
+//! and is then watched as the host is.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};

@@ -1,5 +1,5 @@
-//! What the monitor does that may hang: disks and the network. It is done on threads beside the one that watches, which goes
-//! on answering its host while a disk is frozen or a file server is gone.
+//! The work of the monitor that may hang: disks and the network. It runs on threads beside the one that watches, which
+//! goes on answering its host while a disk is frozen or a file server is gone.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

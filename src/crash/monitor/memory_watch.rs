@@ -1,5 +1,5 @@
-//! Whether a process was killed for the memory limit of its cgroup, which it shares with the one that watches it: only where
-//! the kernel's count has risen for this death.
+//! Whether a process was killed for the memory limit of its cgroup, which it shares with its monitor. That is so only
+//! if the kernel's count has risen with this death.
 
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};

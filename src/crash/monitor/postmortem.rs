@@ -1,5 +1,5 @@
-//! From an ending to a report: whether there is one, what it says, stored first and sent then. The monitor and the
-//! supervisor do it alike.
+//! Makes a report from an ending: decides whether there is one and what it says, stores it first and then sends it. The
+//! monitor and the supervisor both use this.
 
 use std::os::fd::{AsRawFd, RawFd};
 use std::path::PathBuf;

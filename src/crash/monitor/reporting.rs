@@ -1,5 +1,5 @@
-//! One report for each death: stored, and sent. Where the disk does not answer, it is sent from memory, and stored once it
-//! does.
+//! One report for each death: stored, and sent. If the disk does not answer, the report is sent from memory, and stored
+//! once the disk does.
 
 use std::cell::Cell;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};

@@ -1,5 +1,5 @@
-//! `ondat-telemetry exec`: the parent of one program. It hands signals on, reaps, reports how the program ended, and ends
-//! the same way; works as PID 1. It has one thread and needs no network itself: what sends is a child.
+//! `ondat-telemetry exec`: the parent of one program. It forwards signals, reaps, reports how the program ended, and
+//! ends the same way. It works as PID 1. It has one thread and does not use the network itself: a child sends.
 
 use std::ffi::CString;
 use std::fs::File;

@@ -1,5 +1,5 @@
-//! The crash monitor: a small process that outlives its host by one report. It sleeps until the host dies, reads how from
-//! the kernel, stores the report and sends it. The thread that watches touches no disk and no network.
+//! The crash monitor: a small process that outlives its host by one report. It sleeps until the host dies, reads from
+//! the kernel how it died, stores the report and sends it. The thread that watches uses no disk and no network.
 
 use std::fs::File;
 use std::io::{self, IoSliceMut, Read};

@@ -1,4 +1,5 @@
-//! From all that tells how a process has ended to one answer, or to none: what no evidence decides is not reported.
+//! Combines all evidence of how a process has ended into one answer, or none: an ending without evidence is not
+//! reported.
 
 use std::os::fd::BorrowedFd;
 
