@@ -250,8 +250,8 @@ impl ConfigBuilder {
         self.load_environment(privilege::is_secure());
     }
 
-    /// In a privileged program the environment is the word of somebody with fewer rights, who may turn off, but name no file
-    /// to read, no program to start and no server to ask.
+    /// In a privileged program a user with fewer rights sets the environment. That user may turn switches off, but must not name
+    /// a file to read, a program to start or a server to ask.
     fn load_environment(&mut self, is_secure: bool) {
         let variable = |name: &str| match std::env::var(name) {
             Ok(value) => Ok(Some(value)),
@@ -306,7 +306,7 @@ impl ConfigBuilder {
         proxy.cgi |= variable("REQUEST_METHOD").map_or(true, |method| method.is_some_and(|method| !method.is_empty()));
         if let Some(file) = read(self, "SSL_CERT_FILE").filter(|file| !file.is_empty()) {
             let file = PathBuf::from(file);
-            // It is for every program of the host: what is wrong with it stops nobody.
+            // It is meant for every program of the host, so a bad value must not stop this one.
             match CaFile::read(&file) {
                 Ok(read) => self.notes.extend(read.notes),
                 Err(why) => self.notes.push(format!("{origin} SSL_CERT_FILE {} is passed over: {why}", file.display())),

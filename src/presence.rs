@@ -177,7 +177,7 @@ impl Presence {
         self.folder.write_unsynced(&self.name, &bytes)
     }
 
-    /// Listens at its socket, which nobody else does from now on.
+    /// Listens at its socket, as the only one from now on.
     pub fn open_door(&self) -> Result<Owned, Error> {
         self.folder.listen(&door(&self.name))
     }
@@ -187,12 +187,12 @@ impl Presence {
         self.folder.has_socket(&door(&self.name))
     }
 
-    /// Somebody else removes it.
+    /// Leaves its removal to another process.
     pub fn leave(mut self) {
         self.pid = 0;
     }
 
-    /// What cannot be removed is passed over by whoever reads it.
+    /// Readers skip a file that could not be removed.
     fn sweep(&self) {
         let entries = self.folder.entries().unwrap_or_default();
         let mut surplus = entries.len().saturating_sub(MOST);

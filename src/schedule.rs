@@ -191,7 +191,7 @@ impl Pace {
         wait
     }
 
-    /// Lets nobody try again for at least so many seconds.
+    /// Prevents another try for at least so many seconds.
     pub fn hold(&mut self, now: &Moment, seconds: i64) {
         if self.not_before(now) < now.unix + seconds {
             self.pause = Some(Timer { since: now.clone(), wait: seconds });

@@ -268,7 +268,7 @@ impl<'a> Draft<'a> {
             }
             DraftContent::Nowhere => return Err(Error::Internal(format!("{name} was only measured"))),
         };
-        // It is stored. Where the folder cannot be listed, whoever comes next finds what is too much.
+        // The item is stored. If the folder cannot be listed, the next caller finds what is too much.
         let dropped = spool.enforce_limits().unwrap_or(0);
         Ok((Claim { spool, name: name.to_owned(), content, is_durable }, dropped))
     }
@@ -396,7 +396,7 @@ impl Claim<'_> {
 
 impl Drop for Claim<'_> {
     fn drop(&mut self) {
-        // Who has to know calls `sync` before.
+        // A caller that must know whether this worked calls `sync` before.
         let _ = self.sync();
         if let ClaimContent::Memory(_) = &self.content
             && let Some(kept) = self.spool.items().get_mut(&self.name)

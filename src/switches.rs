@@ -47,12 +47,12 @@ impl Switch {
     }
 }
 
-/// Somebody's word that a switch is off, known when the client is made: the environment or the cluster spec.
+/// The objection of a source that is read when the client is made: the environment or the cluster spec.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub struct Objection {
     /// The switch that is off.
     pub switch: Switch,
-    /// Who says so, as shown to people: `environment DO_NOT_TRACK`, `cluster spec disableTelemetry`.
+    /// The source, as shown to people: `environment DO_NOT_TRACK`, `cluster spec disableTelemetry`.
     pub source: String,
 }
 
@@ -130,7 +130,7 @@ impl Heard {
 /// What a switches.json turns off; the error says why it cannot be read. A privacy switch fails closed: a word under a name
 /// that is none of ours may be meant for one of ours.
 pub fn parse(bytes: &[u8]) -> Result<Vec<Objection>, String> {
-    // Strict: of a switch that stands there twice, nobody knows which word is meant.
+    // Strict: if a switch occurs twice, it is unknown which value is meant.
     let file = read_object(bytes).map_err(|error| format!("{FILE}: {error}"))?;
     let unreadable = |name: &str| format!("{FILE}: {name} cannot be read");
     let mut off = Vec::new();
@@ -139,7 +139,7 @@ pub fn parse(bytes: &[u8]) -> Result<Vec<Objection>, String> {
             let source = match name.as_str() {
                 WORD_OF_ADMINISTRATOR => ADMINISTRATOR,
                 WORD_OF_API_CLIENT => API_CLIENT,
-                // A newer version knows of somebody else.
+                // A newer version may know another author.
                 _ => name,
             };
             read_word(word.as_object().ok_or_else(|| unreadable(WORDS))?, source, &mut off)?;
@@ -275,13 +275,13 @@ impl Switches {
         by_administrator || self.own_objections().iter().any(is_against)
     }
 
-    /// Leave to send once, or [`Error::Disabled`] naming who turned it off. Looks at the administrator's file first.
+    /// Permission to send once, or [`Error::Disabled`] with the source that turned it off. Reads the administrator's file first.
     pub fn permit(&self, switch: Switch) -> Result<Permit, Error> {
         self.refresh();
         self.permit_by_last_word(switch)
     }
 
-    /// The same without a look: for who must not wait for a disk.
+    /// The same without reading the file, for callers that must not wait for a disk.
     pub fn permit_by_last_word(&self, switch: Switch) -> Result<Permit, Error> {
         let revocation = Arc::new(Revocation::default());
         {
@@ -333,7 +333,7 @@ impl Switches {
         by_host.chain(self.objections.iter().cloned()).collect()
     }
 
-    /// Who turns it off.
+    /// The sources that turn it off.
     pub fn sources_against(&self, switch: Switch) -> Vec<String> {
         let own = self.own_objections().into_iter().filter(|objection| objection.switch == switch);
         let mut sources: Vec<String> = own.map(|objection| objection.source).collect();

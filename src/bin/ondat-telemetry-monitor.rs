@@ -70,7 +70,7 @@ fn supervise(mut words: impl Iterator<Item = Vec<u8>>) -> ExitCode {
 }
 
 fn complain(line: &str, code: u8) -> ExitCode {
-    // Nobody is left to be told that the standard error is closed.
+    // There is no place left to report that the standard error is closed.
     let _ = writeln!(stderr(), "ondat-telemetry: {line}");
     ExitCode::from(code)
 }

@@ -56,7 +56,7 @@ pub type ReportFn = Arc<dyn Fn(&Report<'_>) + Send + Sync>;
 pub mod priority {
     /// Something does not work.
     pub const WARNING: i32 = 4;
-    /// Somebody should know.
+    /// Something that people should know.
     pub const NOTICE: i32 = 5;
     /// What is going on.
     pub const INFO: i32 = 6;
@@ -346,7 +346,7 @@ impl Client {
 
     /// Delivers what is stored for at most this long, stops and lets go of everything. A worker that the network or the disk
     /// holds longer is left to end by itself; it calls nothing of the host's any more. In a callback it only marks the
-    /// client: whoever has made the callback goes on to the end, and what is left is let go of then.
+    /// client: the thread that runs the callback goes on to its end, and frees what is left then.
     pub fn close(self, timeout: Duration) {
         if self.core.is_forked() {
             // The worker's thread and the monitor belong to the parent.
@@ -370,7 +370,7 @@ impl Client {
         self.core.switches.interrupt_all();
         let deadline = deadline.max(Instant::now() + STOP_GRACE);
         let left = || deadline.saturating_duration_since(Instant::now());
-        // Who holds them just now may be waiting for the disk. A thread is made only where something on it is to be removed.
+        // A thread that holds them may be waiting for the disk. Start a thread only if something on the disk is to be removed.
         let is_held = self.core.watch.try_lock().is_err() || self.core.presence.try_lock().is_err();
         let left_behind = if is_held { None } else { self.core.take_off_watch() };
         let is_on_disk = is_held || left_behind.is_some() || lock(&self.core.presence).is_some();
@@ -637,7 +637,7 @@ impl Core {
         &self.config
     }
 
-    /// The mask of switches, for whoever has nothing but the core: 0 in a forked child.
+    /// The mask of switches, for callers that have only the core: 0 in a forked child.
     pub fn switches_here(&self) -> u32 {
         if self.is_forked() { 0 } else { self.switches.on() }
     }
@@ -812,7 +812,7 @@ impl Core {
         }
     }
 
-    /// Whether somebody tries again later what could not be delivered.
+    /// Whether something retries later what could not be delivered.
     fn has_worker(&self) -> bool {
         lock(&self.worker).is_some()
     }
@@ -882,7 +882,7 @@ impl Core {
 
 impl Drop for Core {
     fn drop(&mut self) {
-        // After a close in a callback, this is where whoever made the callback has come to the end.
+        // After a close in a callback, the thread that ran the callback comes here at its end.
         if self.is_closing() && !self.is_forked() {
             self.let_go(None);
         }

@@ -34,7 +34,7 @@ impl Core {
     /// where it is another one than before, and where the host has closed the socket. What is removed from the one that it was is
     /// not put there again: whoever removes a directory removes one thing after the other.
     pub fn keep_door(&self, is_anew: bool) {
-        // Who holds it is announcing the process, or taking it back.
+        // The holder is announcing the process, or withdrawing it.
         let Ok(mut presence) = self.presence.try_lock() else { return };
         if self.is_closing() || self.disk().is_none() {
             return;
@@ -67,7 +67,7 @@ impl Core {
         Ok(())
     }
 
-    /// Nobody is let in any more.
+    /// Accepts no more connections.
     pub fn shut_door(&self) {
         lock(&self.door).listener = None;
     }
@@ -78,7 +78,7 @@ impl Core {
         door.listener.clone().filter(|_| door.is_open())
     }
 
-    /// Who stands at the door. The error says that nobody can be let in.
+    /// The next connection at the socket. The error means that none can be accepted.
     pub fn visitor(&self) -> Result<Option<OwnedFd>, Errno> {
         match self.door().as_ref().and_then(|door| door.get()) {
             Some(door) => descriptor::accept(door),
@@ -86,7 +86,7 @@ impl Core {
         }
     }
 
-    /// Gathers the report for who asks for it.
+    /// Gathers the report for the asker.
     pub fn answer(&self, visitor: OwnedFd) {
         let Ok(asker) = Asker::hear(visitor) else { return };
         let (status, said) = match self.gather(&asker) {

@@ -121,7 +121,7 @@ impl Cores {
         self.cores.retain(|known| known.path != core.path && known.is_there());
         self.cores.push(core);
         while self.is_too_much(retention) {
-            // What cannot be removed is somebody else's by now.
+            // A file that cannot be removed belongs to somebody else by now.
             let _ = self.cores.remove(0).remove();
         }
     }

@@ -34,11 +34,11 @@ pub struct Head {
     pub component: String,
     /// Its version.
     pub version: String,
-    /// Who deals with its end.
+    /// What deals with its end.
     pub watched: Watched,
 }
 
-/// Who deals with the end of a run.
+/// What deals with the end of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Watched {
     /// A monitor.
@@ -128,7 +128,7 @@ impl Head {
         is_locked && self.lives().unwrap_or(true)
     }
 
-    /// Whether the kernel has killed all of the cgroup for its memory limit since, of which nobody was left to tell.
+    /// Whether the kernel has since killed the whole cgroup, the monitor included, for its memory limit.
     fn has_met_memory_limit(&self) -> bool {
         let Some((inode, groups)) = self.memory else { return false };
         let limit = MemoryLimit::own().filter(|limit| limit.inode() == Some(inode));
@@ -199,7 +199,7 @@ impl Marker {
         Ok(marker)
     }
 
-    /// After a power cut there is nobody's end to tell of.
+    /// Not durable: after a power cut there is no end of a process to report.
     fn write(&self) -> Result<(), Error> {
         let mut line = serde_json::to_vec(&self.head.to_json())
             .map_err(|error| Error::Internal(format!("run marker: {error}")))?;
@@ -207,7 +207,7 @@ impl Marker {
         self.folder.write_unsynced(&self.name, &line)
     }
 
-    /// Says who deals with the end after all.
+    /// Changes what deals with the end.
     pub fn set_watched(&mut self, watched: Watched) -> Result<(), Error> {
         self.head.watched = watched;
         self.write()
@@ -219,7 +219,7 @@ impl Marker {
         (number, identity, format!("../{}", self.name))
     }
 
-    /// Writes a record for whoever deals with the end.
+    /// Writes a record for the process that deals with the end.
     pub fn append(&self, record: Record) -> Result<(), Error> {
         self.folder.append(&self.name, &record.to_bytes()).map(drop)
     }
@@ -260,7 +260,7 @@ pub fn name(component: &str, pid: u32) -> Result<String, Error> {
     Ok(format!("{}-{}", presence::name(component, pid), new_event_id()?))
 }
 
-/// The event id in a marker's name: whoever reports the ending of this run bears it, so that two who do are one report.
+/// The event id in a marker's name. Every report of the ending of this run has it, so that two are one report.
 pub fn event_id(name: &str) -> Option<&str> {
     let (_, id) = name.rsplit_once('-')?;
     (id.len() == 32 && id.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))).then_some(id)
@@ -333,7 +333,7 @@ pub fn take_leftovers(dir: &StateDir, mut take: impl FnMut(Leftover) -> Result<(
         // What it has said of itself stays: the process that looks may bear its name.
         forget(&folder, &entry.name)?;
     }
-    // Of those who died before they had a marker, or were killed while it was removed.
+    // Folders of processes that died before they had a marker, or were killed while it was removed.
     for name in folder.folders()? {
         if name.strip_suffix(layout::RUN_LOCK).is_some_and(|run| matches!(folder.entry(run), Ok(None)))
             && let Some(Tried::Locked(_lock)) = folder.lock_folder(&name)?

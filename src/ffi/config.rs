@@ -245,7 +245,7 @@ pub extern "C" fn ondat_telemetry_config_load_cluster_spec(
     });
 }
 
-/// Registers a callback: `take` gets it with its userdata, which is freed here if there is nobody to take it.
+/// Registers a callback: `take` receives it with its userdata. The userdata is freed here if there is no config or no callback.
 fn register<F: Copy>(
     config: Option<&mut ConfigBuilder>,
     callback: Option<F>,

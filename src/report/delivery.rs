@@ -15,7 +15,7 @@ pub enum Outcome {
     Later(Duration),
     /// The report has not been judged. Try again after a long wait, of at least this.
     MuchLater {
-        /// Who has answered.
+        /// The server that has answered.
         by: Answerer,
         /// What was asked for.
         at_least: Duration,
@@ -34,7 +34,7 @@ pub enum Answerer {
     Middlebox,
 }
 
-/// The header by which our collector shows that it is the one who speaks.
+/// The header by which our collector marks its answers.
 pub const MARKER: &str = "Ondat-Telemetry";
 const RETRY_AFTER: &str = "Retry-After";
 /// What an answer is judged by.

@@ -25,7 +25,7 @@ pub(super) const DIRECTORY: OFlag =
     OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
 /// The same where it may be searched and not listed.
 const DIRECTORY_PATH: OFlag = OFlag::O_PATH.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
-/// Who may write beside the owner.
+/// Permission to write for others than the owner.
 const OTHERS_WRITE: libc::mode_t = 0o022;
 /// Of a folder of ours.
 const PRIVATE: Mode = Mode::S_IRWXU;
@@ -222,7 +222,7 @@ impl StateDir {
     pub(super) fn sync_parent(&self) {
         let path = self.path();
         let Some(parent) = path.parent() else { return };
-        // Most often another user's, who may keep us from it.
+        // Most often it belongs to another user, who may deny us access.
         if let Ok(parent) = open_at(AT_FDCWD, parent, DIRECTORY.difference(OFlag::O_NOFOLLOW)) {
             let _ = self.sync(&parent);
         }
@@ -235,7 +235,7 @@ impl StateDir {
     /// The directory, opened; none where it is not there.
     pub(super) fn handle(&self, making: Making) -> Result<Option<OwnedFd>, Barred> {
         let given = match self.open_given() {
-            // One that was there and is gone is not made anew behind the back of who has taken it away.
+            // A directory that has gone is not made anew: somebody has removed it.
             Err(Errno::ENOENT) if making == Making::Yes && self.known().is_none() => {
                 make_path(&self.0.given).and_then(|()| self.open_given()).inspect(make_private)
             }
@@ -337,7 +337,7 @@ impl StateDir {
     }
 }
 
-/// Whether a missing directory is made. Who only reads makes nothing.
+/// Whether a missing directory is made. Commands that only read make nothing.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Making {
     No,

@@ -21,7 +21,7 @@ pub const NOTICE: &str = "notice.json";
 pub const IDENTITY_KEY: &str = "identity.key";
 /// What commands are told beside their environment; daemons do not read it.
 pub const SETTINGS: &str = "settings.env";
-/// Who may log in to `serve`.
+/// The users who may log in to `serve`.
 pub const USERS: &str = "users.json";
 /// The password of one run of `serve`.
 pub const RUN_PASSWORD: &str = "serve.password";

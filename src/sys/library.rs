@@ -41,8 +41,7 @@ pub enum Whose {
 }
 
 /// Gives back the memory of code and constants that starting has touched and waiting does not need: they are still in the
-/// file, from where the kernel takes what is used again. Pages that somebody has changed, as debuggers do for a
-/// breakpoint, stay.
+/// file, from which the kernel reads what is used again. Pages that were changed, as debuggers do for a breakpoint, stay.
 pub fn give_back(whose: Whose) {
     /// Of an entry of pagemap, proc_pid_pagemap(5): in memory, swapped out, and as the file has it.
     const IN_MEMORY: u64 = 1 << 63;

@@ -21,7 +21,7 @@ const MAGIC: u32 = 0x4f44_5047;
 const ANSWERS: usize = 128;
 /// 32-bit words of a message.
 pub const WORDS: usize = 8;
-/// Of a robust futex's word, futex(2): somebody waits; its owner is gone.
+/// Bits of a robust futex's word, futex(2): a thread waits; the owner is gone.
 const FUTEX_WAITERS: u32 = 0x8000_0000;
 const FUTEX_OWNER_DIED: u32 = 0x4000_0000;
 const FUTEX_TID_MASK: u32 = 0x3fff_ffff;
@@ -150,7 +150,7 @@ impl Layout {
     }
 
     /// Waits until the thread that holds the mutex leaves the host's memory: by its own end, by exec, or with the process.
-    /// False where nobody holds it, or the kernel cannot wait.
+    /// False if no thread holds it, or if the kernel cannot wait.
     pub fn await_leaving(&self) -> bool {
         let Some(futex) = self.futex() else { return false };
         loop {
@@ -161,7 +161,7 @@ impl Layout {
             if word & FUTEX_TID_MASK == 0 {
                 return false;
             }
-            // The kernel wakes only where this bit says that somebody waits.
+            // The kernel wakes a waiter only if this bit is set.
             if word & FUTEX_WAITERS == 0
                 && futex.compare_exchange(word, word | FUTEX_WAITERS, Ordering::AcqRel, Ordering::Acquire).is_err()
             {

@@ -2,7 +2,7 @@
 #![allow(unsafe_code, reason = "getauxval(3) has no safe form")]
 
 /// Whether the kernel says so (AT_SECURE, getauxval(3)): a set-user-ID, set-group-ID or privileged program. Its environment is
-/// somebody else's word.
+/// given by another user.
 pub fn is_secure() -> bool {
     // SAFETY: a query of what the kernel has given this process.
     unsafe { libc::getauxval(libc::AT_SECURE) != 0 }

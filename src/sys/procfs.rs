@@ -29,7 +29,7 @@ pub struct Stat {
     pub is_exiting: bool,
     /// Start time in clock ticks since boot: tells two processes of one pid apart.
     pub start_time: u64,
-    /// Where the stack began: changes with exec, unless addresses are not randomised. 0 to who may not know.
+    /// Where the stack began: changes with exec, unless addresses are not randomised. 0 if the reader may not know it.
     pub start_stack: u64,
     /// Where the code began: likewise.
     pub start_code: u64,
@@ -58,7 +58,7 @@ impl Stat {
     }
 }
 
-/// The file for one process, opened once: reading it finds that process or fails, whoever bears its pid later.
+/// The file for one process, opened once: reading it finds that process or fails, even if its pid is reused.
 pub struct StatFile(File);
 
 impl StatFile {

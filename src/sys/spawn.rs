@@ -77,8 +77,7 @@ pub struct Parked {
 }
 
 impl Parked {
-    /// Reaps it, once the program has ended or is ending. Without that it stays a zombie that nobody sees until this
-    /// process ends.
+    /// Reaps it, once the program has ended or is ending. Otherwise it stays an invisible zombie until this process ends.
     pub fn reap(mut self) {
         for _ in 0..GOING_MS {
             let mut status = 0;
@@ -374,7 +373,7 @@ unsafe fn take_descriptors(wanted: &[RawFd; DESCRIPTORS]) -> bool {
             }
         }
         let null = libc::open(c"/dev/null".as_ptr(), libc::O_RDWR);
-        // Where there is none, a pipe that nobody reads: 0 to 2 must be open, or the next descriptor would be one of them.
+        // Without it, a pipe without a reader: 0 to 2 must be open, or the next descriptor would be one of them.
         let mut pipe = [null, null];
         if null < 0 && libc::pipe(pipe.as_mut_ptr()) != 0 {
             return false;

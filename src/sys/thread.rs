@@ -139,7 +139,7 @@ extern "C" fn begin(start: *mut libc::c_void) -> *mut libc::c_void {
         }
     }
     let work = start.work;
-    // Nothing may unwind into the C library. Whoever waits for the work finds that it has not been done.
+    // Nothing may unwind into the C library. A thread that waits for the work finds that it has not been done.
     let _ = catch_unwind(AssertUnwindSafe(work));
     ptr::null_mut()
 }

@@ -10,7 +10,7 @@ const NAME_CHARACTERS: usize = 64;
 pub struct Certificate {
     /// Whose it is: a common name, else an organisation.
     pub subject: String,
-    /// Who has signed it, likewise.
+    /// The issuer that has signed it, likewise.
     pub issuer: String,
     /// From when it is valid, in Unix seconds.
     pub not_before: i64,

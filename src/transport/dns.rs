@@ -438,7 +438,7 @@ impl Request {
         Self { id: message.metadata.id, has_edns: edns, bytes: message.to_vec().unwrap_or_default() }
     }
 
-    /// One datagram. The socket, connected, takes from nobody else, and learns that nobody listens.
+    /// Sends one datagram. The socket is connected, so it accepts datagrams of this server only and learns if no server listens.
     fn send_to(&self, server: SocketAddr, deadline: &Deadline<'_>) -> io::Result<Stream> {
         let any: IpAddr = if server.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
         let socket = UdpSocket::from(descriptor::make(|| UdpSocket::bind((any, 0)))?);

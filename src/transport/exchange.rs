@@ -182,7 +182,7 @@ impl Answer {
         Ok(())
     }
 
-    /// After a refusal nothing more is sent. Somebody who answers 2xx may still be reading.
+    /// After a refusal nothing more is sent. A server that answers 2xx may still be reading.
     fn ends_sending(&self) -> bool {
         self.is_deaf || self.status.is_some_and(|status| status >= FIRST_REFUSAL)
     }

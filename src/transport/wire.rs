@@ -11,7 +11,7 @@ use rustls::{ClientConfig, ClientConnection};
 
 use super::deadline::{Deadline, Socket, Stream};
 
-/// A connection to somebody.
+/// A connection to a proxy or a server.
 #[derive(Debug)]
 pub struct Wire {
     layer: Layer,

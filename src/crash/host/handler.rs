@@ -72,8 +72,8 @@ static EARLIER: Earlier = Earlier(UnsafeCell::new([const { MaybeUninit::zeroed()
 /// another one, SIGSEGV.
 const ENDS: [libc::c_int; 3] = [libc::SIGABRT, libc::SIGILL, libc::SIGTRAP];
 const SIGNALS: usize = 32;
-/// What the handler blocks while it runs, of the real-time signals, which nobody else chooses like this: the sign by which
-/// copies of this library know each other.
+/// The real-time signals that the handler blocks while it runs. No other program chooses these seven: by them copies of
+/// this library recognise each other.
 const COPY: [libc::c_int; 7] = [38, 41, 47, 52, 53, 58, 63];
 /// The first that a C library leaves to programs: glibc keeps 32 and 33, musl 34 too, nptl(7).
 const LEAST_REAL_TIME: libc::c_int = 35;
@@ -457,8 +457,8 @@ unsafe fn send(message: &[u8]) -> bool {
     unsafe { libc::send(socket, message.as_ptr().cast(), message.len(), flags) >= 0 }
 }
 
-/// Waits for the answer in the page. False where the monitor has not even taken notice, or has died before it could do
-/// something with it: then somebody else has to keep the record.
+/// Waits for the answer in the page. False if the monitor has not even received the record, or has died before it could use
+/// it: the record must then be kept in another way.
 unsafe fn await_answer(page: &Layout, ticket: u32, stage: Stage, at_most_ms: u32) -> bool {
     let deadline = monotonic_ms() + i64::from(at_most_ms);
     loop {
@@ -512,7 +512,7 @@ unsafe fn await_byte(at_most_ms: u32) -> bool {
 }
 
 /// Leaves the record to the next start: in the page cache it outlives the process. A disk may hang, perhaps the very one
-/// whose failure this process dies of, and who writes to it then cannot even be killed: so a child writes, and this
+/// whose failure this process dies of, and a process that writes to it cannot even be killed. So a child writes, and this
 /// process waits for it only briefly.
 unsafe fn write_record(bytes: &[u8], page: Option<&Layout>) {
     // SAFETY: see `on_signal`. Not fork(3), which runs handlers and takes locks. An exit signal of 0: nobody's `wait` sees

@@ -250,7 +250,7 @@ impl Postmortem {
         let (claim, _) = store_event(&self.memory, event_id, &event)?;
         let timeout = timeout.min(Duration::from_millis(self.setup.timeout_ms));
         let post = || self.post(permit, claim, timeout).map(|(sent, _)| Some(sent));
-        // Nobody looks at a disk that does not answer.
+        // Do not look at a disk that does not answer.
         if self.disk_answers() { following(&self.switches, post) } else { post() }
     }
 
@@ -351,7 +351,7 @@ impl Postmortem {
         permit
     }
 
-    /// Where somebody has said so.
+    /// Removes what is stored if a source says that crash reports are off.
     fn purge_what_is_off(&self) {
         if self.switches.is_said_off(Switch::CrashReports) {
             let _ = self.memory.purge();

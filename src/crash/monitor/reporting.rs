@@ -23,14 +23,14 @@ const SENDING_SHARE: (u32, u32) = (3, 4);
 /// How the words of a dying process are answered.
 #[derive(Clone, Copy, Debug)]
 pub struct Waiting {
-    /// The ticket in the shared page; 0: nobody waits.
+    /// The ticket in the shared page; 0: no host waits.
     pub ticket: u32,
     /// There is no page: the answer is a byte on the socket.
     pub by_byte: bool,
 }
 
 impl Waiting {
-    /// Nobody waits.
+    /// No host waits.
     pub const NONE: Self = Self { ticket: 0, by_byte: false };
 }
 
@@ -143,7 +143,7 @@ impl Reporting {
         self.jobs.are_done()
     }
 
-    /// Waits only until everything is stored: somebody wants this process gone.
+    /// Waits only until everything is stored: a signal asks this process to end.
     pub fn go(&self) {
         if self.jobs.finish(LAST_MOMENT) {
             return;

@@ -48,7 +48,7 @@ pub struct Inherited {
     pub output: Option<OwnedFd>,
     /// The page that it shares with the host.
     pub page: Option<OwnedFd>,
-    /// Held as long as the host's memory may be needed by nobody else: see `sys::spawn`.
+    /// While this is held, a parked process stays and keeps the host's memory: see `sys::spawn`.
     pub leash: Option<OwnedFd>,
 }
 
@@ -395,7 +395,7 @@ impl Host {
         self.on_disk(Waiting::NONE, Postmortem::forget_run);
     }
 
-    /// Does it beside, after all that was to be done on the disk before, and says so to who waits.
+    /// Makes the change on another thread, after all earlier changes on the disk, and answers the waiting host.
     fn on_disk(&self, waiting: Waiting, change: impl FnOnce(&Postmortem) + Send + 'static) {
         let (postmortem, page) = (Arc::clone(&self.postmortem), self.page.clone());
         self.jobs.in_order(move || {
@@ -442,7 +442,7 @@ impl Host {
         let Some(now) = self.look() else { return false };
         let pid = self.setup().pid;
         let holds = self.page.as_ref().map(|page| (page.holder(), page.has_left()));
-        // exec(2) makes every thread leave: who is still there has called none.
+        // exec(2) makes every thread leave: if the thread is still there, there was none.
         if now.is_exiting || now.has_ended() || matches!(holds, Some((holder, false)) if holder != 0) {
             return false;
         }
@@ -511,7 +511,7 @@ impl Host {
 
     /// Reports, and waits for the end of what was begun.
     fn finish(&mut self, dead: Option<Dead>) {
-        // From here on nobody may be kept by this process: neither the host's memory nor whoever waits for its end.
+        // From here on this process must hold up neither the release of the host's memory nor those that wait for its end.
         self.leash = None;
         self.is_dead = true;
         (self.socket, self.process, self.output) = (None, None, None);
