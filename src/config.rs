@@ -89,7 +89,7 @@ pub struct Config {
     pub state_dir: Option<StateDir>,
     /// The host's word on the switches.
     pub host_switches: u32,
-    /// What the environment and the cluster spec turned off.
+    /// The switches that the environment and the cluster spec turn off.
     pub objections: Vec<Objection>,
     /// The version zone, lower case, without its last dot.
     pub version_zone: Option<String>,
@@ -279,7 +279,8 @@ impl ConfigBuilder {
 
     fn load_switch_variables(&mut self, origin: &str, variable: impl Fn(&str) -> Result<Option<String>, String>) {
         for (name, switches) in SWITCH_VARIABLES {
-            // What cannot be read objects: a privacy switch fails closed, and it is no reason to refuse to start.
+            // A variable that is not valid UTF-8 turns the switch off: a privacy switch fails closed, and this is no reason to
+            // refuse to start.
             if variable(name).unwrap_or_else(|_| Some("not UTF-8".to_owned())).is_some_and(|value| objects(&value)) {
                 self.object(switches.iter().copied(), &format!("{origin} {name}"));
             }

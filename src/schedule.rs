@@ -22,7 +22,7 @@ const REPORT_FLOOR: i64 = 20 * HOUR;
 const LONGEST_REPORT_GAP: i64 = 48 * HOUR;
 /// The most tries of one kind of delivery in 24 hours.
 const TRIES_A_DAY: usize = 12;
-/// What a clock that is only being corrected may differ from the boot's in a day.
+/// How much a clock that is only being corrected may differ from the boot's in a day, in seconds.
 const CLOCK_DRIFT: u64 = 60;
 
 /// A number from 0 to below `bound`, from 64 random bits.

@@ -40,13 +40,13 @@ const AHEAD: i64 = 86_400;
 /// The most words that wait to be said.
 const NOTES: usize = 16;
 
-/// One kind of undelivered things. In the state directory; what that does not take, and everything where there is none, is in
-/// memory.
+/// The undelivered items of one kind. They are in the state directory, or in memory if that does not accept them or if there is
+/// none.
 pub struct Spool {
     folder: Option<Folder>,
     memory: Mutex<BTreeMap<String, Kept>>,
     limits: Limits,
-    /// What became of items that nobody asked about, for the log.
+    /// Lines for the log about items that were dropped or set aside.
     notes: Mutex<Vec<String>>,
 }
 
@@ -76,7 +76,7 @@ impl Spool {
         Draft { spool: self, content: DraftContent::Memory(Vec::new()), written: 0 }
     }
 
-    /// One that is only measured: its bytes go nowhere, and the limits hold for it as for others.
+    /// A draft that is only measured: its bytes are discarded, and the limits hold for it as for others.
     pub fn create_to_measure(&self) -> Draft<'_> {
         Draft { spool: self, content: DraftContent::Nowhere, written: 0 }
     }
@@ -140,7 +140,7 @@ impl Spool {
         Ok(in_memory + self.folder.as_ref().map_or(Ok(0), Folder::clear)?)
     }
 
-    /// What became of items that nobody asked about; each is said once.
+    /// Lines for the log about items that were dropped or set aside; each is returned once.
     pub fn notes(&self) -> Vec<String> {
         std::mem::take(&mut *self.notes.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -168,7 +168,7 @@ impl Spool {
         Ok(true)
     }
 
-    /// By a time that can be right. An item whose time cannot ages from the first look with a right clock on.
+    /// Judged only by a plausible time. An item with an impossible time ages from the first look with a correct clock.
     fn is_too_old(&self, entry: &Entry) -> bool {
         let now = unix_seconds();
         if now < FIRST_RELEASE {

@@ -77,7 +77,7 @@ pub const WORD_OF_ADMINISTRATOR: &str = "administrator";
 /// Likewise.
 pub const WORD_OF_API_CLIENT: &str = "api";
 
-/// What the administrator has said.
+/// The content of the administrator's file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Administrator {
     /// There never was a file: no objection.
@@ -88,15 +88,15 @@ enum Administrator {
     Unreadable(String),
 }
 
-/// What is known of it. Only a file says something new: that there is none, or no directory any more, is nobody's word, and
-/// what was said before holds.
+/// What is known of the file. Only a file that can be read changes it: if the file or the directory is gone, the last state
+/// stays in force.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Heard {
-    /// The last word; none as long as nothing was found out.
+    /// The last state; none as long as nothing was read.
     word: Option<Administrator>,
-    /// What keeps it from being known, where everything counts as off for that.
+    /// Why it cannot be read, if everything counts as off for that reason.
     barrier: Option<String>,
-    /// The word was read just now.
+    /// Whether the state was read just now.
     is_fresh: bool,
 }
 
@@ -127,8 +127,8 @@ impl Heard {
     }
 }
 
-/// What a switches.json turns off; the error says why it cannot be read. A privacy switch fails closed: a word under a name
-/// that is none of ours may be meant for one of ours.
+/// The switches that a switches.json turns off; the error says why it cannot be read. A privacy switch fails closed: an unknown
+/// name may be a misspelt switch.
 pub fn parse(bytes: &[u8]) -> Result<Vec<Objection>, String> {
     // Strict: if a switch occurs twice, it is unknown which value is meant.
     let file = read_object(bytes).map_err(|error| format!("{FILE}: {error}"))?;
@@ -157,7 +157,7 @@ pub fn parse(bytes: &[u8]) -> Result<Vec<Objection>, String> {
     Ok(off)
 }
 
-/// What one word turns off.
+/// Adds the switches that one author turns off.
 fn read_word(word: &Map<String, Value>, source: &str, off: &mut Vec<Objection>) -> Result<(), String> {
     for (name, value) in word {
         let switch = Switch::ALL.into_iter().find(|switch| switch.name() == name);
@@ -185,7 +185,7 @@ pub fn objections(json: &Value) -> Option<Vec<Objection>> {
     json.as_array()?.iter().map(objection).collect()
 }
 
-/// What the administrator's file has taken over from other sources, such as the cluster spec.
+/// The member with the objections adopted from other sources, such as the cluster spec.
 const OBJECTIONS: &str = "objections";
 
 /// The state of the three switches in one process.
@@ -194,7 +194,7 @@ pub struct Switches {
     objections: Vec<Objection>,
     state_dir: Option<StateDir>,
     administrator: Mutex<Heard>,
-    /// Held while it is looked at: what was seen earlier does not go over what was seen later.
+    /// Held while the file is read, so that an older state never replaces a newer one.
     look: Mutex<()>,
     /// What is on, all sources counted: kept so that asking costs one load.
     on: AtomicU32,
@@ -462,7 +462,7 @@ mod tests {
                 r#"{"daily_report":true,"words":{"administrator":{"daily_report":true},"api":{"daily_report":true}}}"#,
                 vec![],
             ),
-            // What is off by either stands at the top for older versions: that makes it nobody else's word.
+            // A switch that either turns off is false at the top, for older versions; that makes it no third choice.
             (
                 r#"{"daily_report":false,"words":{"administrator":{"daily_report":true},"api":{"daily_report":false}}}"#,
                 vec![api.clone()],

@@ -83,7 +83,7 @@ impl Worker {
     }
 }
 
-/// What starts a thread is in the library once.
+/// Not generic, so that the code that starts a thread is in the library once.
 fn spawn(name: &'static CStr, work: Box<dyn FnOnce() + Send>) -> io::Result<Thread> {
     Thread::start(name, STACK_BYTES, work)
 }

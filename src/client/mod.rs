@@ -58,7 +58,7 @@ pub mod priority {
     pub const WARNING: i32 = 4;
     /// Something that people should know.
     pub const NOTICE: i32 = 5;
-    /// What is going on.
+    /// Normal events.
     pub const INFO: i32 = 6;
     /// Details.
     pub const DEBUG: i32 = 7;
@@ -181,11 +181,11 @@ pub struct Client {
     core: Arc<Core>,
 }
 
-/// What the worker's thread and the host's threads share.
+/// The state that the worker's thread and the host's threads share.
 pub struct Core {
     config: Config,
     switches: Arc<Switches>,
-    /// What was on as the log has said it, as a mask of bits.
+    /// The switches that were on when the log last mentioned them, as a mask of bits.
     said_on: AtomicU32,
     surroundings: Surroundings,
     reports: Spool,
@@ -194,18 +194,18 @@ pub struct Core {
     /// Held while what is known about versions is read from disk, changed and written.
     version_turn: Mutex<()>,
     reports_known: Mutex<report::ReportsKnown>,
-    /// How the delivery of crash reports goes; that of daily reports is remembered with them.
+    /// The pace of delivering crash reports; that of daily reports is remembered with them.
     crash_pace: Mutex<Pace>,
     /// Whether the worker is delivering, and when that changes.
     delivering: (Mutex<bool>, Condvar),
     /// What is remembered of crash reports without a state directory.
     crash_limits: Mutex<CrashLimits>,
-    /// How making daily reports goes.
+    /// The pace of making daily reports.
     making_pace: Mutex<Pace>,
     watch: Mutex<Option<Watch>>,
-    /// What other programs read of this process, from `start` on.
+    /// The file about this process that other programs read, from `start` on.
     presence: Mutex<Option<Presence>>,
-    /// Where it is asked for its next report.
+    /// The socket at which it is asked for its next report.
     door: Mutex<next::Door>,
     callbacks: Mutex<Option<Arc<Callbacks>>>,
     is_closing: AtomicBool,

@@ -19,7 +19,7 @@ use crate::sys::descriptor::{self, Owned};
 #[derive(Default)]
 pub(super) struct Door {
     listener: Option<Arc<Owned>>,
-    /// That it cannot be opened was said.
+    /// Whether the log has said that it cannot be opened.
     is_told: bool,
 }
 
@@ -72,7 +72,7 @@ impl Core {
         lock(&self.door).listener = None;
     }
 
-    /// What is to be waited at.
+    /// The socket to wait at.
     pub fn door(&self) -> Option<Arc<Owned>> {
         let door = lock(&self.door);
         door.listener.clone().filter(|_| door.is_open())
@@ -116,7 +116,7 @@ impl Core {
         let measure = self.reports.create_to_measure();
         let sealed = self.seal_report(now, measure, None, Some(asker), &|report| self.fill_by_callback(report));
         if permit.is_revoked() {
-            // By whom, where it was turned off; else the client is closing.
+            // This returns the source that turned it off; otherwise the client is closing.
             drop(self.switches.permit(Switch::DailyReport)?);
             return closing();
         }

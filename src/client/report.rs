@@ -53,7 +53,7 @@ impl Core {
     pub(super) fn make_report(&self, fill: &Fill<'_>, timeout: Duration) -> Result<(), Error> {
         let deadline = Instant::now() + timeout;
         let claim = self.store_report(fill).inspect_err(|error| {
-            // What a command lacks is nothing that the daemons lack.
+            // A failure of a command says nothing about the daemons.
             if self.has_worker() {
                 self.note_outcome(Switch::DailyReport, Some(error), None);
             }

@@ -74,7 +74,7 @@ impl Watched {
 }
 
 impl Head {
-    /// Of a run of this process, which was `born` so.
+    /// The head for a run of this process; `born` is its first state in /proc.
     pub fn new(component: &str, version: &str, born: Option<Stat>, watched: Watched) -> Self {
         Self {
             namespace: procfs::pid_namespace(),
@@ -86,7 +86,7 @@ impl Head {
         }
     }
 
-    /// As in a marker. By hand, as derived code would be 10 KB of the library.
+    /// The form in a marker. Written by hand, because derived code would add 10 KB to the library.
     fn to_json(&self) -> Value {
         json!({
             "pid_namespace": self.namespace,
@@ -145,7 +145,7 @@ pub struct Marker {
     head: Box<Head>,
 }
 
-/// What a run left behind.
+/// What a run has left.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Leftover {
     /// The id of its report.
@@ -180,7 +180,7 @@ impl Leftover {
 pub struct Run {
     /// The marker's name: component, process id and a random part.
     pub name: String,
-    /// What it says of itself.
+    /// The marker's head.
     pub head: Head,
     /// Whether it goes on; else it is reported at the next start.
     pub is_running: bool,
@@ -277,7 +277,7 @@ pub fn of_process(dir: &StateDir, pid: u32, born: impl FnOnce() -> Option<Stat>)
     Ok(runs(dir)?.into_iter().find(|run| run.head.process == Some((pid, stat.start_time))))
 }
 
-/// What a run has left behind so far.
+/// Reads what a run has left so far.
 pub fn read(dir: &StateDir, name: &str) -> Result<Option<Leftover>, Error> {
     Ok(dir.folder(FOLDER).read(name)?.and_then(|bytes| parse(name, &bytes)))
 }
@@ -321,7 +321,7 @@ pub fn take_leftovers(dir: &StateDir, mut take: impl FnMut(Leftover) -> Result<(
             // The process lives and has let go of its marker: it has become another program.
             Some(leftover) if leftover.head.lives() == Some(true) => {}
             Some(leftover) => {
-                // Of a program that was killed with its supervisor, the supervisor's marker tells.
+                // If a program was killed with its supervisor, the supervisor's marker covers it.
                 let is_told = leftover.head.watched == Watched::Supervised && leftover.record.is_none();
                 if !leftover.is_off && !is_told {
                     take(leftover)?;
@@ -330,7 +330,7 @@ pub fn take_leftovers(dir: &StateDir, mut take: impl FnMut(Leftover) -> Result<(
             None if is_locked => continue,
             None => {}
         }
-        // What it has said of itself stays: the process that looks may bear its name.
+        // Its file in `processes/` stays: it may belong to the process that looks, under the same name.
         forget(&folder, &entry.name)?;
     }
     // Folders of processes that died before they had a marker, or were killed while it was removed.

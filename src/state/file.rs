@@ -107,7 +107,7 @@ impl Folder {
         let file = match self.open_in(&folder, name, OFlag::O_RDONLY) {
             Ok(Some(file)) => file,
             Ok(None) => return Look::NoFile,
-            // By their own words: a symlink, not a file. Others may pass.
+            // These are final: a symlink, not a file, no permission. Other errors may pass.
             Err(error) if error.raw_os_error().is_none_or(|number| number == libc::EACCES) => {
                 return Look::Unreadable(why(&error));
             }
@@ -349,9 +349,9 @@ impl Folder {
                 Err(error) => return Err(failed(error.into())),
             };
             match lock::lock_owned(&made).map_err(failed)? {
-                // One that looks for what the dead have left is about to remove it.
+                // A process that looks for leftovers of dead processes is about to remove it.
                 Tried::Held => std::thread::sleep(LOCK_POLL),
-                // Where another is there now, or none, a process has taken this one for what the dead have left.
+                // If another folder is there now, or none, a process has taken this one for a leftover.
                 Tried::Locked(()) => {
                     let there = fstatat(&handle, name, AtFlags::AT_SYMLINK_NOFOLLOW).map(|meta| meta.st_ino);
                     if there.ok() == made.meta().ok().map(|meta| meta.st_ino) {

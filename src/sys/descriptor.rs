@@ -18,7 +18,7 @@ use nix::sys::stat::Mode;
 
 /// The lowest number that a descriptor of ours may have, after standard input, output and error.
 const FIRST: RawFd = 3;
-/// What tells our timers, pidfds and the like from the host's: they all have one inode, anon_inode(4). It is the signal of
+/// A mark that tells our timers, pidfds and the like from the host's: all have one inode, anon_inode(4). It is the signal of
 /// F_SETSIG, fcntl(2), which means something only together with O_ASYNC, and is 0 unless it is set.
 const MARK: libc::c_int = 61;
 /// include/uapi/asm-generic/fcntl.h.
@@ -26,7 +26,7 @@ const F_SETSIG: libc::c_int = 10;
 /// As above.
 const F_GETSIG: libc::c_int = 11;
 
-/// What tells an open file from others that may come to bear its number.
+/// Identifies an open file, so that another file under its number is recognised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Identity {
     device: libc::dev_t,
@@ -36,7 +36,7 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Of what has this number now; none where nothing has. Async-signal-safe.
+    /// The identity of what has this number now; none if it is closed. Async-signal-safe.
     pub fn of(number: RawFd) -> Option<Self> {
         let (device, inode, mode) = known(number).or_else(|| asked(number))?;
         // SAFETY: a query; O_PATH descriptors answer with an error, always the same one.
@@ -44,7 +44,7 @@ impl Identity {
         Some(Self { device, inode, kind: mode & libc::S_IFMT, mark })
     }
 
-    /// As numbers, for a handler's statics. Async-signal-safe.
+    /// The identity as numbers, for a handler's statics. Async-signal-safe.
     pub fn to_words(self) -> [u64; 4] {
         [self.device, self.inode, u64::from(self.kind), u64::from(self.mark.cast_unsigned())]
     }

@@ -65,14 +65,14 @@ impl Slot {
         self.state.store(0, Ordering::Release);
     }
 
-    /// What was written; none where nothing was, or only half of it.
+    /// The words that were written; none if nothing was written, or only half of it.
     pub fn read(&self) -> Option<[u32; WORDS]> {
         (self.state.load(Ordering::Acquire) == 1)
             .then(|| self.words.each_ref().map(|word| word.load(Ordering::Relaxed)))
     }
 }
 
-/// What is in the page: numbers only, of which each side believes as little as it must.
+/// The content of the page: only numbers, which each side trusts as little as it must.
 #[repr(C)]
 pub struct Layout {
     magic: AtomicU32,
@@ -89,7 +89,7 @@ pub struct Layout {
     pub exit: Slot,
     /// Counts askers.
     tickets: AtomicU32,
-    /// By ticket: the ticket and a stage.
+    /// The answers by ticket: the ticket and a stage.
     answers: [AtomicU32; ANSWERS],
     /// A child of the host's has written its record.
     pub is_written: AtomicU32,

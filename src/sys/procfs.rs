@@ -50,7 +50,7 @@ impl Stat {
     /// Whether another program runs in this process now, as far as this tells. Nothing tells it where a program becomes
     /// itself anew and addresses are not randomised.
     pub fn is_of_another_program(&self, born: &Self) -> bool {
-        // What may not be read any more is of a program that this user may not read.
+        // If the addresses may not be read any more, it is a program that this user may not read.
         let differs = |was: u64, is: u64| was != 0 && was != is;
         self.name != born.name
             || differs(born.start_stack, self.start_stack)

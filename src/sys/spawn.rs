@@ -25,8 +25,8 @@ const LEASH: usize = DESCRIPTORS - 1;
 /// How long a parked process may take to go once it is let go, in milliseconds: it is woken by the kernel and ends.
 const GOING_MS: u32 = 100;
 
-/// What the children read and write: they share this process's memory. At the foot of the launcher's stack, which stays as
-/// long as the launcher does.
+/// The data that the children read and write in this process's memory, which they share. It is at the foot of the launcher's
+/// stack, which stays as long as the launcher does.
 struct Task {
     program: *const libc::c_char,
     argv: [*const libc::c_char; 2],

@@ -45,7 +45,7 @@ impl Thread {
         let _blocked = AllSignalsBlocked::set().map_err(io::Error::other)?;
         let start = Box::into_raw(Box::new(Start { name, work }));
         let mut result = 0;
-        // What of it is refused is left out: a sandbox may forbid sched_setaffinity(2).
+        // Attributes that are refused are left out: a sandbox may forbid sched_setaffinity(2).
         for wanted in [Wanted::Ordinary, Wanted::Stack, Wanted::Plain] {
             match create(&wanted, stack_bytes, start) {
                 Ok(id) => return Ok(Self { id }),

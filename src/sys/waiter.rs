@@ -18,7 +18,7 @@ use super::descriptor::{self, Owned};
 
 /// How long a wait is at most where the kernel gives no timer, or no news of the folder: how late a switch is followed then.
 const LOOK: Duration = Duration::from_secs(1);
-/// What happens to files that are replaced whole, and to the folder itself.
+/// The events of files that are replaced as a whole, and of the folder itself.
 const CHANGES: u32 = libc::IN_MOVED_TO
     | libc::IN_ATTRIB
     | libc::IN_CLOSE_WRITE
@@ -27,14 +27,14 @@ const CHANGES: u32 = libc::IN_MOVED_TO
     | libc::IN_MOVE_SELF
     | libc::IN_ONLYDIR
     | libc::IN_DONT_FOLLOW;
-/// What says that this is not the folder any more that bears its name.
+/// The events after which the watched folder is no longer the one with its name.
 const FOLDER_IS_GONE: u32 = libc::IN_DELETE_SELF | libc::IN_MOVE_SELF | libc::IN_IGNORED | libc::IN_UNMOUNT;
 
 /// After something was deleted in it, the folder itself may be deleted next. The kernel does not report that while a file in it
 /// is open or a socket is bound. So it is checked every second for this long.
 const DELETION: Duration = LOOK.saturating_mul(2);
 
-/// What happens to the folders above it.
+/// The events of the folders above it.
 const CHANGES_ABOVE: u32 = libc::IN_MOVE_SELF | libc::IN_ONLYDIR;
 
 /// Says where the watched folder is, which may change.

@@ -63,13 +63,13 @@ static AWAITS: AtomicU32 = AtomicU32::new(0);
 static SENDING_MS: AtomicU32 = AtomicU32::new(0);
 /// The thread that reports, 0 for none.
 static OWNER: AtomicI32 = AtomicI32::new(0);
-/// By signal, the thread that was last handed on to the earlier handler, 0 for none. When the same comes again, that one
-/// has called ours as what it found before itself.
+/// For each signal, the thread that was last handed on to the earlier handler, 0 for none. If the same thread comes again, the
+/// earlier handler has called ours as the one that it had found.
 static HANDED_ON: [AtomicI32; SIGNALS] = [const { AtomicI32::new(0) }; SIGNALS];
 static EARLIER: Earlier = Earlier(UnsafeCell::new([const { MaybeUninit::zeroed() }; SIGNALS]));
 
-/// By what a handler of a fault ends its process: abort(3) and a trap. On a stack that holds one signal, ours would end it by
-/// another one, SIGSEGV.
+/// The signals by which a handler of a fault ends its process: those of abort(3) and of a trap. On a stack that holds one
+/// signal, our handler would end the process by another one, SIGSEGV.
 const ENDS: [libc::c_int; 3] = [libc::SIGABRT, libc::SIGILL, libc::SIGTRAP];
 const SIGNALS: usize = 32;
 /// The real-time signals that the handler blocks while it runs. No other program chooses these seven: by them copies of
@@ -438,7 +438,7 @@ unsafe fn tell(record: Record, matters: bool) {
     }
 }
 
-/// What is waited for, and for how many milliseconds.
+/// The answer to wait for, and for how many milliseconds.
 fn patience(record: Record) -> (Stage, u32) {
     if record.has(AWAITED) {
         (Stage::Sent, SENDING_MS.load(Ordering::Acquire))
@@ -547,7 +547,7 @@ unsafe fn write_record(bytes: &[u8], page: Option<&Layout>) {
     }
 }
 
-/// What is known of how the process will go on.
+/// Flags that say what is known of how the process will go on.
 fn flags(signal: libc::c_int, code: libc::c_int) -> u32 {
     let mut flags = 0;
     if is_function(&EARLIER.get(signal)) {

@@ -68,15 +68,15 @@ struct Monitor {
     parked: Option<Parked>,
 }
 
-/// What is left of an installation once it has been taken back.
+/// What is left when an installation has been removed.
 pub enum Farewell {
-    /// Nothing: the monitor removes what this process has said of itself in the state directory, the run marker and the rest.
+    /// Nothing: the monitor removes the run marker and the other files of this process in the state directory.
     Cleared,
     /// This, which is to be removed. One that cannot be is no evidence of a crash.
     Left(Option<Marker>),
 }
 
-/// What came of an installation.
+/// The result of an installation.
 pub struct Installed {
     /// The handler.
     pub watch: Watch,
@@ -391,7 +391,7 @@ pub fn allow_core_dumps(config: &Config) {
     }
 }
 
-/// What the monitor of this process, or its supervisor, is told when it starts.
+/// The setup that the monitor of this process, or its supervisor, receives when it starts.
 pub fn setup(config: &Config, switches: &Switches, dsn: &str, pid: u32) -> Setup {
     Setup {
         pid,

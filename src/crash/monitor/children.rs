@@ -20,7 +20,7 @@ const MOST: usize = 64;
 /// A child whose earlier handler was called and that lives so much longer has recovered.
 const RECOVERY: Duration = Duration::from_secs(1);
 
-/// Those that have told of a crash and are not dead yet.
+/// The children that have sent a record of a crash and are not dead yet.
 #[derive(Default)]
 pub struct Children {
     all: Vec<Child>,
@@ -60,7 +60,7 @@ impl Children {
         MOST - self.all.len().min(MOST)
     }
 
-    /// What is to be polled for their ends.
+    /// The descriptors to poll for their ends.
     pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.all.iter().map(|child| child.process.as_fd())
     }

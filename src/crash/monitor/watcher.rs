@@ -57,7 +57,7 @@ pub struct Inherited {
 pub fn run(socket: OwnedFd, with: Inherited) -> Result<(), Error> {
     let Some(setup) = receive_setup(&socket)? else { return Ok(()) };
     let mut host = Host::new(socket, with, setup)?;
-    // Of a disk that hangs later, this is what is known.
+    // If the disk hangs later, this is what is known.
     host.jobs.settle(BEFOREHAND);
     host.say_ready();
     library::give_back(Whose::Process);
@@ -101,7 +101,7 @@ struct Host {
     goodbye: Option<Instant>,
     /// The host has ended, or is none of ours any more.
     is_dead: bool,
-    /// What the host has said, the latest last.
+    /// The records of the host, the latest last.
     words: Vec<Record>,
     recovery: Option<Recovery>,
 }
@@ -112,7 +112,7 @@ struct Recovery {
     looks: u32,
 }
 
-/// What the poll has found.
+/// The result of a poll.
 #[derive(Default)]
 struct Found {
     message: bool,
@@ -415,7 +415,7 @@ impl Host {
                 break;
             }
         }
-        // What was not sent stands in the page.
+        // A record that could not be sent is in the page.
         let Some(page) = &self.page else { return };
         for slot in [&page.crash, &page.exit] {
             let record = slot.read().and_then(Record::from_words);
@@ -448,7 +448,7 @@ impl Host {
         }
         match self.page_inode.map(|inode| procfs::has_mapped(pid, inode)) {
             Some(Some(is_mapped)) => !is_mapped,
-            // That may not be read any more, or there is no page.
+            // The mappings may not be read any more, or there is no page.
             _ => {
                 let is_another_file = self.program.is_some() && procfs::program_of(pid) != self.program;
                 // A process keeps its first thread over exec, and no other.
@@ -489,10 +489,10 @@ impl Host {
 
     /// Everything that tells how the host has ended.
     fn witnesses(&self) -> Dead {
-        // Asked first: of a process that is reaped meanwhile there is no status to be hidden.
+        // Ask this first: a process that is reaped meanwhile has no status that could be hidden.
         let is_hidden = procfs::is_hidden(self.setup().pid);
         let zombie = self.look().filter(Stat::has_ended);
-        // One that is not reaped is not told of, and need not be.
+        // The kernel gives this status only after the reaping. Before it, the zombie has the status.
         let is_seen = zombie.is_some_and(|stat| stat.exit_code != 0 || !is_hidden);
         let process = self.process.as_ref().filter(|_| !is_seen);
         let told = process.and_then(|process| witnesses::status_after_reaping(process.as_fd()));
@@ -539,7 +539,7 @@ impl Host {
     }
 }
 
-/// As a record of now.
+/// What a Go runtime has written, as a record of now.
 pub fn said_by_go(class: Class) -> Record {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let at = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
