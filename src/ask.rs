@@ -1,13 +1,13 @@
-//! What an administrator asks a running process: what would its report be now? Here are the words of both and the side of
-//! the one who is asked; the other side is the command's.
+//! The protocol by which an administrator asks a running process what its report would be now, and the side of the
+//! process. The other side is in the command.
 //!
-//! Who asks connects to the process's socket in the state directory and says [`QUESTION`]. The answer begins with [`GREETING`]
-//! when the process turns to it. Pieces follow, each after its length in four bytes, the highest first: together they are the
-//! report in gzip, the very bytes that would be sealed. After a piece of no length comes a byte, the number of a
-//! [`Status`](crate::error::Status), and to the end of the connection a text. For 0 it says size of the sealed report, id and
-//! UTC day; else why there is no report.
+//! The asker connects to the process's socket in the state directory and sends [`QUESTION`]. The process answers
+//! [`GREETING`] when it turns to the question. Pieces follow, each after its length in four bytes, big endian; together
+//! they are the report in gzip, the very bytes that would be sealed. After a piece of length 0 come one byte, the
+//! number of a [`Status`](crate::error::Status), and a text up to the end of the connection. For status 0 the text
+//! gives the size of the sealed report, its id and its UTC day; otherwise it says why there is no report.
 //!
-//! Who asks is never waited for longer than [`PATIENCE`], all of it together.
+//! The process waits for the asker no longer than [`PATIENCE`] in total.
 
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
@@ -26,10 +26,10 @@ pub const QUESTION: [u8; 4] = *b"next";
 pub const GREETING: [u8; 4] = *b"OTN1";
 /// How long the question may take: it comes with the connection.
 const QUESTION_TIME: Duration = Duration::from_secs(1);
-/// How long who asks is waited for while it takes the answer, all of it together: the process has other things to do.
+/// How long the process waits in total for the asker to take the answer: it has other things to do.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Who asks.
+/// The process that asks.
 pub struct Asker {
     /// Of the user that this number is of.
     pub uid: u32,
@@ -48,7 +48,7 @@ struct Line {
 }
 
 impl Asker {
-    /// Who has connected, once it has asked and was greeted.
+    /// Accepts an asker, once it has asked and was greeted.
     pub fn hear(connection: OwnedFd) -> io::Result<Self> {
         let uid = getsockopt(&connection, PeerCredentials)?.uid();
         let interrupt = Arc::new(Interrupt::new()?);
@@ -64,7 +64,7 @@ impl Asker {
         Ok(asker)
     }
 
-    /// Only who may read the state directory anyway.
+    /// Accepts only users who may read the state directory anyway.
     pub fn check_user(&self) -> Result<(), Error> {
         let ours = geteuid().as_raw();
         if self.uid == 0 || self.uid == ours {
@@ -85,7 +85,7 @@ impl Asker {
         self.say(&[&length.to_be_bytes(), piece].concat())
     }
 
-    /// The end. Where nobody is waited for any more, it is said if it is taken at once.
+    /// Ends the answer. If the time is up, the end is sent only if it is taken at once.
     pub fn end(&self, status: u8, text: &str) {
         let last = [&[0, 0, 0, 0, status], text.as_bytes()].concat();
         if self.say(&last).is_err() {

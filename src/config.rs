@@ -1,4 +1,4 @@
-//! What was said ([`ConfigBuilder`]) and what is true ([`Config`]): settings are read once and never looked at twice.
+//! The settings as they were given ([`ConfigBuilder`]) and as they apply ([`Config`]). Settings are read once.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -90,7 +90,7 @@ pub struct Config {
     pub state_dir: Option<StateDir>,
     /// The host's word on the switches.
     pub host_switches: u32,
-    /// What the environment and the cluster spec turned off.
+    /// The switches that the environment and the cluster spec turn off.
     pub objections: Vec<Objection>,
     /// The version zone, lower case, without its last dot.
     pub version_zone: Option<String>,
@@ -251,8 +251,8 @@ impl ConfigBuilder {
         self.load_environment(privilege::is_secure());
     }
 
-    /// In a privileged program the environment is the word of somebody with fewer rights, who may turn off, but name no file
-    /// to read, no program to start and no server to ask.
+    /// In a privileged program a user with fewer rights sets the environment. That user may turn switches off, but must not name
+    /// a file to read, a program to start or a server to ask.
     fn load_environment(&mut self, is_secure: bool) {
         let variable = |name: &str| match std::env::var(name) {
             Ok(value) => Ok(Some(value)),
@@ -280,7 +280,8 @@ impl ConfigBuilder {
 
     fn load_switch_variables(&mut self, origin: &str, variable: impl Fn(&str) -> Result<Option<String>, String>) {
         for (name, switches) in SWITCH_VARIABLES {
-            // What cannot be read objects: a privacy switch fails closed, and it is no reason to refuse to start.
+            // A variable that is not valid UTF-8 turns the switch off: a privacy switch fails closed, and this is no reason to
+            // refuse to start.
             if variable(name).unwrap_or_else(|_| Some("not UTF-8".to_owned())).is_some_and(|value| objects(&value)) {
                 self.object(switches.iter().copied(), &format!("{origin} {name}"));
             }
@@ -307,7 +308,7 @@ impl ConfigBuilder {
         proxy.cgi |= variable("REQUEST_METHOD").map_or(true, |method| method.is_some_and(|method| !method.is_empty()));
         if let Some(file) = read(self, "SSL_CERT_FILE").filter(|file| !file.is_empty()) {
             let file = PathBuf::from(file);
-            // It is for every program of the host: what is wrong with it stops nobody.
+            // It is meant for every program of the host, so a bad value must not stop this one.
             match CaFile::read(&file) {
                 Ok(read) => self.notes.extend(read.notes),
                 Err(why) => self.notes.push(format!("{origin} SSL_CERT_FILE {} is passed over: {why}", file.display())),

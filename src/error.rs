@@ -1,4 +1,4 @@
-//! The library's one error type. A variant is a status code of the C interface, its text is the `errbuf` line.
+//! The library's one error type. Each variant is a status code of the C interface; its text is the `errbuf` line.
 
 use std::fmt;
 

@@ -1,5 +1,5 @@
-//! Ends what is being sent once it is turned off, for who sends without a schedule that follows the switches: a command, a host
-//! that has started none, the crash monitor.
+//! Interrupts what is being sent when its switch is turned off, for those that send without a schedule: a command, a
+//! host that has started none, the crash monitor.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use crate::sys::thread::Thread;
 
 /// How often the administrator's file is looked at. Not watched: that takes descriptors, of which the kernel may give none.
 const LOOK: Duration = Duration::from_millis(500);
-/// What the last look is waited for: it may hang in the disk, and is left to itself then.
+/// How long the last look is waited for. If it hangs in the disk, it is left to itself.
 const LAST_LOOK: Duration = Duration::from_millis(100);
 /// The thread's stack in bytes.
 const STACK_BYTES: usize = 256 * 1024;

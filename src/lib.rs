@@ -1,31 +1,31 @@
-//! Telemetry and crash reports for storage and network daemons. It does three things and nothing else: it asks DNS
-//! whether a newer version exists, it sends one sealed report a day, and it tells Sentry how a process died.
+//! Telemetry and crash reports for storage daemons. The library does three things: it asks DNS whether a newer version
+//! exists, it sends one sealed report a day, and it tells Sentry how a process died.
 //!
 //! ```text
 //! config  ->  client  ->  worker  ->  switches (the gate)  ->  version | report | crash  ->  transport
 //! said        owns        when        whether                  what (values <-> bytes)       how
 //! ```
 //!
-//! | module | what is in it |
+//! | module | content |
 //! |---|---|
-//! | [`config`], [`spec`] | what was said, and what is true: settings, environment, cluster spec |
-//! | [`client`] | owns settings, switches, spools, worker; the calls |
-//! | [`worker`], [`schedule`] | the one thread; when things are due |
-//! | [`switches`] | the gate: who turned what off, and the permit to send |
-//! | [`follower`] | ends what is turned off while it is sent, for who has no schedule |
+//! | [`config`], [`spec`] | the settings as given and as they apply: settings, environment, cluster spec |
+//! | [`client`] | owns settings, switches, spools and worker; implements the calls |
+//! | [`worker`], [`schedule`] | the one thread, and when things are due |
+//! | [`switches`] | the gate: which source turned what off, and the permit to send |
+//! | [`follower`] | interrupts what is turned off while it is sent, without a schedule |
 //! | [`version`] | what a signed answer means for the running version |
-//! | [`report`] | what an answer means for a report that was sent |
+//! | [`report`] | what the collector's answer means for a report |
 //! | [`crash`] | handler, monitor, Sentry's server |
 //! | [`spool`], [`state`], [`memory`] | what is on disk |
-//! | [`presence`] | what each running process says of the switches, for `status` and the page |
-//! | [`ask`] | what an administrator asks a running process: the next report |
+//! | [`presence`] | what each running process says about its switches, for `status` and the page |
+//! | [`ask`] | how an administrator asks a running process for the next report |
 //! | [`transport`] | DNS, HTTPS, proxies |
 //! | [`sys`] | system calls |
 //! | [`ffi`] | the C interface, include/ondat_telemetry.h |
 //!
-//! What is sent is read and written by the crate `ondat_telemetry_protocol`.
+//! The crate `ondat_telemetry_protocol` reads and writes what is sent.
 //!
-//! docs/architecture.md has the rules of the house and how each is checked.
+//! docs/architecture.md has the rules of the architecture and how each is checked.
 
 pub mod ask;
 pub mod client;

@@ -1,4 +1,4 @@
-//! What is remembered between runs, in the state directory: the version answer and the day of the last report.
+//! What is remembered between runs, in the state directory: the version answer, and the days of the last reports.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

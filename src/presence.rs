@@ -1,6 +1,6 @@
-//! Who lives on the state directory, and what each process itself says of the switches and of its settings: its environment,
-//! its cluster spec and its own program are known to nobody else. Written for `status` and the page; the library itself
-//! decides nothing by it. Beside what a process says is the socket at which it is asked, where it has a report callback.
+//! The processes that use the state directory, and what each says about its switches and settings: nobody else knows
+//! its environment, its cluster spec and its program's choices. This is written for `status` and the page; the library
+//! itself bases no decision on it. A process with a report callback also has a socket here, at which it is asked.
 
 use std::fs;
 use std::os::unix::net::UnixStream;
@@ -177,7 +177,7 @@ impl Presence {
         self.folder.write_unsynced(&self.name, &bytes)
     }
 
-    /// Listens at its socket, which nobody else does from now on.
+    /// Listens at its socket, as the only one from now on.
     pub fn open_door(&self) -> Result<Owned, Error> {
         self.folder.listen(&door(&self.name))
     }
@@ -187,12 +187,12 @@ impl Presence {
         self.folder.has_socket(&door(&self.name))
     }
 
-    /// Somebody else removes it.
+    /// Leaves its removal to another process.
     pub fn leave(mut self) {
         self.pid = 0;
     }
 
-    /// What cannot be removed is passed over by whoever reads it.
+    /// Readers skip a file that could not be removed.
     fn sweep(&self) {
         let entries = self.folder.entries().unwrap_or_default();
         let mut surplus = entries.len().saturating_sub(MOST);

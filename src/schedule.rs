@@ -1,4 +1,4 @@
-//! When the next thing is due: pure functions of the time, what is remembered, and chance. Times are Unix seconds.
+//! When the next thing is due: pure functions of the time, the state and a random number. Times are Unix seconds.
 
 use serde::{Deserialize, Serialize};
 
@@ -22,7 +22,7 @@ const REPORT_FLOOR: i64 = 20 * HOUR;
 const LONGEST_REPORT_GAP: i64 = 48 * HOUR;
 /// The most tries of one kind of delivery in 24 hours.
 const TRIES_A_DAY: usize = 12;
-/// What a clock that is only being corrected may differ from the boot's in a day.
+/// How much a clock that is only being corrected may differ from the boot's in a day, in seconds.
 const CLOCK_DRIFT: u64 = 60;
 
 /// A number from 0 to below `bound`, from 64 random bits.
@@ -191,7 +191,7 @@ impl Pace {
         wait
     }
 
-    /// Lets nobody try again for at least so many seconds.
+    /// Prevents another try for at least so many seconds.
     pub fn hold(&mut self, now: &Moment, seconds: i64) {
         if self.not_before(now) < now.unix + seconds {
             self.pause = Some(Timer { since: now.clone(), wait: seconds });

@@ -1,4 +1,4 @@
-//! The StorageOSCluster resource, YAML or JSON: the three keys in it that concern this library.
+//! The StorageOSCluster resource, YAML or JSON: the three keys of it that concern this library.
 
 use saphyr_parser::{Event, Parser, ScalarStyle};
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,7 +8,7 @@ const LONGEST: usize = 1 << 20;
 /// How deep a resource may nest.
 const DEEPEST: usize = 64;
 
-/// What the cluster spec says.
+/// The content of the cluster spec.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClusterSpec {
     /// `spec.disableTelemetry`: all three switches.
@@ -58,7 +58,7 @@ struct Resource {
 #[derive(Default)]
 struct Kinds {
     found: Vec<(Kind, usize)>,
-    /// Those that are not ours.
+    /// The kinds that are not ours.
     others: String,
 }
 

@@ -1,5 +1,5 @@
-//! What was accepted and is not delivered yet: sealed reports and crash events, bounded, each handed to one sender at
-//! a time, in the state directory or, without one, in memory.
+//! What was accepted and is not delivered yet: sealed reports and crash events. It is bounded, and each item is handed
+//! to one sender at a time. It is in the state directory or, without one, in memory.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Seek, Write};
@@ -41,13 +41,13 @@ const AHEAD: i64 = 86_400;
 /// The most words that wait to be said.
 const NOTES: usize = 16;
 
-/// One kind of undelivered things. In the state directory; what that does not take, and everything where there is none, is in
-/// memory.
+/// The undelivered items of one kind. They are in the state directory, or in memory if that does not accept them or if there is
+/// none.
 pub struct Spool {
     folder: Option<Folder>,
     memory: Mutex<BTreeMap<String, Kept>>,
     limits: Limits,
-    /// What became of items that nobody asked about, for the log.
+    /// Lines for the log about items that were dropped or set aside.
     notes: Mutex<Vec<String>>,
 }
 
@@ -77,7 +77,7 @@ impl Spool {
         Draft { spool: self, content: DraftContent::Memory(Vec::new()), written: 0 }
     }
 
-    /// One that is only measured: its bytes go nowhere, and the limits hold for it as for others.
+    /// A draft that is only measured: its bytes are discarded, and the limits hold for it as for others.
     pub fn create_to_measure(&self) -> Draft<'_> {
         Draft { spool: self, content: DraftContent::Nowhere, written: 0 }
     }
@@ -141,7 +141,7 @@ impl Spool {
         Ok(in_memory + self.folder.as_ref().map_or(Ok(0), Folder::clear)?)
     }
 
-    /// What became of items that nobody asked about; each is said once.
+    /// Lines for the log about items that were dropped or set aside; each is returned once.
     pub fn notes(&self) -> Vec<String> {
         std::mem::take(&mut *self.notes.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -169,7 +169,7 @@ impl Spool {
         Ok(true)
     }
 
-    /// By a time that can be right. An item whose time cannot ages from the first look with a right clock on.
+    /// Judged only by a plausible time. An item with an impossible time ages from the first look with a correct clock.
     fn is_too_old(&self, entry: &Entry) -> bool {
         let now = unix_now();
         if now < FIRST_RELEASE {
@@ -264,7 +264,7 @@ impl<'a> Draft<'a> {
             }
             DraftContent::Nowhere => return Err(Error::Internal(format!("{name} was only measured"))),
         };
-        // It is stored. Where the folder cannot be listed, whoever comes next finds what is too much.
+        // The item is stored. If the folder cannot be listed, the next caller finds what is too much.
         let dropped = spool.enforce_limits().unwrap_or(0);
         Ok((Claim { spool, name: name.to_owned(), content, is_durable }, dropped))
     }
@@ -392,7 +392,7 @@ impl Claim<'_> {
 
 impl Drop for Claim<'_> {
     fn drop(&mut self) {
-        // Who has to know calls `sync` before.
+        // A caller that must know whether this worked calls `sync` before.
         let _ = self.sync();
         if let ClaimContent::Memory(_) = &self.content
             && let Some(kept) = self.spool.items().get_mut(&self.name)

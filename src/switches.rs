@@ -1,4 +1,4 @@
-//! The gate: three switches, who turned them off, and the [`Permit`] without which nothing is sent.
+//! The gate: the three switches, the sources that turn them off, and the [`Permit`] without which nothing is sent.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -47,12 +47,12 @@ impl Switch {
     }
 }
 
-/// Somebody's word that a switch is off, known when the client is made: the environment or the cluster spec.
+/// The objection of a source that is read when the client is made: the environment or the cluster spec.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub struct Objection {
     /// The switch that is off.
     pub switch: Switch,
-    /// Who says so, as shown to people: `environment DO_NOT_TRACK`, `cluster spec disableTelemetry`.
+    /// The source, as shown to people: `environment DO_NOT_TRACK`, `cluster spec disableTelemetry`.
     pub source: String,
 }
 
@@ -65,7 +65,7 @@ pub fn objects(value: &str) -> bool {
 /// The name of the administrator's file in the state directory.
 pub const FILE: &str = layout::SWITCHES;
 
-/// How the administrator is named where he has turned a switch off, by the command, the page or by hand.
+/// How a switch that the administrator has turned off, by the command, the page or by hand, names the source.
 pub const ADMINISTRATOR: &str = "the administrator (switches.json)";
 /// How a client of the API is named where it has, such as the product's operators.
 pub const API_CLIENT: &str = "the API client (switches.json)";
@@ -77,7 +77,7 @@ pub const WORD_OF_ADMINISTRATOR: &str = "administrator";
 /// Likewise.
 pub const WORD_OF_API_CLIENT: &str = "api";
 
-/// What the administrator has said.
+/// The content of the administrator's file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Administrator {
     /// There never was a file: no objection.
@@ -88,15 +88,15 @@ enum Administrator {
     Unreadable(String),
 }
 
-/// What is known of it. Only a file says something new: that there is none, or no directory any more, is nobody's word, and
-/// what was said before holds.
+/// What is known of the file. Only a file that can be read changes it: if the file or the directory is gone, the last state
+/// stays in force.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Heard {
-    /// The last word; none as long as nothing was found out.
+    /// The last state; none as long as nothing was read.
     word: Option<Administrator>,
-    /// What keeps it from being known, where everything counts as off for that.
+    /// Why it cannot be read, if everything counts as off for that reason.
     barrier: Option<String>,
-    /// The word was read just now.
+    /// Whether the state was read just now.
     is_fresh: bool,
 }
 
@@ -127,10 +127,10 @@ impl Heard {
     }
 }
 
-/// What a switches.json turns off; the error says why it cannot be read. A privacy switch fails closed: a word under a name
-/// that is none of ours may be meant for one of ours.
+/// The switches that a switches.json turns off; the error says why it cannot be read. A privacy switch fails closed: an unknown
+/// name may be a misspelt switch.
 pub fn parse(bytes: &[u8]) -> Result<Vec<Objection>, String> {
-    // Strict: of a switch that stands there twice, nobody knows which word is meant.
+    // Strict: if a switch occurs twice, it is unknown which value is meant.
     let file = read_object(bytes).map_err(|error| format!("{FILE}: {error}"))?;
     let unreadable = |name: &str| format!("{FILE}: {name} cannot be read");
     let mut off = Vec::new();
@@ -139,7 +139,7 @@ pub fn parse(bytes: &[u8]) -> Result<Vec<Objection>, String> {
             let source = match name.as_str() {
                 WORD_OF_ADMINISTRATOR => ADMINISTRATOR,
                 WORD_OF_API_CLIENT => API_CLIENT,
-                // A newer version knows of somebody else.
+                // A newer version may know another author.
                 _ => name,
             };
             read_word(word.as_object().ok_or_else(|| unreadable(WORDS))?, source, &mut off)?;
@@ -157,7 +157,7 @@ pub fn parse(bytes: &[u8]) -> Result<Vec<Objection>, String> {
     Ok(off)
 }
 
-/// What one word turns off.
+/// Adds the switches that one author turns off.
 fn read_word(word: &Map<String, Value>, source: &str, off: &mut Vec<Objection>) -> Result<(), String> {
     for (name, value) in word {
         let switch = Switch::ALL.into_iter().find(|switch| switch.name() == name);
@@ -185,7 +185,7 @@ pub fn objections(json: &Value) -> Option<Vec<Objection>> {
     json.as_array()?.iter().map(objection).collect()
 }
 
-/// What the administrator's file has taken over from other sources, such as the cluster spec.
+/// The member with the objections adopted from other sources, such as the cluster spec.
 const OBJECTIONS: &str = "objections";
 
 /// The state of the three switches in one process.
@@ -194,7 +194,7 @@ pub struct Switches {
     objections: Vec<Objection>,
     state_dir: Option<StateDir>,
     administrator: Mutex<Heard>,
-    /// Held while it is looked at: what was seen earlier does not go over what was seen later.
+    /// Held while the file is read, so that an older state never replaces a newer one.
     look: Mutex<()>,
     /// What is on, all sources counted: kept so that asking costs one load.
     on: AtomicU32,
@@ -275,13 +275,13 @@ impl Switches {
         by_administrator || self.own_objections().iter().any(is_against)
     }
 
-    /// Leave to send once, or [`Error::Disabled`] naming who turned it off. Looks at the administrator's file first.
+    /// Permission to send once, or [`Error::Disabled`] with the source that turned it off. Reads the administrator's file first.
     pub fn permit(&self, switch: Switch) -> Result<Permit, Error> {
         self.refresh();
         self.permit_by_last_word(switch)
     }
 
-    /// The same without a look: for who must not wait for a disk.
+    /// The same without reading the file, for callers that must not wait for a disk.
     pub fn permit_by_last_word(&self, switch: Switch) -> Result<Permit, Error> {
         let revocation = Arc::new(Revocation::default());
         {
@@ -333,7 +333,7 @@ impl Switches {
         by_host.chain(self.objections.iter().cloned()).collect()
     }
 
-    /// Who turns it off.
+    /// The sources that turn it off.
     pub fn sources_against(&self, switch: Switch) -> Vec<String> {
         let own = self.own_objections().into_iter().filter(|objection| objection.switch == switch);
         let mut sources: Vec<String> = own.map(|objection| objection.source).collect();
@@ -462,7 +462,7 @@ mod tests {
                 r#"{"daily_report":true,"words":{"administrator":{"daily_report":true},"api":{"daily_report":true}}}"#,
                 vec![],
             ),
-            // What is off by either stands at the top for older versions: that makes it nobody else's word.
+            // A switch that either turns off is false at the top, for older versions; that makes it no third choice.
             (
                 r#"{"daily_report":false,"words":{"administrator":{"daily_report":true},"api":{"daily_report":false}}}"#,
                 vec![api.clone()],

@@ -1,5 +1,5 @@
-//! When: what is due, is it permitted, do it, wait for the next. One thread; while it works, a second one follows the
-//! switches; while a call must not wait for a disk, a third one does.
+//! The schedule's thread: it finds what is due, asks whether it is permitted, does it, and waits for the next. While it
+//! works, a second thread follows the switches. While a call must not wait for a disk, there is a third.
 
 use std::collections::VecDeque;
 use std::ffi::CStr;
@@ -19,7 +19,7 @@ const STACK_BYTES: usize = 512 * 1024;
 /// How long the thread that follows the switches sleeps at most: it is waited for, also where the host has closed what would
 /// wake it.
 const FOLLOWER_LOOK: Duration = Duration::from_secs(1);
-/// How long nobody is let in after somebody could not be, in seconds.
+/// The pause after a connection could not be accepted, in seconds.
 const DOOR_PAUSE: i64 = 60;
 
 /// The running schedule.
@@ -83,7 +83,7 @@ impl Worker {
     }
 }
 
-/// What starts a thread is in the library once.
+/// Not generic, so that the code that starts a thread is in the library once.
 fn spawn(name: &'static CStr, work: Box<dyn FnOnce() + Send>) -> io::Result<Thread> {
     Thread::start(name, STACK_BYTES, work)
 }
@@ -117,7 +117,7 @@ fn look(core: &Arc<Core>, waiter: &Arc<Waiter>) -> Option<i64> {
     }
     // One at a time: what is due comes first.
     let Ok(mut visitor) = core.visitor() else {
-        // Where there are no descriptors, whoever stands there would wake the thread again and again.
+        // Without a free descriptor, a waiting connection would wake the thread again and again.
         core.shut_door();
         let opened = core.now() + DOOR_PAUSE;
         return Some(next.map_or(opened, |next| next.min(opened)));
@@ -196,8 +196,8 @@ impl Drop for Done {
 /// The most things that wait behind one another for a disk.
 const QUEUED: usize = 64;
 
-/// What may take as long as a disk does not answer, one thing after the other, on a thread that is there as long as there is
-/// something to do. Who has asked for it waits only as long as it wants to.
+/// Runs work that may wait for a disk that does not answer, one piece after the other, on a thread that exists as long as there
+/// is work. The caller waits only as long as it wants to.
 #[derive(Clone, Default)]
 pub struct Lane(Arc<(Mutex<LaneState>, Condvar)>);
 

@@ -2,8 +2,8 @@
 
 package telemetry
 
-// What C calls. Exported functions stand in a file whose preamble has declarations only, because it is copied into two C
-// files.
+// The functions that C calls. Exported functions are in a file whose preamble contains only declarations, because cgo copies
+// the preamble into two C files.
 
 // #include <ondat_telemetry.h>
 // #include <stdint.h>
@@ -22,7 +22,8 @@ func ondatTelemetryGoLog(handle C.uintptr_t, level C.int, message *C.char) {
 	hooksOf(handle).logged(int(level), C.GoString(message))
 }
 
-// ondatTelemetryGoVersion takes a version for the callback of a config, or for the call that has asked for it.
+// ondatTelemetryGoVersion receives version information for the callback of a config, or for the call that has asked for
+// it.
 //
 //export ondatTelemetryGoVersion
 func ondatTelemetryGoVersion(handle C.uintptr_t, running, latest, advisory *C.char, verdict C.int32_t,

@@ -1,6 +1,6 @@
 /*
- * What stands between C's callbacks and Go's: userdata is the number of a cgo.Handle, which must not pass through a Go
- * pointer, and the library's structs are read here, within the size that they say they have.
+ * The layer between C's callbacks and Go's. userdata is the number of a cgo.Handle, which must not pass through a Go
+ * pointer. The library's structs are read here, within the size that they state.
  */
 #ifndef ONDAT_TELEMETRY_GO_CALLBACK_H
 #define ONDAT_TELEMETRY_GO_CALLBACK_H

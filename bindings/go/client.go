@@ -18,12 +18,12 @@ const (
 	defaultCloseTimeout = time.Second
 )
 
-// Version is the version of the linked library, "" without cgo.
+// Version returns the version of the linked library, or "" without cgo.
 // C: ondat_telemetry_version.
 func Version() string { return nativeVersion() }
 
-// Client is one use of the library. Its methods may be called from any goroutine at any time, Close included; those of a
-// nil client return ErrUnavailable, so that a host whose New has failed goes on without telemetry.
+// Client is a client of the library. Any goroutine may call its methods at any time, Close included. The methods of a
+// nil client return ErrUnavailable, so a host whose New has failed runs without telemetry.
 type Client struct {
 	native       *nativeClient
 	hooks        *hooks
@@ -42,10 +42,12 @@ type Client struct {
 
 const isClosed = 1 << 62
 
-// onWatch is the client that a panic has left open. There is at most one, as one can have the crash handler.
+// onWatch is the client that a panic has left open. There is at most one, because only one client can have the crash
+// handler.
 var onWatch atomic.Pointer[Client]
 
-// New makes a client. It starts no thread and uses no network. Callbacks may come from now on, until Close returns.
+// New creates a client. It starts no thread and uses no network. From now on callbacks may be called, until Close
+// returns.
 // C: ondat_telemetry_init.
 func New(config Config) (*Client, error) {
 	c := &Client{
@@ -68,7 +70,7 @@ func New(config Config) (*Client, error) {
 	return c, nil
 }
 
-// Start begins the schedule: version checks and reports come by themselves from now on.
+// Start starts the schedule: from now on version checks and reports are made automatically.
 // C: ondat_telemetry_start.
 func (c *Client) Start() error {
 	return c.call("Start", func(native *nativeClient) error {
@@ -77,18 +79,21 @@ func (c *Client) Start() error {
 	})
 }
 
-// Close waits for calls under way, delivers what is stored for at most Config.CloseTimeout, takes the crash handler off
-// and frees everything. No callback runs after it. Further calls do nothing but wait for the first. In a callback it
-// returns ErrInvalidState.
+// Close waits for calls that are running, delivers what is stored for at most Config.CloseTimeout, removes the crash
+// handler and frees everything. No callback is called after it has returned. Further calls only wait for the first one.
+// In a callback it returns ErrInvalidState.
 //
-// A deferred Close that runs because its goroutine panics, or because the main goroutine ends by [runtime.Goexit], does
-// not close a client that has the crash handler: it would take back the word about the very death that it is part of. It
-// delivers what is stored for at most Config.CloseTimeout, without a line to Config.Logger, and waits for nothing else.
-// Client, monitor and crash output stay as they are. Where the panic is recovered after all, another Close closes, and
+// CloseTimeout does not bound the waiting for running calls and for callbacks. The library takes at most 210 ms longer
+// than CloseTimeout for the rest.
+//
+// A deferred Close does not close a client that has the crash handler if it runs because its goroutine panics, or
+// because the main goroutine ends by [runtime.Goexit]: closing would hide the very death that it is part of. It delivers
+// what is stored for at most Config.CloseTimeout, without logging to Config.Logger, and waits for nothing else. Client,
+// monitor and crash output stay as they are. If the panic is recovered after all, another Close closes the client, and
 // so does InstallCrashHandler of another client; no finalizer does.
 //
-// Only the stack of the calling goroutine tells. A deferred function that recovers a panic and then calls Close is still
-// a part of that panic; a Close that another goroutine calls meanwhile is none, and closes.
+// Only the stack of the calling goroutine decides. A deferred function that recovers a panic and then calls Close is
+// still part of that panic. A Close that another goroutine calls meanwhile is not, and closes.
 // C: ondat_telemetry_close, ondat_telemetry_flush.
 func (c *Client) Close() error {
 	switch {
@@ -192,7 +197,7 @@ func milliseconds(d time.Duration) uint32 {
 	return uint32(min(max((d+time.Millisecond-1)/time.Millisecond, 0), math.MaxUint32))
 }
 
-// Switches is what is on, all sources counted; nothing for a closed client.
+// Switches returns what is on, with all sources counted. It returns 0 for a closed client.
 // C: ondat_telemetry_switches.
 func (c *Client) Switches() Switches {
 	if c == nil || !c.enter() {
@@ -203,13 +208,14 @@ func (c *Client) Switches() Switches {
 	return on
 }
 
-// SetSwitches changes the host's own word. What goes off is interrupted, and what was stored for it is removed.
+// SetSwitches changes the host's own choice. Turning a switch off interrupts what is being sent and removes what was
+// stored for it.
 // C: ondat_telemetry_set_switches.
 func (c *Client) SetSwitches(on Switches) error {
 	return c.call("SetSwitches", func(native *nativeClient) error { return native.setSwitches(on) })
 }
 
-// Explanation says of each switch whether it is on and which sources hold it off.
+// Explanation says for each switch whether it is on and which sources turn it off.
 type Explanation struct {
 	VersionCheck SwitchState `json:"version_check"`
 	DailyReport  SwitchState `json:"daily_report"`
@@ -222,7 +228,7 @@ type SwitchState struct {
 	OffBy []string `json:"off_by"`
 }
 
-// ExplainSwitches says why what is on is on.
+// ExplainSwitches says which sources turn the switches off.
 // C: ondat_telemetry_explain_switches.
 func (c *Client) ExplainSwitches() (Explanation, error) {
 	var explanation Explanation
@@ -239,12 +245,12 @@ func (c *Client) ExplainSwitches() (Explanation, error) {
 	return explanation, err
 }
 
-// Verdict is what is to be thought of the running version.
+// Verdict is the judgement on the running version.
 type Verdict int32
 
-// From nothing known to the most urgent.
+// The verdicts, in order of urgency.
 const (
-	Unknown Verdict = iota // no answer yet, or none that can be applied (a development build)
+	Unknown Verdict = iota // there is no answer yet, or none that applies (a development build)
 	Current                // the running version is the latest, or newer
 	Outdated
 	UpgradeRecommended
@@ -261,16 +267,17 @@ func (v Verdict) String() string {
 
 // VersionInfo is what is known about versions.
 type VersionInfo struct {
-	Running       string    // as given in the Config
+	Running       string    // as set in the Config
 	Latest        string    // "" when unknown
-	Advisory      string    // the advisory behind a recommendation, or ""
+	Advisory      string    // the id of the advisory behind the recommendation, or ""
 	Verdict       Verdict   //
-	Authenticated bool      // the answer's signature verified
-	CheckedAt     time.Time // of the answer that this rests on; zero when there is none
+	Authenticated bool      // whether the signature of the answer was verified
+	CheckedAt     time.Time // when the zone was asked for this; zero when there is no answer
 }
 
-// CheckVersion asks the version zone now. A deadline of the context bounds it, else Config.Timeout; a context that is
-// done prevents it.
+// CheckVersion asks the version zone now. The deadline of the context bounds how long it uses the network; without a
+// deadline Config.Timeout does. If the context is already done, nothing is asked. Cancelling it later does not interrupt
+// the call.
 // C: ondat_telemetry_check_version.
 func (c *Client) CheckVersion(ctx context.Context) (VersionInfo, error) {
 	var info VersionInfo
@@ -281,7 +288,7 @@ func (c *Client) CheckVersion(ctx context.Context) (VersionInfo, error) {
 	return info, err
 }
 
-// LatestVersion is what is known without asking, also right after a restart.
+// LatestVersion returns what is already known, without asking. It works right after a restart, too.
 // C: ondat_telemetry_latest_version.
 func (c *Client) LatestVersion() (VersionInfo, error) {
 	var info VersionInfo
@@ -292,8 +299,9 @@ func (c *Client) LatestVersion() (VersionInfo, error) {
 	return info, err
 }
 
-// SubmitReport sends the report of the UTC day. ErrQueued: it is stored and delivered later. ErrInvalidState: that day's
-// was already delivered or stored. The context counts as in CheckVersion.
+// SubmitReport sends the report of the current UTC day. ErrQueued: it is stored and will be delivered later.
+// ErrInvalidState: the report of this day was already delivered or stored. The context counts as in CheckVersion, but
+// only bounds the delivery: the report is sealed and stored first, however long that takes.
 // C: ondat_telemetry_submit_report.
 func (c *Client) SubmitReport(ctx context.Context, report Report) error {
 	return c.wait(ctx, "SubmitReport", func(native *nativeClient, timeout uint32) error {
@@ -305,7 +313,7 @@ func (c *Client) SubmitReport(ctx context.Context, report Report) error {
 	})
 }
 
-// PreviewReport is, byte for byte, what would be sealed for this report. It sends and stores nothing.
+// PreviewReport returns, byte for byte, what would be sealed for this report. It sends and stores nothing.
 // C: ondat_telemetry_preview_report.
 func (c *Client) PreviewReport(report Report) ([]byte, error) {
 	var preview []byte
@@ -334,9 +342,9 @@ func (c *Client) Flush(ctx context.Context) error {
 	return c.wait(ctx, "Flush", (*nativeClient).flush)
 }
 
-// ReportExit reports how another process ended, for a parent that reaps it; Supervise does it for an [exec.Cmd]. The
-// description, of which up to 200 characters are sent, may be "". Nil also when there is nothing to report: exit code 0,
-// SIGTERM, SIGINT, SIGHUP, SIGQUIT. It is stored at once and delivered by the schedule or by Flush.
+// ReportExit reports how another process ended, for a parent that reaps it; Supervise does this for an [exec.Cmd].
+// description may be ""; up to 200 characters of it are sent. ReportExit returns nil also if there is nothing to report:
+// exit code 0, SIGTERM, SIGINT, SIGHUP, SIGQUIT. The report is stored at once and delivered by the schedule or by Flush.
 // C: ondat_telemetry_report_exit.
 func (c *Client) ReportExit(component string, status syscall.WaitStatus, description string) error {
 	return c.call("ReportExit", func(native *nativeClient) error {

@@ -7,23 +7,24 @@ import (
 	"syscall"
 )
 
-// CrashOptions are what InstallCrashHandler can do otherwise.
+// CrashOptions are the options of InstallCrashHandler.
 type CrashOptions struct {
 	// CoreDumps raises the soft limit of core files to the hard one. Go itself dumps core only with GOTRACEBACK=crash.
 	CoreDumps bool
-	// KeepCrashOutput leaves [runtime/debug.SetCrashOutput] alone. Set it where the host gives the runtime a crash output of its
-	// own: there can be one, and Go does not tell whether there is. Reports then do not say whether an exit code 2 was a
-	// panic or a fatal error.
+	// KeepCrashOutput leaves [runtime/debug.SetCrashOutput] alone. Set it if the host gives the runtime a crash output
+	// of its own: there can be only one, and Go does not tell whether there is one. Reports then do not say whether an
+	// exit code 2 was a panic or a fatal error.
 	KeepCrashOutput bool
 }
 
 // InstallCrashHandler reports every abnormal end of this process from now on: unrecovered panics, fatal errors, signals,
-// exit codes other than 0. How the process ends stays the same, Go's faults stay Go's, and no text of a panic is sent.
-// ErrUnsupported when the monitor cannot run: crashes are then stored and reported at the next start. One client of a
-// process can have it; for another one, a client that a panic has left open (see Close) is closed.
+// and exit codes other than 0. It does not change how the process ends or how Go handles faults, and no text of a panic
+// is sent. ErrUnsupported: the monitor cannot run; crashes are then stored and reported at the next start. Only one
+// client of a process can have the crash handler. A client that a panic has left open (see Close) is closed when another
+// one installs it.
 //
-// It gives the runtime a crash output, by which reports tell panics from fatal errors, and Close takes it back; see
-// [CrashOptions]. One that the host sets later replaces it and stays.
+// It gives the runtime a crash output, by which reports tell panics from fatal errors, and Close removes it; see
+// [CrashOptions]. A crash output that the host sets later replaces it and stays.
 // C: ondat_telemetry_install_crash_handler, ondat_telemetry_crash_output.
 func (c *Client) InstallCrashHandler(options CrashOptions) error {
 	return c.call("InstallCrashHandler", func(native *nativeClient) error {
@@ -56,12 +57,12 @@ func (c *Client) replacesLeftOpen() bool {
 	return left != nil && left != c && !c.hooks.isInside() && left.end() == nil
 }
 
-// Supervise runs a child to its end, reports that as ReportExit does, and returns what [exec.Cmd.Run] would. It is for
-// children without a crash handler of their own: one that has one reports itself. Whatever is wrong with telemetry, a nil
-// client included, the child runs; it is logged.
+// Supervise runs a child until it ends, reports the end as ReportExit does, and returns what [exec.Cmd.Run] would
+// return. It is for children without a crash handler of their own; a child that has one reports itself. The child runs
+// whatever is wrong with telemetry, even with a nil client; errors are logged.
 //
-// A child whose CommandContext ends is killed, which counts as a crash; let cmd.Cancel send SIGTERM to stop it as
-// intended.
+// If the context of a CommandContext ends, the child is killed, which counts as a crash. To stop a child as intended,
+// let cmd.Cancel send SIGTERM.
 func (c *Client) Supervise(component string, cmd *exec.Cmd) error {
 	if err := cmd.Start(); err != nil {
 		return err

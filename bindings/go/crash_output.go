@@ -10,12 +10,12 @@ import (
 	"syscall"
 )
 
-// crashOutput is where the runtime writes when the process dies, besides the standard error.
+// crashOutput is where the runtime writes when the process dies, in addition to the standard error.
 type crashOutput struct {
 	mu     sync.Mutex
 	isSet  bool
 	copyOf syscall.Stat_t
-	number int // of the runtime's copy, -1 where it was not found
+	number int // the descriptor of the runtime's copy, -1 if it was not found
 }
 
 // set gives the file to the runtime, which copies its descriptor.
@@ -40,7 +40,7 @@ func (c *crashOutput) set(file *os.File) error {
 	return nil
 }
 
-// reset takes it back, unless the host has put another in its place: the runtime then has closed its copy.
+// reset removes the crash output, unless the host has set another one: the runtime has then closed its copy.
 func (c *crashOutput) reset() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -56,7 +56,7 @@ func (c *crashOutput) isCopy(number int) bool {
 	return syscall.Fstat(number, &stat) == nil && stat.Dev == c.copyOf.Dev && stat.Ino == c.copyOf.Ino
 }
 
-// descriptors are those of this process that lead to the same pipe; none where /proc is missing.
+// descriptors returns this process's descriptors of the same pipe; none if /proc is missing.
 func (c *crashOutput) descriptors() map[int]bool {
 	found := map[int]bool{}
 	entries, _ := os.ReadDir("/proc/self/fd")

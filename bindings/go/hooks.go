@@ -8,17 +8,17 @@ import (
 	"sync/atomic"
 )
 
-// hooks is what the library calls back. It does not refer to the client: handles of hooks are roots of the garbage
-// collector.
+// hooks are the callbacks of the library. They do not refer to the client, because handles of hooks are roots of the
+// garbage collector.
 type hooks struct {
 	logger    *slog.Logger
 	onVersion func(VersionInfo)
 	onReport  func(*ReportWriter) error
 
-	silent atomic.Int32 // how many want nothing logged for now
+	silent atomic.Int32 // the number of callers that suppress logging now
 
 	mu     sync.Mutex
-	inside map[int]int // how deep the threads are in callbacks
+	inside map[int]int // the depth of callbacks on each thread
 }
 
 func newHooks(config *Config) *hooks {
@@ -52,20 +52,20 @@ func (h *hooks) count(thread, by int) {
 	}
 }
 
-// publish makes what the caller has done happen before callbacks of other threads: Go's memory model knows nothing of C.
+// publish makes what the caller has done happen before callbacks on other threads: the Go memory model does not cover C.
 func (h *hooks) publish() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 }
 
-// isInside tells whether the caller is a callback: one stays on its thread.
+// isInside reports whether the caller is in a callback, which stays on its thread.
 func (h *hooks) isInside() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.inside[threadID()] > 0
 }
 
-// log never panics: the logger is the host's.
+// log never panics, although the logger belongs to the host.
 func (h *hooks) log(level slog.Level, message string, attributes ...any) {
 	defer func() { _ = recover() }()
 	if h.logger != nil {
@@ -73,7 +73,7 @@ func (h *hooks) log(level slog.Level, message string, attributes ...any) {
 	}
 }
 
-// logged takes a line of the library's.
+// logged receives a log line of the library.
 func (h *hooks) logged(priority int, message string) {
 	if h.silent.Load() > 0 {
 		return
@@ -92,7 +92,7 @@ func (h *hooks) versionChanged(info VersionInfo) {
 func (h *hooks) fillReport(native *nativeReport) {
 	writer := newReportWriter(native)
 	h.run("OnReport", func() {
-		// Also when it panics: nobody may use the report afterwards.
+		// Even if it panics: nobody may use the report afterwards.
 		defer writer.end()
 		if err := h.onReport(writer); err != nil {
 			h.log(slog.LevelError, "telemetry: the daily report is incomplete", "error", err)

@@ -17,7 +17,7 @@ import (
 	"unsafe"
 )
 
-// Messages of the library's are shorter, but for long paths in them.
+// The messages of the library are shorter, unless they contain long paths.
 const messageBytes = 512
 
 type nativeClient struct {
@@ -33,7 +33,7 @@ func nativeVersion() string { return C.GoString(C.ondat_telemetry_version()) }
 
 func threadID() int { return syscall.Gettid() }
 
-// message is where a call puts the line that says why it failed.
+// message is the buffer for the line in which a call says why it failed.
 type message [messageBytes]C.char
 
 func (m *message) at() *C.char { return &m[0] }
@@ -50,13 +50,13 @@ func failure(op string, status C.ondat_telemetry_status, why *C.char) error {
 	return &Error{Op: op, Code: Code(status), Detail: detail}
 }
 
-// pointerTo is for the time of one call: C copies what it is given.
+// pointerTo is valid for one call: C copies its arguments.
 func pointerTo(bytes []byte) *C.char {
 	return (*C.char)(unsafe.Pointer(unsafe.SliceData(bytes)))
 }
 
-// checkLibrary refuses a library that is older than the header that this was compiled with. One that is newer has all
-// that the header declares, or another SONAME.
+// checkLibrary refuses a library that is older than the header of this build. A newer library has everything that the
+// header declares, or another SONAME.
 func checkLibrary() error {
 	library := nativeVersion()
 	if olderThan(library, C.ONDAT_TELEMETRY_VERSION_MAJOR, C.ONDAT_TELEMETRY_VERSION_MINOR, C.ONDAT_TELEMETRY_VERSION_PATCH) {
@@ -67,7 +67,7 @@ func checkLibrary() error {
 	return nil
 }
 
-// olderThan compares the core of a SemVer version; what is none is older than anything.
+// olderThan compares the cores of SemVer versions. A string that is no version is older than anything.
 func olderThan(version string, wanted ...int) bool {
 	core, _, _ := strings.Cut(version, "+")
 	core, _, _ = strings.Cut(core, "-")
@@ -95,7 +95,7 @@ func newNative(config *Config, hooks *hooks) (*nativeClient, error) {
 	if err := set(settings, config); err != nil {
 		return nil, err
 	}
-	// Each handle is deleted by the library, when it can call no more: with settings and client.
+	// The library deletes each handle when it can make no more calls: with settings and client.
 	C.ondat_telemetry_go_set_log(settings, 7, handleOf(hooks))
 	if hooks.onVersion != nil {
 		C.ondat_telemetry_go_set_version(settings, handleOf(hooks))
@@ -114,7 +114,7 @@ func newNative(config *Config, hooks *hooks) (*nativeClient, error) {
 
 func handleOf(value any) C.uintptr_t { return C.uintptr_t(cgo.NewHandle(value)) }
 
-// set says to C what the config says.
+// set passes the settings to C.
 func set(settings *C.ondat_telemetry_config, config *Config) error {
 	invalid := func(name, why string) error {
 		return &Error{Op: "New", Code: ErrInvalidConfig, Detail: name + ": " + why}

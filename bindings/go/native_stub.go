@@ -7,7 +7,7 @@ import (
 	"syscall"
 )
 
-// Without the library everything compiles and returns ErrUnavailable: telemetry breaks nobody's build.
+// Without the library everything compiles and returns ErrUnavailable, so that telemetry breaks no build.
 
 type (
 	nativeClient struct{}

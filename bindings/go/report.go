@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// Report is a daily report in one piece. The 48 fields of Cluster, Node and Volume are all there is; one that is zero is
-// sent as unknown. Its JSON is the document of docs/report.schema.json.
+// Report is a daily report in one piece. It consists of the fields of Cluster, Node and Volume, and nothing else. A
+// field with its zero value is sent as unknown. The JSON of a Report is the document of docs/report.schema.json.
 type Report struct {
 	Cluster
 	Nodes   []Node   `json:"nodes,omitempty"`
@@ -17,7 +17,7 @@ type Report struct {
 // LogFormat is a value of Cluster.LogFormat.
 type LogFormat string
 
-// What logs are written as.
+// The log formats.
 const (
 	LogFormatDefault LogFormat = "default"
 	LogFormatJSON    LogFormat = "json"
@@ -26,7 +26,7 @@ const (
 // LogLevel is a value of Cluster.LogLevel.
 type LogLevel string
 
-// What is logged.
+// The log levels.
 const (
 	LogLevelDebug LogLevel = "debug"
 	LogLevelInfo  LogLevel = "info"
@@ -37,7 +37,7 @@ const (
 // Health is a value of Node.Health.
 type Health string
 
-// How a node is.
+// The states of a node.
 const (
 	Online        Health = "online"
 	Offline       Health = "offline"
@@ -47,7 +47,7 @@ const (
 // FSType is a value of Volume.FSType.
 type FSType string
 
-// What a volume is formatted with.
+// The file systems of volumes.
 const (
 	Ext2  FSType = "ext2"
 	Ext3  FSType = "ext3"
@@ -57,7 +57,7 @@ const (
 	Block FSType = "block"
 )
 
-// Cluster is the fields of a report of which there is one.
+// Cluster contains the fields that occur once in a report.
 type Cluster struct {
 	// APICallMetrics counts calls by operation and HTTP status.
 	APICallMetrics              map[string]map[int]uint64 `json:"api_call_metrics,omitempty"`
@@ -72,7 +72,7 @@ type Cluster struct {
 	K8sVersion                  string                    `json:"k8s_version,omitempty"`
 }
 
-// Node is a node of the cluster. Its id and labels leave the process only anonymised.
+// Node is a node of the cluster. Its id and labels leave the process only in anonymised form.
 type Node struct {
 	AvailableBytes         *uint64           `json:"node_available_bytes,omitempty"`
 	Capacity               *Capacity         `json:"node_capacity,omitempty"`
@@ -101,22 +101,22 @@ func (n Node) MarshalJSON() ([]byte, error) {
 	return json.Marshal(plain(n))
 }
 
-// Capacity is Node.Capacity, in bytes.
+// Capacity is the value of Node.Capacity, in bytes.
 type Capacity struct {
 	Total     *uint64 `json:"total,omitempty"`
 	Free      *uint64 `json:"free,omitempty"`
 	Available *uint64 `json:"available,omitempty"`
 }
 
-// EtcdConfig is Node.EtcdConfig. Endpoints is their number.
+// EtcdConfig is the value of Node.EtcdConfig. Endpoints is the number of endpoints.
 type EtcdConfig struct {
 	Endpoints  *uint64 `json:"endpoints,omitempty"`
 	Namespaced *bool   `json:"namespaced,omitempty"`
 	TLS        *bool   `json:"tls,omitempty"`
 }
 
-// Volume is a volume of the cluster. Its id and labels leave the process only anonymised, of the user agent only product
-// and version do.
+// Volume is a volume of the cluster. Its id and labels leave the process only in anonymised form; of the user agent only
+// product and version do.
 type Volume struct {
 	FSType                    FSType             `json:"volume_fs_type,omitempty"`
 	ID                        string             `json:"volume_id,omitempty"`
@@ -141,13 +141,13 @@ type Volume struct {
 	SizeBytes                 *uint64            `json:"volume_size_bytes,omitempty"`
 }
 
-// Uint64 is a known number.
+// Uint64 returns a pointer to a number, for a field whose value is known.
 func Uint64(n uint64) *uint64 { return &n }
 
-// Bool is a known truth.
+// Bool returns a pointer to a truth value, for a field whose value is known.
 func Bool(b bool) *bool { return &b }
 
-// Each goes through a slice, for [ReportWriter.AddNodes] and [ReportWriter.AddVolumes].
+// Each iterates over a slice, for [ReportWriter.AddNodes] and [ReportWriter.AddVolumes].
 func Each[T any](records []T) iter.Seq2[*T, error] {
 	return func(yield func(*T, error) bool) {
 		for i := range records {

@@ -7,9 +7,9 @@ import (
 	"sync"
 )
 
-// ReportWriter takes the daily report record by record, inside Config.OnReport, for reports of any size. A record that is
-// refused changes nothing: its error names the field, and the report goes on without it. After the callback has returned
-// every method returns ErrInvalidState.
+// ReportWriter receives the daily report record by record, inside Config.OnReport, for reports of any size. A refused
+// record changes nothing: the error names the field, and the report continues without the record. After the callback has
+// returned every method returns ErrInvalidState.
 type ReportWriter struct {
 	mu     sync.Mutex
 	native *nativeReport // nil after the callback
@@ -24,8 +24,8 @@ func newReportWriter(native *nativeReport) *ReportWriter {
 	return w
 }
 
-// IsPreview says whether an administrator only asks what would be sent. The report of the day is yet to come then: what is
-// counted since the previous report is counted on.
+// IsPreview reports whether an administrator only asks what would be sent. The report of the day is then still to come:
+// do not reset counters.
 // C: ondat_telemetry_report_is_preview.
 func (w *ReportWriter) IsPreview() bool {
 	w.mu.Lock()
@@ -33,7 +33,7 @@ func (w *ReportWriter) IsPreview() bool {
 	return w.native != nil && w.native.isPreview()
 }
 
-// SetCluster sets the cluster fields, once, before the first 1024 records.
+// SetCluster sets the cluster fields. Call it once, before the first 1024 records are added.
 // C: ondat_telemetry_report_set_cluster.
 func (w *ReportWriter) SetCluster(cluster *Cluster) error {
 	return w.add("SetCluster", cluster, (*nativeReport).setCluster)
@@ -51,13 +51,13 @@ func (w *ReportWriter) AddVolume(volume *Volume) error {
 	return w.add("AddVolume", volume, (*nativeReport).addVolume)
 }
 
-// AddNodes adds nodes until there are no more, one is refused, or the iterator gives an error, which it returns. The
-// iterator may give the same node again and again with other content.
+// AddNodes adds nodes until there are no more, one is refused, or the iterator yields an error, and returns the error.
+// The iterator may yield the same node again with other content.
 func (w *ReportWriter) AddNodes(nodes iter.Seq2[*Node, error]) error {
 	return addAll(nodes, w.AddNode)
 }
 
-// AddVolumes does as AddNodes.
+// AddVolumes adds volumes as AddNodes adds nodes.
 func (w *ReportWriter) AddVolumes(volumes iter.Seq2[*Volume, error]) error {
 	return addAll(volumes, w.AddVolume)
 }
@@ -87,7 +87,7 @@ func (w *ReportWriter) add(op string, record any, give func(*nativeReport, strin
 	return give(w.native, op, w.buffer.Bytes())
 }
 
-// end makes the writer useless: the native report is the library's again.
+// end makes the writer unusable: the native report belongs to the library again.
 func (w *ReportWriter) end() {
 	w.mu.Lock()
 	defer w.mu.Unlock()

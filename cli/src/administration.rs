@@ -1,4 +1,5 @@
-//! The administrator's word: `switches.json` and the audit file beside it. The command and the API write them, nobody else.
+//! Changes what the administrator and the API client turn off: `switches.json` and the audit file beside it. Only this
+//! module writes them, for the command, the API and the page.
 
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::time::Duration;
@@ -94,7 +95,7 @@ impl Word {
         Ok(Self { map, version })
     }
 
-    /// Names these very bytes: who changes them says what he has read.
+    /// Identifies these exact bytes: a change states the version that its author has read.
     pub(crate) fn version(&self) -> &str {
         &self.version
     }

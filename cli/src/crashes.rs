@@ -1,4 +1,4 @@
-//! `crashes`: what is stored and not delivered yet, and what was sent.
+//! `crashes`: crash reports that are stored and not delivered yet, and those that were sent.
 
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,5 @@
-//! What the running processes say of their settings. Surfaces speak of these, and of this command's own settings only where
-//! nobody runs: whoever looks has another environment than the daemons.
+//! What the running processes say about their settings. `status` and the page show these. They show the settings of
+//! this command only if no process runs, because the command has another environment than the daemons.
 
 use std::fs;
 

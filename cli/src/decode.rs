@@ -1,4 +1,4 @@
-//! `decode-query`: what the names of version queries say, one by one or out of a DNS server's query log.
+//! `decode-query`: decodes the names of version queries, one by one or from a DNS server's query log.
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Read, Write};

@@ -1,5 +1,5 @@
-//! What is handed to others who are to find out what is wrong: the status, the versions, the histories and the last errors,
-//! in one document. Without a raw id, the name of a user or the address of a client.
+//! One document for troubleshooting: status, versions, histories and the last errors. It contains no raw id, no user
+//! name and no client address.
 
 use ondat_telemetry::error::Error;
 use ondat_telemetry::state::StateDir;

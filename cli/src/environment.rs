@@ -1,4 +1,5 @@
-//! The settings file: for commands, what systemd's `EnvironmentFile=` is for daemons, and in the same form (systemd.exec(5)).
+//! The settings file: the counterpart, for commands, of systemd's `EnvironmentFile=` for daemons, in the same form
+//! (systemd.exec(5)).
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};

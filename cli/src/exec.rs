@@ -1,5 +1,5 @@
-//! `exec`: runs a program and reports how it ends. This command only prepares: it becomes the small supervisor, which
-//! stays. Whatever is wrong with telemetry, the program runs.
+//! `exec`: runs a program and reports how it ends. This command only prepares; it then becomes the small supervisor,
+//! which stays. The program runs whatever is wrong with telemetry.
 
 use std::ffi::{CString, OsString};
 use std::io::Write;

@@ -1,4 +1,4 @@
-//! The forms in which subcommands print: text for people, JSON, YAML.
+//! The output forms of subcommands: text for people, JSON, YAML.
 
 use clap::ValueEnum;
 use ondat_telemetry_command::plain::{self, is_plain};

@@ -1,4 +1,4 @@
-//! What `--help` shows: of the settings, which every subcommand takes, those that it uses.
+//! The output of `--help`. Every subcommand accepts all settings; its help shows those that it uses.
 
 use clap::CommandFactory;
 

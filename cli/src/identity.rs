@@ -1,4 +1,4 @@
-//! `reset-identity`: new anonymised ids from the next start of each daemon on.
+//! `reset-identity`: new anonymised ids, which each daemon uses from its next start on.
 
 use std::path::PathBuf;
 

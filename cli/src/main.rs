@@ -1,6 +1,6 @@
-//! `ondat-telemetry`, the operator's command: turns on and off, asks for the latest version, shows and sends reports, signs
-//! the version zone and reads its queries, makes keys, runs a program and reports how it ends, says what is on, what is
-//! remembered and what is stored, and serves a page and an API that do the same.
+//! `ondat-telemetry`, the administrator's and the release manager's command. It turns the switches, shows the status,
+//! asks for the latest version, shows and sends reports, runs a program and reports how it ends, and serves a page and
+//! an API that do the same. It also makes keys, signs the version zone and reads its queries.
 
 mod administration;
 mod check;

@@ -1,4 +1,4 @@
-//! What the next report would be, asked of the process that makes it.
+//! What the next report would be: asks the process that makes it.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek, Write};

@@ -1,4 +1,5 @@
-//! How each of the three has gone: the last success, the last failure in words, what waits and when it is tried next.
+//! The state of each of the three functions: the last success, the last failure in words, what waits, and when it is
+//! tried next.
 
 use std::fmt::Write;
 

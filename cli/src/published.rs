@@ -1,4 +1,5 @@
-//! `zone --verify`: whether the published zone answers, by which keys, and for how long its answers are good.
+//! `zone --verify`: whether the published zone answers, which keys have signed its answers, and how long these are
+//! valid.
 
 use ondat_telemetry::config;
 use ondat_telemetry::error::Error;

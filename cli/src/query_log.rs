@@ -1,7 +1,7 @@
-//! Query logs: the names for which DNS servers say that TXT was asked, whatever the form of the log.
+//! Query logs of DNS servers in any format: finds the names for which a TXT record was asked.
 //!
-//! A line says it in words, a name beside a type ([`TYPES`]), or in members, each by a name of its own ([`MEMBERS`]); or it is
-//! a name alone. Servers put the words in an order of their own:
+//! A line contains a name beside a type ([`TYPES`]) in words, or named members ([`MEMBERS`]), or a name alone. Each server
+//! has its own order of words:
 //!
 //! ```text
 //! query: NAME IN TXT                       BIND
@@ -14,7 +14,7 @@
 //! AQ ... NAME/IN/TXT, "NAME." IN TXT       dnstap, as dnstap-read and dnstap-ldns print it
 //! ```
 //!
-//! Anybody can ask a DNS server for anything, so a log holds anything: no memory and no time follow from that.
+//! Anybody can ask a DNS server for anything, so a log may contain anything. Memory and time do not grow with that.
 
 use std::io::{self, BufRead, BufReader, Read};
 

@@ -1,4 +1,4 @@
-//! `report`: what would be sent, and sending it.
+//! `report`: shows what would be sent, and sends it.
 
 use std::fs::File;
 use std::io::Read;

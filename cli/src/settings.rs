@@ -1,4 +1,4 @@
-//! From settings file, environment, cluster spec and options to the library's settings.
+//! Makes the library's settings from settings file, environment, cluster spec and options.
 
 use std::fs::File;
 use std::io::Read;

@@ -1,5 +1,5 @@
-//! Who turns a switch off: the administrator, this command's own environment and cluster spec, and each running process for
-//! itself.
+//! The sources that turn a switch off: the administrator, this command's own environment and cluster spec, and each
+//! running process for itself.
 
 use anstyle::{AnsiColor, Style};
 use ondat_telemetry::error::Error;

@@ -1,5 +1,5 @@
-//! `status`: what is on and who says otherwise, what is remembered, what waits to be sent. It reads and changes
-//! nothing; a client would already remove what is stored for a switch that is off.
+//! `status`: what is on and which sources turn the rest off, what is remembered, and what waits to be sent. It only
+//! reads; a client would already remove what is stored for a switch that is off.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;

@@ -1,4 +1,4 @@
-//! `decode-query --summary`: how many clusters and nodes asked, by day and version. What is counted is counted exactly.
+//! `decode-query --summary`: how many clusters and nodes asked, by day and version. The counts are exact.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;

@@ -1,4 +1,4 @@
-//! `enable`, `disable`, `repair`, `apply`: the administrator's word on the three switches, from the command line.
+//! `enable`, `disable`, `repair`, `apply`: the administrator's changes to the three switches on the command line.
 
 use std::ffi::OsStr;
 

@@ -1,4 +1,5 @@
-//! Who may change the settings through the API: `users.json`, passwords hashed with argon2. And `password`, which writes it.
+//! The users who may change settings through the API: `users.json`, with passwords hashed by argon2. Also `password`,
+//! which writes the file.
 
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Read};

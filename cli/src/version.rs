@@ -1,4 +1,4 @@
-//! `version`: which build this is.
+//! `version`: identifies this build.
 
 use serde_json::json;
 

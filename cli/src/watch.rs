@@ -1,4 +1,4 @@
-//! `status --watch`: says it again whenever something has changed.
+//! `status --watch`: prints the status again whenever something has changed.
 
 use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;

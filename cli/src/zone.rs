@@ -1,5 +1,5 @@
-//! `zone`: a release, written down as a signed BIND zone file. Every record is put before the library's own judge
-//! before it is printed.
+//! `zone`: writes a release as a signed BIND zone file. Before a record is printed, the library's own verification must
+//! accept it.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

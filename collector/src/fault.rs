@@ -1,5 +1,5 @@
-//! What goes wrong, where, and what to do about it, in one line of the library's errors, whose exit statuses are those of the
-//! operator's command.
+//! What went wrong, where, and what to do about it, in one line, as an error of the library. The exit statuses are
+//! those of `ondat-telemetry`.
 
 use std::fmt;
 use std::io;

@@ -1,8 +1,8 @@
 //! The receiving side of ondat-telemetry.
 //!
-//! `serve` takes in version queries (DNS), sealed daily reports (HTTPS) and crash reports (Sentry's protocol over
-//! HTTPS), and never holds a private key. `open` is run elsewhere, with the private key, and reads the reports.
-//! `show` lists what was received.
+//! `serve` receives version queries (DNS), sealed daily reports (HTTPS) and crash reports (Sentry's protocol over
+//! HTTPS), and never holds a private key. `open` runs elsewhere, with the private key, and reads the reports. `show`
+//! lists what was received.
 
 use std::io::Write;
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! `open`: unseals, unpacks and checks the received reports. Run with the private key, away from `serve`.
+//! `open`: unseals, unpacks and checks the received reports. It runs with the private key, away from `serve`.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};

@@ -1,4 +1,5 @@
-//! Who may connect: so many at once, so many of them from one network, each of which is free again when its connection ends.
+//! Limits on connections: a number in total, and a number from one network. A place is free again when its connection
+//! ends.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

@@ -1,4 +1,4 @@
-//! `PUT /v1/reports/{report_id}`: keeps sealed reports as they come. Nothing here can open one.
+//! `PUT /v1/reports/{report_id}`: stores sealed reports unchanged. Nothing here can open one.
 
 use std::io::{self, Write};
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! `POST /api/{project}/envelope/`: takes crash reports the way Sentry does.
+//! `POST /api/{project}/envelope/`: accepts crash reports as Sentry does.
 
 use std::io::{self, Read, Write};
 use std::sync::Arc;

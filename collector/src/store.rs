@@ -1,5 +1,5 @@
-//! The collector's folder: what was received and what the collector made for itself. Every file appears whole or
-//! not at all, and is on disk before anybody is told so.
+//! The collector's folder: what was received, and what the collector made for itself. Every file appears whole or not
+//! at all, and is on disk before its receipt is acknowledged.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};

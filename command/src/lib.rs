@@ -1,5 +1,5 @@
-//! What the operator's command and the collector have in common: how a wrong command line is refused, which exit status a
-//! failure has, completions and manual pages, and output in which nothing steers a terminal.
+//! What `ondat-telemetry` and the collector share: how a wrong command line is refused, the exit status of a failure,
+//! completions and manual pages, and output without control codes for the terminal.
 
 pub mod exit;
 pub mod manual;

@@ -1,4 +1,4 @@
-//! Completions and manual pages: what clap's own crates make of a command line.
+//! Completions and manual pages, which clap's own crates generate from a command line.
 
 use std::path::Path;
 

@@ -1,5 +1,5 @@
-//! Text from elsewhere, shown as it is meant and obeyed by nothing: a product's version, a crash's description and a name
-//! in a DNS question are written by whoever sends them.
+//! Text from elsewhere, shown without effect on the terminal: the sender chooses a product's version, a crash's
+//! description and a name in a DNS question.
 
 use std::io::{self, Write};
 

@@ -1,5 +1,5 @@
-//! The process that watches another one: the crash monitor, started by the library, or the supervisor of
-//! `ondat-telemetry exec`. Never started by hand.
+//! The process that watches another one: the crash monitor, which the library starts, or the supervisor of
+//! `ondat-telemetry exec`. People do not start it by hand.
 
 use std::ffi::CString;
 use std::fs::File;
@@ -70,7 +70,7 @@ fn supervise(mut words: impl Iterator<Item = Vec<u8>>) -> ExitCode {
 }
 
 fn complain(line: &str, code: u8) -> ExitCode {
-    // Nobody is left to be told that the standard error is closed.
+    // There is no place left to report that the standard error is closed.
     let _ = writeln!(stderr(), "ondat-telemetry: {line}");
     ExitCode::from(code)
 }

@@ -1,4 +1,4 @@
-//! The crash reports that a client makes itself: of children, and of earlier runs.
+//! The crash reports that a client makes itself: those of children, and those of earlier runs.
 
 use data_encoding::HEXLOWER;
 use serde_json::Value;

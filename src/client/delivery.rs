@@ -24,7 +24,7 @@ pub(super) enum Queue {
 
 /// The shortest pause between two tries of one queue, in seconds.
 const SHORTEST_PAUSE: i64 = 60;
-/// The pause before what somebody else had claimed is looked at again, in seconds.
+/// The pause before an item that another process had claimed is looked at again, in seconds.
 const CLAIMED_PAUSE: i64 = 1;
 
 /// How a report that was not taken waits, and for how long at least.
@@ -40,7 +40,7 @@ const CLAIMED_LOOK: Duration = Duration::from_millis(20);
 /// What is left of a queue that was tried.
 #[derive(Default)]
 struct Left {
-    /// What somebody else is delivering.
+    /// Items that another thread or process is delivering.
     claimed: Vec<String>,
     /// Why one of them could not be tried.
     unusable: Option<Error>,
@@ -91,7 +91,7 @@ impl Core {
         }
     }
 
-    /// Delivers a queue. What somebody else is delivering meanwhile, the worker or another process, is waited for.
+    /// Delivers a queue. Waits for what the worker or another process is delivering meanwhile.
     fn deliver_all(&self, queue: Queue, deadline: Instant) -> Result<(), Error> {
         loop {
             let left = self.deliver_queue(queue, deadline)?;

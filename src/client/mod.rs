@@ -1,4 +1,4 @@
-//! One client: it owns settings, switches, spools, memory and worker, and it is what the synchronous calls call.
+//! One client: it owns settings, switches, spools, memory and worker, and implements the synchronous calls.
 
 mod crash;
 mod delivery;
@@ -57,9 +57,9 @@ pub type ReportFn = Arc<dyn Fn(&Report<'_>) + Send + Sync>;
 pub mod priority {
     /// Something does not work.
     pub const WARNING: i32 = 4;
-    /// Somebody should know.
+    /// Something that people should know.
     pub const NOTICE: i32 = 5;
-    /// What is going on.
+    /// Normal events.
     pub const INFO: i32 = 6;
     /// Details.
     pub const DEBUG: i32 = 7;
@@ -182,11 +182,11 @@ pub struct Client {
     core: Arc<Core>,
 }
 
-/// What the worker's thread and the host's threads share.
+/// The state that the worker's thread and the host's threads share.
 pub struct Core {
     config: Config,
     switches: Arc<Switches>,
-    /// What was on as the log has said it, as a mask of bits.
+    /// The switches that were on when the log last mentioned them, as a mask of bits.
     said_on: AtomicU32,
     surroundings: Surroundings,
     reports: Spool,
@@ -195,18 +195,18 @@ pub struct Core {
     /// Held while what is known about versions is read from disk, changed and written.
     version_turn: Mutex<()>,
     reports_known: Mutex<report::ReportsKnown>,
-    /// How the delivery of crash reports goes; that of daily reports is remembered with them.
+    /// The pace of delivering crash reports; that of daily reports is remembered with them.
     crash_pace: Mutex<Pace>,
     /// Whether the worker is delivering, and when that changes.
     delivering: (Mutex<bool>, Condvar),
     /// What is remembered of crash reports without a state directory.
     crash_limits: Mutex<CrashLimits>,
-    /// How making daily reports goes.
+    /// The pace of making daily reports.
     making_pace: Mutex<Pace>,
     watch: Mutex<Option<Watch>>,
-    /// What other programs read of this process, from `start` on.
+    /// The file about this process that other programs read, from `start` on.
     presence: Mutex<Option<Presence>>,
-    /// Where it is asked for its next report.
+    /// The socket at which it is asked for its next report.
     door: Mutex<next::Door>,
     callbacks: Mutex<Option<Arc<Callbacks>>>,
     is_closing: AtomicBool,
@@ -347,7 +347,7 @@ impl Client {
 
     /// Delivers what is stored for at most this long, stops and lets go of everything. A worker that the network or the disk
     /// holds longer is left to end by itself; it calls nothing of the host's any more. In a callback it only marks the
-    /// client: whoever has made the callback goes on to the end, and what is left is let go of then.
+    /// client: the thread that runs the callback goes on to its end, and frees what is left then.
     pub fn close(self, timeout: Duration) {
         if self.core.is_forked() {
             // The worker's thread and the monitor belong to the parent.
@@ -371,7 +371,7 @@ impl Client {
         self.core.switches.interrupt_all();
         let deadline = deadline.max(Instant::now() + STOP_GRACE);
         let left = || deadline.saturating_duration_since(Instant::now());
-        // Who holds them just now may be waiting for the disk. A thread is made only where something on it is to be removed.
+        // A thread that holds them may be waiting for the disk. Start a thread only if something on the disk is to be removed.
         let is_held = self.core.watch.try_lock().is_err() || self.core.presence.try_lock().is_err();
         let left_behind = if is_held { None } else { self.core.take_off_watch() };
         let is_on_disk = is_held || left_behind.is_some() || lock(&self.core.presence).is_some();
@@ -638,7 +638,7 @@ impl Core {
         &self.config
     }
 
-    /// The mask of switches, for whoever has nothing but the core: 0 in a forked child.
+    /// The mask of switches, for callers that have only the core: 0 in a forked child.
     pub fn switches_here(&self) -> u32 {
         if self.is_forked() { 0 } else { self.switches.on() }
     }
@@ -813,7 +813,7 @@ impl Core {
         }
     }
 
-    /// Whether somebody tries again later what could not be delivered.
+    /// Whether something retries later what could not be delivered.
     fn has_worker(&self) -> bool {
         lock(&self.worker).is_some()
     }
@@ -883,7 +883,7 @@ impl Core {
 
 impl Drop for Core {
     fn drop(&mut self) {
-        // After a close in a callback, this is where whoever made the callback has come to the end.
+        // After a close in a callback, the thread that ran the callback comes here at its end.
         if self.is_closing() && !self.is_forked() {
             self.let_go(None);
         }

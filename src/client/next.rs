@@ -1,5 +1,5 @@
-//! What the next report would be, for an administrator who asks this process: gathered as the report of the day is, and neither
-//! sent nor stored.
+//! What the next report would be, for an administrator who asks this process. It is gathered like the report of the
+//! day, and neither sent nor stored.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::sys::descriptor::{self, Owned};
 #[derive(Default)]
 pub(super) struct Door {
     listener: Option<Arc<Owned>>,
-    /// That it cannot be opened was said.
+    /// Whether the log has said that it cannot be opened.
     is_told: bool,
 }
 
@@ -34,7 +34,7 @@ impl Core {
     /// where it is another one than before, and where the host has closed the socket. What is removed from the one that it was is
     /// not put there again: whoever removes a directory removes one thing after the other.
     pub fn keep_door(&self, is_anew: bool) {
-        // Who holds it is announcing the process, or taking it back.
+        // The holder is announcing the process, or withdrawing it.
         let Ok(mut presence) = self.presence.try_lock() else { return };
         if self.is_closing() || self.disk().is_none() {
             return;
@@ -67,18 +67,18 @@ impl Core {
         Ok(())
     }
 
-    /// Nobody is let in any more.
+    /// Accepts no more connections.
     pub fn shut_door(&self) {
         lock(&self.door).listener = None;
     }
 
-    /// What is to be waited at.
+    /// The socket to wait at.
     pub fn door(&self) -> Option<Arc<Owned>> {
         let door = lock(&self.door);
         door.listener.clone().filter(|_| door.is_open())
     }
 
-    /// Who stands at the door. The error says that nobody can be let in.
+    /// The next connection at the socket. The error means that none can be accepted.
     pub fn visitor(&self) -> Result<Option<OwnedFd>, Errno> {
         match self.door().as_ref().and_then(|door| door.get()) {
             Some(door) => descriptor::accept(door),
@@ -86,7 +86,7 @@ impl Core {
         }
     }
 
-    /// Gathers the report for who asks for it.
+    /// Gathers the report for the asker.
     pub fn answer(&self, visitor: OwnedFd) {
         let Ok(asker) = Asker::hear(visitor) else { return };
         let (status, said) = match self.gather(&asker) {
@@ -116,7 +116,7 @@ impl Core {
         let measure = self.reports.create_to_measure();
         let sealed = self.seal_report(now, measure, None, Some(asker), &|report| self.fill_by_callback(report));
         if permit.is_revoked() {
-            // By whom, where it was turned off; else the client is closing.
+            // This returns the source that turned it off; otherwise the client is closing.
             drop(self.switches.permit(Switch::DailyReport)?);
             return closing();
         }

@@ -56,7 +56,7 @@ impl Core {
     pub(super) fn make_report(&self, fill: &Fill<'_>, timeout: Duration) -> Result<(), Error> {
         let deadline = Instant::now() + timeout;
         let claim = self.store_report(fill).inspect_err(|error| {
-            // What a command lacks is nothing that the daemons lack.
+            // A failure of a command says nothing about the daemons.
             if self.has_worker() {
                 self.note_outcome(Switch::DailyReport, Some(error), None);
             }
@@ -64,7 +64,7 @@ impl Core {
         let (name, day) = (claim.name().to_owned(), schedule::day(self.now()));
         let is_kept = self.config.state_dir.is_none() || claim.is_on_disk() || self.has_worker();
         match self.deliver_report(claim, deadline) {
-            // It would be gone with this process, and nobody tries again before.
+            // It would be lost with this process, and nothing retries before.
             Err(Error::Queued(why)) if !is_kept => {
                 self.reports.claim(&name)?.map_or(Ok(()), Claim::remove)?;
                 self.change_reports(|memory| memory.forget(&self.cluster_id(), day));
@@ -290,7 +290,7 @@ impl Core {
     }
 
     pub(super) fn fill_by_callback(&self, report: &Report<'_>) -> Result<(), Error> {
-        // Asked for only now: `close` waits for whoever has them, which is not to be a disk.
+        // Taken only now: `close` waits for the holder of callbacks, which must not be waiting for a disk.
         let callbacks = self.callbacks();
         let on_report = callbacks.as_ref().and_then(|callbacks| callbacks.on_report.as_ref());
         let on_report = on_report.ok_or_else(|| Error::InvalidState("the client is closing".to_owned()))?;
@@ -298,7 +298,7 @@ impl Core {
         Ok(())
     }
 
-    /// When the daily report is due; none while there is nobody to fill it or to take it.
+    /// When the daily report is due; none without a callback to fill it or a collector to take it.
     pub fn report_due(&self) -> Option<i64> {
         let has_filler = self.callbacks().is_some_and(|callbacks| callbacks.on_report.is_some());
         let has_all = has_filler && self.config.report_url.is_some();
@@ -410,7 +410,7 @@ struct Sealing<'a> {
     gzip: GzEncoder<Packed<'a>>,
 }
 
-/// Where a compressed report goes: to who asks what would be sent, and sealed into the spool or the measure.
+/// Where a compressed report goes: to the asker, if one asks what would be sent, and sealed into the spool or the measure.
 struct Packed<'a> {
     asker: Option<&'a Asker>,
     sealer: Sealer<Draft<'a>>,

@@ -301,7 +301,7 @@ impl Core {
         known.announced = Some(known.info(&self.config, self.now()));
     }
 
-    /// Has what is known announced once more where that is a newer version: a restart is when somebody may act on it.
+    /// Has a known newer version announced once more: after a restart somebody may act on it.
     pub(super) fn announce_newer_again(&self) {
         if self.switches.is_on(Switch::VersionCheck) {
             let mut known = lock(&self.version);
@@ -309,7 +309,7 @@ impl Core {
         }
     }
 
-    /// When the version check is due; none while nobody can be asked.
+    /// When the version check is due; none while there is no zone to ask.
     pub fn version_check_due(&self) -> Option<i64> {
         if self.config.version_zone.is_none() || !self.switches.is_on(Switch::VersionCheck) {
             return None;

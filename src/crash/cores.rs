@@ -1,5 +1,5 @@
-//! Where core files are. Where core_pattern is a plain path, core(5), the kernel writes a file that nobody tells of: the
-//! administrator is told where it is, and how many are kept can be bounded. None of this is ever sent but their number.
+//! Where core files are. If core_pattern is a plain path, core(5), the kernel writes a file and tells nobody. The
+//! administrator is told where it is, and can limit how many are kept. Only the number of core files is ever sent.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -110,7 +110,7 @@ impl Cores {
         Self { cores: cores.filter_map(Core::from_json).collect() }
     }
 
-    /// Those that are still there, the oldest first.
+    /// The core files that are still there, the oldest first.
     pub fn present(&self) -> impl Iterator<Item = &Core> {
         self.cores.iter().filter(|core| core.is_there())
     }
@@ -121,7 +121,7 @@ impl Cores {
         self.cores.retain(|known| known.path != core.path && known.is_there());
         self.cores.push(core);
         while self.is_too_much(retention) {
-            // What cannot be removed is somebody else's by now.
+            // A file that cannot be removed belongs to somebody else by now.
             let _ = self.cores.remove(0).remove();
         }
     }
@@ -137,7 +137,7 @@ impl Cores {
         self.cores.iter().any(|core| !core.is_told)
     }
 
-    /// Those that the log has not told of yet; it does now.
+    /// The core files that the log has not mentioned yet. They count as mentioned from now on.
     pub fn take_untold(&mut self) -> Vec<Core> {
         let untold = self.cores.iter().filter(|core| !core.is_told && core.is_there()).cloned().collect();
         self.cores.iter_mut().for_each(|core| core.is_told = true);
@@ -185,7 +185,7 @@ pub fn find(setup: &Setup, ending: Ending) -> Option<Core> {
     fitting.filter_map(|entry| core(entry.path())).max_by_key(|core| core.at)
 }
 
-/// What of core_pattern's specifiers is known.
+/// The values of core_pattern's specifiers that are known.
 struct Facts {
     pid: u32,
     uid: u32,
@@ -201,7 +201,7 @@ struct Name {
 }
 
 impl Name {
-    /// By core_pattern, core(5). None where even the folder is not known.
+    /// The name that core_pattern gives, core(5). None if even the folder is unknown.
     fn of(pattern: &[u8], uses_pid: bool, facts: &Facts) -> Option<Self> {
         if matches!(pattern.first(), Some(b'|' | b'@')) {
             return None;

@@ -1,4 +1,4 @@
-//! Storing and sending one crash event: the monitor and the worker do it alike.
+//! Stores and sends one crash event, for the monitor and the worker alike.
 
 use std::io::Write;
 use std::time::Duration;

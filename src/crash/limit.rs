@@ -1,5 +1,5 @@
-//! How many crash reports of one kind are sent: a process that crashes in a loop says so five times an hour, and how
-//! often in all.
+//! How many crash reports of one kind are sent: a process that crashes in a loop is reported five times an hour, with
+//! the number of the other crashes.
 
 use std::collections::BTreeMap;
 
@@ -22,9 +22,9 @@ const KINDS: usize = 32;
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(default)]
 pub struct CrashLimits {
-    /// By fingerprint.
+    /// The kinds of crash by fingerprint.
     kinds: BTreeMap<String, Kind>,
-    /// What the server asked to wait.
+    /// The pause that the server asked for.
     pause: Option<Timer>,
     /// How the last process ended whose end was seen, for `status`.
     last: Option<LastEnding>,
@@ -37,14 +37,14 @@ pub struct LastEnding {
     pub component: String,
     /// The signal's name or the exit code.
     pub ending: String,
-    /// What told so: a word of [`Witness`](ondat_telemetry_protocol::ending::Witness).
+    /// The evidence: a name of [`Witness`](super::witness::Witness).
     pub told_by: String,
     /// When, Unix seconds.
     pub at: i64,
 }
 
 impl LastEnding {
-    /// Of a crash that is reported.
+    /// The ending of a crash that is reported.
     pub fn new(component: &str, crash: &Crash<'_>, witness: Witness) -> Self {
         let (component, ending) = (component.to_owned(), crash.ending.name());
         Self { component, ending, told_by: witness.as_str().to_owned(), at: crash.at }
@@ -91,7 +91,7 @@ impl CrashLimits {
         None
     }
 
-    /// What was held back and may be sent by now: of each kind the last, which counts the others.
+    /// The events that were held back and may be sent now: the last of each kind, which counts the others.
     pub fn release(&mut self, now: &Moment) -> Vec<Value> {
         let mut released = Vec::new();
         for kind in self.kinds.values_mut() {

@@ -1,6 +1,6 @@
-//! The run marker: a file that says "running", beside a folder that is locked as long as that is so. Found at a later start, when its process is gone, it tells of an ending
-//! that no monitor has dealt with: by the words of the process that are in it, or by the count of what the kernel has
-//! killed for the memory limit. Where neither is there, it is no evidence of a crash.
+//! The run marker: a file that says that a process runs, beside a folder that is locked while it does. If a later start
+//! finds it and its process is gone, the process ended and no monitor has dealt with it. The marker is evidence of a
+//! crash only if the process has left a record in it, or if the kernel's count of kills for the memory limit has risen.
 
 use std::fs::File;
 use std::os::fd::RawFd;
@@ -35,11 +35,11 @@ pub struct Head {
     pub component: String,
     /// Its version.
     pub version: String,
-    /// Who deals with its end.
+    /// What deals with its end.
     pub watched: Watched,
 }
 
-/// Who deals with the end of a run.
+/// What deals with the end of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Watched {
     /// A monitor.
@@ -75,7 +75,7 @@ impl Watched {
 }
 
 impl Head {
-    /// Of a run of this process, which was `born` so.
+    /// The head for a run of this process; `born` is its first state in /proc.
     pub fn new(component: &str, version: &str, born: Option<Stat>, watched: Watched) -> Self {
         Self {
             namespace: procfs::pid_namespace(),
@@ -87,7 +87,7 @@ impl Head {
         }
     }
 
-    /// As in a marker. By hand, as derived code would be 10 KB of the library.
+    /// The form in a marker. Written by hand, because derived code would add 10 KB to the library.
     fn to_json(&self) -> Value {
         json!({
             "pid_namespace": self.namespace,
@@ -129,7 +129,7 @@ impl Head {
         is_locked && self.lives().unwrap_or(true)
     }
 
-    /// Whether the kernel has killed all of the cgroup for its memory limit since, of which nobody was left to tell.
+    /// Whether the kernel has since killed the whole cgroup, the monitor included, for its memory limit.
     fn has_met_memory_limit(&self) -> bool {
         let Some((inode, groups)) = self.memory else { return false };
         let limit = MemoryLimit::own().filter(|limit| limit.inode() == Some(inode));
@@ -146,7 +146,7 @@ pub struct Marker {
     head: Box<Head>,
 }
 
-/// What a run left behind.
+/// What a run has left.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Leftover {
     /// The id of its report.
@@ -181,7 +181,7 @@ impl Leftover {
 pub struct Run {
     /// The marker's name: component, process id and a random part.
     pub name: String,
-    /// What it says of itself.
+    /// The marker's head.
     pub head: Head,
     /// Whether it goes on; else it is reported at the next start.
     pub is_running: bool,
@@ -200,7 +200,7 @@ impl Marker {
         Ok(marker)
     }
 
-    /// After a power cut there is nobody's end to tell of.
+    /// Not durable: after a power cut there is no end of a process to report.
     fn write(&self) -> Result<(), Error> {
         let mut line = serde_json::to_vec(&self.head.to_json())
             .map_err(|error| Error::Internal(format!("run marker: {error}")))?;
@@ -208,7 +208,7 @@ impl Marker {
         self.folder.write_unsynced(&self.name, &line)
     }
 
-    /// Says who deals with the end after all.
+    /// Changes what deals with the end.
     pub fn set_watched(&mut self, watched: Watched) -> Result<(), Error> {
         self.head.watched = watched;
         self.write()
@@ -220,7 +220,7 @@ impl Marker {
         (number, identity, format!("../{}", self.name))
     }
 
-    /// Writes a record for whoever deals with the end.
+    /// Writes a record for the process that deals with the end.
     pub fn append(&self, record: Record) -> Result<(), Error> {
         self.folder.append(&self.name, &record.to_bytes()).map(drop)
     }
@@ -261,7 +261,7 @@ pub fn name(component: &str, pid: u32) -> Result<String, Error> {
     Ok(format!("{}-{}", presence::name(component, pid), new_event_id()?))
 }
 
-/// The event id in a marker's name: whoever reports the ending of this run bears it, so that two who do are one report.
+/// The event id in a marker's name. Every report of the ending of this run has it, so that two are one report.
 pub fn event_id(name: &str) -> Option<&str> {
     let (_, id) = name.rsplit_once('-')?;
     (id.len() == 32 && id.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))).then_some(id)
@@ -278,7 +278,7 @@ pub fn of_process(dir: &StateDir, pid: u32, born: impl FnOnce() -> Option<Stat>)
     Ok(runs(dir)?.into_iter().find(|run| run.head.process == Some((pid, stat.start_time))))
 }
 
-/// What a run has left behind so far.
+/// Reads what a run has left so far.
 pub fn read(dir: &StateDir, name: &str) -> Result<Option<Leftover>, Error> {
     Ok(dir.folder(FOLDER).read(name)?.and_then(|bytes| parse(name, &bytes)))
 }
@@ -322,7 +322,7 @@ pub fn take_leftovers(dir: &StateDir, mut take: impl FnMut(Leftover) -> Result<(
             // The process lives and has let go of its marker: it has become another program.
             Some(leftover) if leftover.head.lives() == Some(true) => {}
             Some(leftover) => {
-                // Of a program that was killed with its supervisor, the supervisor's marker tells.
+                // If a program was killed with its supervisor, the supervisor's marker covers it.
                 let is_told = leftover.head.watched == Watched::Supervised && leftover.record.is_none();
                 if !leftover.is_off && !is_told {
                     take(leftover)?;
@@ -331,10 +331,10 @@ pub fn take_leftovers(dir: &StateDir, mut take: impl FnMut(Leftover) -> Result<(
             None if is_locked => continue,
             None => {}
         }
-        // What it has said of itself stays: the process that looks may bear its name.
+        // Its file in `processes/` stays: it may belong to the process that looks, under the same name.
         forget(&folder, &entry.name)?;
     }
-    // Of those who died before they had a marker, or were killed while it was removed.
+    // Folders of processes that died before they had a marker, or were killed while it was removed.
     for name in folder.folders()? {
         if name.strip_suffix(layout::RUN_LOCK).is_some_and(|run| matches!(folder.entry(run), Ok(None)))
             && let Some(Tried::Locked(_lock)) = folder.lock_folder(&name)?

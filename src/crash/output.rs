@@ -1,5 +1,5 @@
-//! What a Go runtime writes when it dies (debug.SetCrashOutput): kept is the kind of death, dropped is the text, which may
-//! hold anything.
+//! What a Go runtime writes when it dies (debug.SetCrashOutput). The kind of death is kept; the text, which may contain
+//! anything, is discarded.
 
 /// How much is looked at, in bytes: before the line that says it, the runtime may write some of its own.
 const HEAD_BYTES: usize = 4096;

@@ -1,4 +1,4 @@
-//! Life, switches, version check and crashes.
+//! Life cycle, switches, version check and crashes.
 
 use std::ffi::{c_char, c_int, c_void};
 use std::os::fd::IntoRawFd;
@@ -30,19 +30,20 @@ pub(super) fn give_text(
     client.call_back(|| unsafe { callback(bytes.as_ptr().cast(), length, userdata) });
 }
 
-/// The library's version, static.
+/// The version of the library, a static string.
 #[unsafe(no_mangle)]
 pub extern "C" fn ondat_telemetry_version() -> *const c_char {
     concat!(env!("CARGO_PKG_VERSION"), "\0").as_ptr().cast()
 }
 
-/// A status in a few words, static; also for numbers that are none.
+/// Describes a status in a few words, as a static string. Also accepts numbers that are no status.
 #[unsafe(no_mangle)]
 pub extern "C" fn ondat_telemetry_strerror(status: i32) -> *const c_char {
     error::Status::from_number(status).map_or(c"unknown status", error::Status::meaning).as_ptr()
 }
 
-/// A client with these settings, in *out; end it with ondat_telemetry_close. Starts no thread and uses no network.
+/// Creates a client with these settings in *out. End it with ondat_telemetry_close. Starts no thread and uses no
+/// network.
 #[unsafe(no_mangle)]
 pub extern "C" fn ondat_telemetry_init(
     config: Option<&ConfigBuilder>,
@@ -58,19 +59,22 @@ pub extern "C" fn ondat_telemetry_init(
     })
 }
 
-/// Begins the schedule, on one thread of the library; while that works, a second one follows the switches. Call it after
-/// daemonizing.
+/// Starts the schedule on one thread of the library. While that thread works, a second thread watches the switches.
+/// Call this after daemonizing.
 #[unsafe(no_mangle)]
 pub extern "C" fn ondat_telemetry_start(telemetry: *const Core, errbuf: *mut c_char, errbuf_len: usize) -> Status {
     guard_client(telemetry, errbuf, errbuf_len, |client| client.start())
 }
 
-/// Delivers what is stored, cuts off what is under way, takes the crash handler off and frees everything. It waits for
-/// delivery, also of what another process is delivering, for at most timeout_ms; then for a crash handler that is at work in
-/// another thread and for the crash monitor, 100 ms each at most; for the schedule's thread and the state directory's disk
-/// until timeout_ms is over, or 100 ms where less is left: all in all at most 210 ms longer than timeout_ms. What does not end by
-/// then is left to end by itself. Besides, and without a limit, it waits for callbacks of the host's that are running on other
-/// threads or that it makes itself, such as the log's. In a callback it returns at once, see CONVENTIONS.
+/// Delivers what is stored, interrupts what is under way, removes the crash handler and frees everything.
+///
+/// It waits for at most timeout_ms for delivery, also for what another process is delivering. It then waits for at most
+/// 100 ms for a crash handler at work in another thread and for at most 100 ms for the crash monitor. For the
+/// schedule's thread and the disk of the state directory it waits until timeout_ms is over, or for 100 ms if less is
+/// left. In total it takes at most 210 ms longer than timeout_ms. What has not ended by then ends by itself later.
+///
+/// In addition, and without a limit, it waits for callbacks: those that are running on other threads, and those that it
+/// makes itself, such as the log callback. Called in a callback it returns at once, see CONVENTIONS.
 #[unsafe(no_mangle)]
 pub extern "C" fn ondat_telemetry_close(telemetry: *mut Core, timeout_ms: u32) {
     // SAFETY: CONVENTIONS: NULL or made by ondat_telemetry_init.
@@ -87,15 +91,16 @@ pub extern "C" fn ondat_telemetry_close(telemetry: *mut Core, timeout_ms: u32) {
     });
 }
 
-/// What is on, all sources counted: a mask of ONDAT_TELEMETRY_VERSION_CHECK, _DAILY_REPORT and _CRASH_REPORTS.
+/// Returns what is on, with all sources counted: a mask of ONDAT_TELEMETRY_VERSION_CHECK, _DAILY_REPORT and
+/// _CRASH_REPORTS.
 #[unsafe(no_mangle)]
 pub extern "C" fn ondat_telemetry_switches(telemetry: *const Core) -> u32 {
     // SAFETY: CONVENTIONS: NULL or made by ondat_telemetry_init and not closed yet.
     unsafe { telemetry.as_ref() }.map_or(0, Core::switches_here)
 }
 
-/// Changes the host's word, at once. What goes off is interrupted, and what was stored for it is removed: where the disk
-/// takes more than 500 ms for that, later.
+/// Changes the host's own choice at once. Turning a switch off interrupts what is being sent and removes what was
+/// stored for it. If the disk takes more than 500 ms for the removal, it is finished later.
 #[unsafe(no_mangle)]
 pub extern "C" fn ondat_telemetry_set_switches(
     telemetry: *const Core,
@@ -106,7 +111,8 @@ pub extern "C" fn ondat_telemetry_set_switches(
     guard_client(telemetry, errbuf, errbuf_len, |client| client.set_switches(on))
 }
 
-/// JSON: {"version_check": {"on": bool, "off_by": [source, ...]}, "daily_report": ..., "crash_reports": ...}.
+/// Passes this JSON to the callback: {"version_check": {"on": bool, "off_by": [source, ...]}, "daily_report": ...,
+/// "crash_reports": ...}.
 #[unsafe(no_mangle)]
 pub extern "C" fn ondat_telemetry_explain_switches(
     telemetry: *const Core,
@@ -121,8 +127,8 @@ pub extern "C" fn ondat_telemetry_explain_switches(
     })
 }
 
-/// Asks the version zone now, for at most timeout_ms, and hands what is known then to the callback (NULL to do
-/// without). The callback is called on OK only, before this returns.
+/// Asks the version zone now, for at most timeout_ms, and passes the result to the callback, which may be NULL. The
+/// callback is called only on OK, before this function returns.
 #[unsafe(no_mangle)]
 pub extern "C" fn ondat_telemetry_check_version(
     telemetry: *const Core,
@@ -142,7 +148,7 @@ pub extern "C" fn ondat_telemetry_check_version(
     })
 }
 
-/// Hands to the callback what is known without asking, also right after a restart.
+/// Passes what is already known to the callback, without asking. Works right after a restart, too.
 #[unsafe(no_mangle)]
 pub extern "C" fn ondat_telemetry_latest_version(
     telemetry: *const Core,
@@ -158,9 +164,10 @@ pub extern "C" fn ondat_telemetry_latest_version(
     })
 }
 
-/// Reports every abnormal end of this process from now on: installs signal handlers and starts the monitor process.
-/// flags: 0, ONDAT_TELEMETRY_CRASH_GO_HOST, ONDAT_TELEMETRY_CRASH_CORE_DUMPS. UNSUPPORTED when the monitor cannot run:
-/// crashes are then stored and reported at the next start. One client of a process can have it.
+/// Reports every abnormal end of this process from now on: installs signal handlers and starts the monitor process, for
+/// whose answer it waits for at most 5 s. flags: 0, or a combination of ONDAT_TELEMETRY_CRASH_GO_HOST and
+/// ONDAT_TELEMETRY_CRASH_CORE_DUMPS. Returns UNSUPPORTED if the monitor cannot run: crashes are then stored and
+/// reported at the next start. Only one client of a process can have the crash handler.
 #[unsafe(no_mangle)]
 pub extern "C" fn ondat_telemetry_install_crash_handler(
     telemetry: *const Core,
@@ -171,9 +178,10 @@ pub extern "C" fn ondat_telemetry_install_crash_handler(
     guard_client(telemetry, errbuf, errbuf_len, |client| client.install_crash_handler(flags))
 }
 
-/// For a Go host whose crash handler is installed: a descriptor for debug.SetCrashOutput, *fd, the caller's to close (Go
-/// keeps a copy). The monitor keeps whether the text is that of a panic or of a fatal error, and drops the text.
-/// UNSUPPORTED when there is no monitor or the handler was not installed with ONDAT_TELEMETRY_CRASH_GO_HOST.
+/// For a Go host whose crash handler is installed: returns a descriptor for debug.SetCrashOutput in *fd. The caller
+/// closes it (Go keeps a copy). The monitor only notes whether the text is a panic or a fatal error, and discards the
+/// text. Returns UNSUPPORTED if there is no monitor, or if the handler was not installed with
+/// ONDAT_TELEMETRY_CRASH_GO_HOST.
 #[unsafe(no_mangle)]
 pub extern "C" fn ondat_telemetry_crash_output(
     telemetry: *const Core,
@@ -188,11 +196,13 @@ pub extern "C" fn ondat_telemetry_crash_output(
     })
 }
 
-/// For a parent that reaps: wait_status is that of waitpid(2), description NULL or up to 200 characters that are sent.
-/// OK also when there is nothing to report (exit code 0; SIGTERM, SIGINT, SIGHUP, SIGQUIT). Stored at once, delivered
-/// by the schedule or ondat_telemetry_flush. A disk that does not answer is waited for at most 500 ms: the report is then
-/// kept in memory and stored when the disk answers, while the process lives, and the status is OK where the schedule was
-/// started, which delivers it, or else IO.
+/// For a parent that reaps a child: reports how the child ended. wait_status is that of waitpid(2). description is NULL
+/// or a text of which up to 200 characters are sent. Returns OK also if there is nothing to report (exit code 0;
+/// SIGTERM, SIGINT, SIGHUP, SIGQUIT).
+///
+/// The report is stored at once and delivered by the schedule or by ondat_telemetry_flush. If the disk does not answer
+/// within 500 ms, the report is kept in memory and stored when the disk answers, as long as the process lives. The
+/// status is then OK if the schedule was started, which will deliver the report, and IO otherwise.
 #[unsafe(no_mangle)]
 pub extern "C" fn ondat_telemetry_report_exit(
     telemetry: *const Core,
@@ -215,15 +225,15 @@ pub extern "C" fn ondat_telemetry_report_exit(
     })
 }
 
-/// Gives the calling thread an alternate signal stack, unless it has one, so that a stack overflow on it is described
-/// in full. Freed when the thread ends.
+/// Gives the calling thread an alternate signal stack, unless it has one, so that a stack overflow on this thread is
+/// reported with its cause. The stack is freed when the thread ends.
 #[unsafe(no_mangle)]
 pub extern "C" fn ondat_telemetry_thread_init() -> Status {
     guard(std::ptr::null_mut(), 0, altstack::ensure)
 }
 
-/// Delivers what is stored, now, for at most timeout_ms. QUEUED when something is left, also where another process is
-/// delivering it, or it cannot be read.
+/// Delivers what is stored, now, for at most timeout_ms. Returns QUEUED if something is left, also if another process
+/// is delivering it or if it cannot be read.
 #[unsafe(no_mangle)]
 pub extern "C" fn ondat_telemetry_flush(
     telemetry: *const Core,

@@ -9,13 +9,13 @@ use crate::client::Report;
 use crate::config::{ConfigBuilder, LONGEST_DOCUMENT, Setting};
 use crate::error::Error;
 
-/// A new config; free it with ondat_telemetry_config_free. NULL only when memory is exhausted.
+/// Creates a config. Free it with ondat_telemetry_config_free. Returns NULL only when memory is exhausted.
 #[unsafe(no_mangle)]
 pub extern "C" fn ondat_telemetry_config_new() -> *mut ConfigBuilder {
     contain(|| Box::into_raw(Box::new(ConfigBuilder::new()))).unwrap_or(std::ptr::null_mut())
 }
 
-/// Frees a config. Clients made from it live on.
+/// Frees a config. Clients that were created from it stay valid.
 #[unsafe(no_mangle)]
 pub extern "C" fn ondat_telemetry_config_free(config: *mut ConfigBuilder) {
     if !config.is_null() {
@@ -35,34 +35,34 @@ fn set_text(config: Option<&mut ConfigBuilder>, setting: Setting, value: *const 
     });
 }
 
-/// Required. The process's part in the product, [a-z0-9_.-]{1,64}, such as "dataplane".
+/// Required. The name of this process within the product, [a-z0-9_.-]{1,64}, such as "dataplane".
 #[unsafe(no_mangle)]
 pub extern "C" fn ondat_telemetry_config_set_component(config: Option<&mut ConfigBuilder>, component: *const c_char) {
     set_text(config, Setting::Component, component);
 }
 
-/// Required. The product's version, SemVer, a leading "v" allowed.
+/// Required. The version of the product, as SemVer. A leading "v" is allowed.
 #[unsafe(no_mangle)]
 pub extern "C" fn ondat_telemetry_config_set_version(config: Option<&mut ConfigBuilder>, version: *const c_char) {
     set_text(config, Setting::Version, version);
 }
 
-/// Required. 1 to 256 bytes without control characters, white space around them not counted; leaves the process only
-/// anonymised.
+/// Required. 1 to 256 bytes without control characters; surrounding white space is removed. The id leaves the process
+/// only in anonymised form.
 #[unsafe(no_mangle)]
 pub extern "C" fn ondat_telemetry_config_set_cluster_id(config: Option<&mut ConfigBuilder>, cluster_id: *const c_char) {
     set_text(config, Setting::ClusterId, cluster_id);
 }
 
-/// Required. 1 to 256 bytes without control characters, white space around them not counted; leaves the process only
-/// anonymised.
+/// Required. 1 to 256 bytes without control characters; surrounding white space is removed. The id leaves the process
+/// only in anonymised form.
 #[unsafe(no_mangle)]
 pub extern "C" fn ondat_telemetry_config_set_node_id(config: Option<&mut ConfigBuilder>, node_id: *const c_char) {
     set_text(config, Setting::NodeId, node_id);
 }
 
-/// The 32 bytes, shared by the cluster, from which anonymised ids are made. Default: derived from the cluster id, which
-/// whoever knows that id can do as well.
+/// The key with which ids are anonymised: 32 bytes, the same on all nodes of the cluster. Default: derived from the
+/// cluster id, so anybody who knows that id can derive the key.
 #[unsafe(no_mangle)]
 pub extern "C" fn ondat_telemetry_config_set_identity_key(
     config: Option<&mut ConfigBuilder>,
@@ -79,16 +79,18 @@ pub extern "C" fn ondat_telemetry_config_set_identity_key(
     });
 }
 
-/// A directory; made where it is missing, with the folders above it. Where others may write to it, or it is another user's, as
-/// the root of a Kubernetes volume is, the folder ondat-telemetry-UID in it is used. A symlink or a file in its place is IO.
-/// Where it cannot be used, for now or for good, init succeeds all the same: the log says why, nothing is remembered, and
-/// crash reports are sent at crash time. Default: none; then nothing survives a restart, which the log says once.
+/// The state directory. It is created if it is missing, with its parents. If others may write to it, or if it belongs
+/// to another user (as the root of a Kubernetes volume does), the folder ondat-telemetry-UID in it is used. A symlink
+/// or a file in its place is an IO error. If the directory cannot be used, now or later, ondat_telemetry_init succeeds
+/// all the same: the log says why, nothing is remembered, and crash reports are sent at crash time. Default: none.
+/// Nothing then survives a restart, and the log says so once.
 #[unsafe(no_mangle)]
 pub extern "C" fn ondat_telemetry_config_set_state_dir(config: Option<&mut ConfigBuilder>, path: *const c_char) {
     set_text(config, Setting::StateDir, path);
 }
 
-/// The host's own word: a mask of ONDAT_TELEMETRY_VERSION_CHECK, _DAILY_REPORT and _CRASH_REPORTS. Default: all on.
+/// The host's own choice: a mask of ONDAT_TELEMETRY_VERSION_CHECK, _DAILY_REPORT and _CRASH_REPORTS. Default: all on.
+/// Other sources can turn a switch off, but not on.
 #[unsafe(no_mangle)]
 pub extern "C" fn ondat_telemetry_config_set_switches(config: Option<&mut ConfigBuilder>, on: u32) {
     contain(|| {
@@ -98,26 +100,28 @@ pub extern "C" fn ondat_telemetry_config_set_switches(config: Option<&mut Config
     });
 }
 
-/// The zone to ask for the latest version, such as "latest.example.com". Default: none, no version check.
+/// The DNS zone that is asked for the latest version, such as "latest.example.com". Default: none, which means no
+/// version check.
 #[unsafe(no_mangle)]
 pub extern "C" fn ondat_telemetry_config_set_version_zone(config: Option<&mut ConfigBuilder>, zone: *const c_char) {
     set_text(config, Setting::VersionZone, zone);
 }
 
-/// Ed25519 public keys in base64, separated by commas. Once set, an unsigned answer is UNTRUSTED.
+/// Ed25519 public keys in base64, separated by commas. Once a key is set, an unsigned answer is UNTRUSTED.
 #[unsafe(no_mangle)]
 pub extern "C" fn ondat_telemetry_config_set_version_key(config: Option<&mut ConfigBuilder>, keys: *const c_char) {
     set_text(config, Setting::VersionKey, keys);
 }
 
-/// The vendor's X25519 public key, 32 bytes in base64. Once set, version queries are sealed for it: no resolver on the
-/// way can read the ids or tell who asks again. Default: none. Costs a longer name, which the zone must leave room for.
+/// The vendor's X25519 public key, 32 bytes in base64. Once it is set, the ids in version queries are encrypted to it:
+/// no resolver on the path can read them or tell which queries come from the same node. The query name becomes longer,
+/// and the zone's name must leave room for that. Default: none.
 #[unsafe(no_mangle)]
 pub extern "C" fn ondat_telemetry_config_set_version_seal_key(config: Option<&mut ConfigBuilder>, key: *const c_char) {
     set_text(config, Setting::VersionSealKey, key);
 }
 
-/// DNS servers such as "127.0.0.1:5300,[::1]:53". Default: the system's.
+/// The DNS servers, such as "127.0.0.1:5300,[::1]:53". Default: those of the system.
 #[unsafe(no_mangle)]
 pub extern "C" fn ondat_telemetry_config_set_nameservers(
     config: Option<&mut ConfigBuilder>,
@@ -126,37 +130,39 @@ pub extern "C" fn ondat_telemetry_config_set_nameservers(
     set_text(config, Setting::Nameservers, nameservers);
 }
 
-/// The collector, https; http only for addresses of this machine. Default: none, no reports.
+/// The URL of the collector: https, or http for addresses of this machine. Default: none, which means no reports.
 #[unsafe(no_mangle)]
 pub extern "C" fn ondat_telemetry_config_set_report_url(config: Option<&mut ConfigBuilder>, url: *const c_char) {
     set_text(config, Setting::ReportUrl, url);
 }
 
-/// The key set to seal reports for, JSON as in docs/protocols.md. Required with a report URL.
+/// The key set for which reports are sealed, as JSON (docs/protocols.md). Required if a report URL is set.
 #[unsafe(no_mangle)]
 pub extern "C" fn ondat_telemetry_config_set_report_keys(config: Option<&mut ConfigBuilder>, json: *const c_char) {
     set_text(config, Setting::ReportKeys, json);
 }
 
-/// Where crash reports go: https://KEY@HOST[:PORT][/PREFIX]/PROJECT. Default: none, no crash reports.
+/// The DSN to which crash reports are sent: https://KEY@HOST[:PORT][/PREFIX]/PROJECT. Default: none, which means no
+/// crash reports.
 #[unsafe(no_mangle)]
 pub extern "C" fn ondat_telemetry_config_set_sentry_dsn(config: Option<&mut ConfigBuilder>, dsn: *const c_char) {
     set_text(config, Setting::SentryDsn, dsn);
 }
 
-/// A proxy for all HTTPS requests (http, https, socks5, socks5h), whatever the environment says; "" for none.
+/// The proxy for all HTTPS requests (http, https, socks5 or socks5h). It overrides the environment; "" means no proxy.
+/// Default: the proxy variables, if ondat_telemetry_config_load_env is called.
 #[unsafe(no_mangle)]
 pub extern "C" fn ondat_telemetry_config_set_proxy(config: Option<&mut ConfigBuilder>, url: *const c_char) {
     set_text(config, Setting::Proxy, url);
 }
 
-/// A PEM file of certificates trusted besides the system's roots. May be called several times.
+/// A PEM file of certificates that are trusted in addition to the system's roots. May be called several times.
 #[unsafe(no_mangle)]
 pub extern "C" fn ondat_telemetry_config_set_ca_file(config: Option<&mut ConfigBuilder>, path: *const c_char) {
     set_text(config, Setting::CaFile, path);
 }
 
-/// The bound of one network call in milliseconds, from 1. Default: 10000.
+/// The timeout of one network call, in milliseconds, at least 1. Default: 10000.
 #[unsafe(no_mangle)]
 pub extern "C" fn ondat_telemetry_config_set_timeout_ms(config: Option<&mut ConfigBuilder>, timeout_ms: u32) {
     contain(|| {
@@ -166,15 +172,15 @@ pub extern "C" fn ondat_telemetry_config_set_timeout_ms(config: Option<&mut Conf
     });
 }
 
-/// The program ondat-telemetry-monitor. Default: beside the library, then in libexec.
+/// The path of the program ondat-telemetry-monitor. Default: next to the library, then in libexec.
 #[unsafe(no_mangle)]
 pub extern "C" fn ondat_telemetry_config_set_monitor_path(config: Option<&mut ConfigBuilder>, path: *const c_char) {
     set_text(config, Setting::MonitorPath, path);
 }
 
-/// How long a crashing process waits for its report to be sent, in milliseconds, 0 to 30000. Default: 2000 where the
-/// process is PID 1, whose end the crash monitor does not survive; else 0: the monitor sends when the process is dead, and
-/// the report then says whether a core was dumped.
+/// How long a crashing process waits for its report to be sent, in milliseconds, 0 to 30000. Default: 2000 if the
+/// process is PID 1, because the crash monitor does not survive the end of PID 1. Otherwise 0: the monitor sends after
+/// the process is dead, and only then can the report say whether a core was dumped.
 #[unsafe(no_mangle)]
 pub extern "C" fn ondat_telemetry_config_set_crash_wait_ms(config: Option<&mut ConfigBuilder>, crash_wait_ms: u32) {
     contain(|| {
@@ -184,8 +190,9 @@ pub extern "C" fn ondat_telemetry_config_set_crash_wait_ms(config: Option<&mut C
     });
 }
 
-/// How many core files of crashed processes of this state directory are kept, where core_pattern is a plain path: the
-/// oldest are removed when another one comes. Default: all. Files that are not known to be such cores are never removed.
+/// How many core files of crashed processes of this state directory are kept, if core_pattern is a plain path. When
+/// another one comes, the oldest are removed. Only files that are known to be such cores are removed. Default: all are
+/// kept.
 #[unsafe(no_mangle)]
 pub extern "C" fn ondat_telemetry_config_set_core_files(config: Option<&mut ConfigBuilder>, files: u32) {
     contain(|| {
@@ -195,7 +202,7 @@ pub extern "C" fn ondat_telemetry_config_set_core_files(config: Option<&mut Conf
     });
 }
 
-/// How many bytes on disk they may take in all. Default: any number.
+/// How many bytes on disk these core files may take in total. Default: unlimited.
 #[unsafe(no_mangle)]
 pub extern "C" fn ondat_telemetry_config_set_core_bytes(config: Option<&mut ConfigBuilder>, bytes: u64) {
     contain(|| {
@@ -205,9 +212,10 @@ pub extern "C" fn ondat_telemetry_config_set_core_bytes(config: Option<&mut Conf
     });
 }
 
-/// Reads DISABLE_*, DO_NOT_TRACK, the proxy variables, SSL_CERT_FILE, SSL_CERT_DIR and ONDAT_TELEMETRY_* (upper-case
-/// setting names); nothing else ever reads the environment. Of two words on one setting, the later call's holds. In a
-/// set-user-ID or otherwise privileged program (AT_SECURE, getauxval(3)) only DISABLE_* and DO_NOT_TRACK are read.
+/// Reads DISABLE_*, DO_NOT_TRACK, the proxy variables, SSL_CERT_FILE, SSL_CERT_DIR and ONDAT_TELEMETRY_* (setting names
+/// in upper case) from the environment. Nothing else in the library reads the environment. If a setting is given twice,
+/// the later call wins. In a set-user-ID or otherwise privileged program (AT_SECURE, getauxval(3)) only DISABLE_* and
+/// DO_NOT_TRACK are read.
 #[unsafe(no_mangle)]
 pub extern "C" fn ondat_telemetry_config_load_env(config: Option<&mut ConfigBuilder>) {
     contain(|| {
@@ -217,8 +225,9 @@ pub extern "C" fn ondat_telemetry_config_load_env(config: Option<&mut ConfigBuil
     });
 }
 
-/// Reads a StorageOSCluster resource, YAML or JSON: spec.disableTelemetry, spec.environment and spec.k8sDistro. Of
-/// several in a stream or a list all are read, of other kinds none; a text of other kinds alone is an error.
+/// Reads a StorageOSCluster resource in YAML or JSON: spec.disableTelemetry, spec.environment and spec.k8sDistro. If
+/// the text is a stream or a list of resources, every StorageOSCluster in it is read and other kinds are ignored. A
+/// text without a StorageOSCluster is an error.
 #[unsafe(no_mangle)]
 pub extern "C" fn ondat_telemetry_config_load_cluster_spec(
     config: Option<&mut ConfigBuilder>,
@@ -236,7 +245,7 @@ pub extern "C" fn ondat_telemetry_config_load_cluster_spec(
     });
 }
 
-/// Registers a callback: `take` gets it with its userdata, which is freed here if there is nobody to take it.
+/// Registers a callback: `take` receives it with its userdata. The userdata is freed here if there is no config or no callback.
 fn register<F: Copy>(
     config: Option<&mut ConfigBuilder>,
     callback: Option<F>,
@@ -252,8 +261,8 @@ fn register<F: Copy>(
     });
 }
 
-/// Takes log lines up to this syslog(3) priority (4 warning, 5 notice, 6 info, 7 debug). Without it the library is
-/// silent.
+/// Receives log lines up to this syslog(3) priority (4 warning, 5 notice, 6 info, 7 debug). Without this callback the
+/// library is silent.
 #[unsafe(no_mangle)]
 pub extern "C" fn ondat_telemetry_config_set_log_callback(
     config: Option<&mut ConfigBuilder>,
@@ -276,9 +285,9 @@ pub extern "C" fn ondat_telemetry_config_set_log_callback(
     });
 }
 
-/// Called when the verdict, the latest version or the advisory changes, on the library's thread or within
-/// ondat_telemetry_check_version, and once more after ondat_telemetry_start where a newer version is known. "Current"
-/// becomes unknown by itself when its answer expires.
+/// Called when the verdict, the latest version or the advisory changes: on the library's thread or within
+/// ondat_telemetry_check_version. Called once more after ondat_telemetry_start if a newer version is already known.
+/// "Current" becomes unknown by itself when its answer expires.
 #[unsafe(no_mangle)]
 pub extern "C" fn ondat_telemetry_config_set_version_callback(
     config: Option<&mut ConfigBuilder>,
@@ -294,10 +303,10 @@ pub extern "C" fn ondat_telemetry_config_set_version_callback(
     });
 }
 
-/// Called once a day, on the library's thread, to fill the daily report; from ondat_telemetry_start on also whenever an
-/// administrator asks what would be sent (ondat-telemetry report next), never two at a time.
-/// ondat_telemetry_report_is_preview tells which it is: what a host counts since the previous report, it counts on after a
-/// preview. Default: none; then reports are sent only by ondat_telemetry_submit_report, and nobody can ask.
+/// Called once a day, on the library's thread, to fill the daily report. From ondat_telemetry_start on it is also
+/// called when an administrator asks what would be sent (ondat-telemetry report next). Two calls never overlap.
+/// ondat_telemetry_report_is_preview tells which of the two it is: do not reset counters after a preview. Default:
+/// none. Reports are then sent only by ondat_telemetry_submit_report, and administrators cannot ask.
 #[unsafe(no_mangle)]
 pub extern "C" fn ondat_telemetry_config_set_report_callback(
     config: Option<&mut ConfigBuilder>,

@@ -1,5 +1,5 @@
-//! The C interface: convert what C gives, call one method of the core, convert back. The header's prose is in
-//! cbindgen.toml and in the doc comments here, written for readers of C.
+//! The C interface. Each function converts its arguments, calls one method of the core, and converts the result. The
+//! text of the header is in cbindgen.toml and in the doc comments here, written for C programmers.
 #![allow(unsafe_code, reason = "C gives raw pointers, and every exported name must be unmangled")]
 #![allow(clippy::not_unsafe_ptr_arg_deref, reason = "the callers are C, whose obligations the header states once")]
 
@@ -107,7 +107,7 @@ fn contain<T>(call: impl FnOnce() -> T) -> Option<T> {
 /// Nothing of ours may appear on the host's stderr, where Rust's hook would print a contained panic.
 fn keep_panics_quiet() {
     static IS_SET: AtomicBool = AtomicBool::new(false);
-    // Nobody waits for another thread to have done it: in a forked child that would be for ever.
+    // Do not wait for another thread to have done it: a forked child would wait for ever.
     if IS_SET.load(Ordering::Relaxed) || IS_SET.swap(true, Ordering::AcqRel) {
         return;
     }
@@ -180,7 +180,7 @@ fn not_null<T>(name: &str, pointer: Option<T>) -> Result<T, Error> {
     pointer.ok_or_else(|| Error::InvalidArgument(format!("{name} is NULL")))
 }
 
-/// A callback's userdata, freed once: when nobody can call any more.
+/// A callback's userdata, freed once: when no more calls are possible.
 struct Userdata {
     pointer: *mut c_void,
     free: FreeFn,

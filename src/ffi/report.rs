@@ -27,8 +27,11 @@ unsafe fn read_json<'a>(json: *const c_char, length: usize) -> Result<&'a [u8], 
     unsafe { read_bytes("json", json.cast(), length, LONGEST_REPORT) }
 }
 
-/// Sends the report of the UTC day: {cluster fields..., "nodes": [...], "volumes": [...]}. QUEUED when it is stored but
-/// not delivered within timeout_ms; INVALID_STATE on a day whose report was already delivered or stored.
+/// Sends the report of the current UTC day: {cluster fields..., "nodes": [...], "volumes": [...]}. Returns QUEUED if
+/// the report is stored but not delivered, and INVALID_STATE if the report of this day was already delivered or stored.
+///
+/// timeout_ms starts with the call and bounds the delivery. Before the delivery the report is read, sealed and stored.
+/// timeout_ms does not cut that short, and a large report takes seconds. If no time is left, the report stays stored.
 #[unsafe(no_mangle)]
 pub extern "C" fn ondat_telemetry_submit_report(
     telemetry: *const Core,
@@ -45,7 +48,7 @@ pub extern "C" fn ondat_telemetry_submit_report(
     })
 }
 
-/// Hands to the callback, byte for byte, what would be sealed for this document. Sends and stores nothing.
+/// Passes to the callback, byte for byte, what would be sealed for this document. Sends and stores nothing.
 #[unsafe(no_mangle)]
 pub extern "C" fn ondat_telemetry_preview_report(
     telemetry: *const Core,
@@ -66,16 +69,16 @@ pub extern "C" fn ondat_telemetry_preview_report(
     })
 }
 
-/// Inside a report callback, on any thread: whether an administrator only asks what would be sent. Nothing is sent or stored
-/// then, and the report of the day is yet to come. False for NULL.
+/// Inside a report callback, on any thread: whether an administrator only asks what would be sent. Nothing is sent or
+/// stored then, and the report of the day is still to come. Returns false for NULL.
 #[unsafe(no_mangle)]
 pub extern "C" fn ondat_telemetry_report_is_preview(report: *const Report) -> bool {
     // SAFETY: CONVENTIONS: NULL or what a report callback was given, which has not returned yet.
     unsafe { report.as_ref() }.is_some_and(Report::is_preview)
 }
 
-/// Inside a report callback, on any thread: the cluster fields, one JSON object, once, before the first 1024 records. A refused
-/// object changes nothing.
+/// Inside a report callback, on any thread: sets the cluster fields from one JSON object. Call it once, before the
+/// first 1024 records are added. A refused object changes nothing.
 #[unsafe(no_mangle)]
 pub extern "C" fn ondat_telemetry_report_set_cluster(
     report: *mut Report,
@@ -91,8 +94,9 @@ pub extern "C" fn ondat_telemetry_report_set_cluster(
     })
 }
 
-/// Inside a report callback, on any thread: one node, a JSON object of node_ fields. A refused record changes nothing, and errbuf names
-/// it by its number among all nodes given so far, from 0: nodes[3].node_health: expected ...
+/// Inside a report callback, on any thread: adds one node, a JSON object of node_ fields. A refused record changes
+/// nothing. errbuf names it by its position among all nodes given so far, counted from 0: nodes[3].node_health:
+/// expected ...
 #[unsafe(no_mangle)]
 pub extern "C" fn ondat_telemetry_report_add_node(
     report: *mut Report,
@@ -104,7 +108,8 @@ pub extern "C" fn ondat_telemetry_report_add_node(
     add(report, Level::Node, json, json_len, errbuf, errbuf_len)
 }
 
-/// Inside a report callback, on any thread: one volume, a JSON object of volume_ fields; as ondat_telemetry_report_add_node.
+/// Inside a report callback, on any thread: adds one volume, a JSON object of volume_ fields. Otherwise as
+/// ondat_telemetry_report_add_node.
 #[unsafe(no_mangle)]
 pub extern "C" fn ondat_telemetry_report_add_volume(
     report: *mut Report,

@@ -17,14 +17,14 @@ pub enum Outcome {
     Later(Duration),
     /// The report has not been judged. Try again after a long wait, of at least this.
     MuchLater {
-        /// Who has answered.
+        /// The server that has answered.
         by: Answerer,
-        /// What was asked for.
+        /// The wait that was asked for.
         at_least: Duration,
     },
 }
 
-/// Whose answer judges nothing.
+/// The sender of an answer that does not judge the report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answerer {
     /// The collector, which does not know the key that the report is sealed for: a key set reaches many edges one after the
@@ -32,14 +32,14 @@ pub enum Answerer {
     WithoutTheKey,
     /// The collector, in a way that its clients do not know.
     Collector,
-    /// Something on the way.
+    /// A middlebox on the path.
     Middlebox,
 }
 
-/// The header by which our collector shows that it is the one who speaks.
+/// The header by which our collector marks its answers.
 pub const MARKER: &str = "Ondat-Telemetry";
 const RETRY_AFTER: &str = "Retry-After";
-/// What an answer is judged by.
+/// The header fields by which an answer is judged.
 pub const WANTED: [&str; 2] = [MARKER, RETRY_AFTER];
 /// The longest wait that a server may ask for.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(86_400);

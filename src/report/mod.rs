@@ -1,3 +1,3 @@
-//! The daily report on its way: what an answer means for a report that was sent.
+//! The daily report once it is sealed: what the collector's answer means for it.
 
 pub mod delivery;

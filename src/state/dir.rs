@@ -1,6 +1,6 @@
-//! Which directory it is. The one that was given, where that is ours alone; else a folder of our own in it: the root of a
-//! Kubernetes volume may be anybody's. It is looked at whenever it is opened, and nothing is opened that could be another
-//! user's.
+//! Which directory is the state directory: the one that was given, if it is ours alone; else a folder of our own in it,
+//! because the root of a Kubernetes volume may belong to anybody. It is checked whenever it is opened, and nothing is
+//! opened that could belong to another user.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -25,9 +25,9 @@ pub(super) const DIRECTORY: OFlag =
     OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
 /// The same where it may be searched and not listed.
 const DIRECTORY_PATH: OFlag = OFlag::O_PATH.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
-/// Who may write beside the owner.
+/// Permission to write for others than the owner.
 const OTHERS_WRITE: libc::mode_t = 0o022;
-/// Of a folder of ours.
+/// The mode of our folders.
 const PRIVATE: Mode = Mode::S_IRWXU;
 
 /// The directory that the host set aside for this library. Copies are about the same one.
@@ -37,13 +37,13 @@ pub struct StateDir(Arc<Place>);
 #[derive(Debug)]
 struct Place {
     given: PathBuf,
-    /// What it was when it was last looked at; none as long as it was not there.
+    /// What it was when it was last checked; none as long as it did not exist.
     known: Mutex<Option<Known>>,
     /// What its file system lacks, by bits of [`Lack`].
     lacks: AtomicU8,
-    /// Which of these have been told of.
+    /// Which of these the log has mentioned.
     told: AtomicU8,
-    /// The ids were made while nobody could see whether it holds a key for them.
+    /// The ids were made while it could not be read whether it holds a key for them.
     awaits_identity: AtomicBool,
 }
 
@@ -55,7 +55,7 @@ struct Known {
     owner: libc::uid_t,
     /// Others may write to it, or it is another user's: the state directory is a folder in it.
     is_shared: bool,
-    /// That folder was there.
+    /// Whether that folder existed.
     has_folder: bool,
 }
 
@@ -65,7 +65,7 @@ impl Known {
     }
 }
 
-/// What a file system may lack that is done without.
+/// Features without which a file system is used all the same.
 #[derive(Clone, Copy)]
 pub(super) enum Lack {
     FolderSync = 1,
@@ -181,7 +181,7 @@ impl StateDir {
         is_full.then(|| Error::Io(format!("state_dir {shown}: {full}: make room there")))
     }
 
-    /// What its file system lacks, each said once.
+    /// The features that its file system lacks; each is returned once.
     pub fn lacks(&self) -> Vec<String> {
         let lacks = self.0.lacks.load(Ordering::Relaxed);
         let told = self.0.told.fetch_or(lacks, Ordering::Relaxed);
@@ -222,7 +222,7 @@ impl StateDir {
     pub(super) fn sync_parent(&self) {
         let path = self.path();
         let Some(parent) = path.parent() else { return };
-        // Most often another user's, who may keep us from it.
+        // Most often it belongs to another user, who may deny us access.
         if let Ok(parent) = open_at(AT_FDCWD, parent, DIRECTORY.difference(OFlag::O_NOFOLLOW)) {
             let _ = self.sync(&parent);
         }
@@ -235,7 +235,7 @@ impl StateDir {
     /// The directory, opened; none where it is not there.
     pub(super) fn handle(&self, making: Making) -> Result<Option<OwnedFd>, Barred> {
         let given = match self.open_given() {
-            // One that was there and is gone is not made anew behind the back of who has taken it away.
+            // A directory that has gone is not made anew: somebody has removed it.
             Err(Errno::ENOENT) if making == Making::Yes && self.known().is_none() => {
                 make_path(&self.0.given).and_then(|()| self.open_given()).inspect(make_private)
             }
@@ -264,7 +264,7 @@ impl StateDir {
             *self.known() = Some(now);
             return Ok(Some(given));
         }
-        // Of one that has become another kind of directory, or another user's, nothing is made into anything of ours.
+        // If it has become another kind of directory, or another user's, no folder of ours is made in it.
         let is_as_before = before.is_none_or(|known| known.is_shared && known.owner == meta.st_uid);
         let may_make = making == Making::Yes && is_as_before && !now.has_folder;
         let folder = self.own_folder(&given, may_make)?;
@@ -318,7 +318,7 @@ impl StateDir {
         let failed = || Error::Io(format!("state_dir {shown}: {}", io::Error::from(error)));
         match error {
             Errno::EACCES => Barred::Denied(failed()),
-            // What O_NOFOLLOW with O_DIRECTORY answers for a symlink, open(2).
+            // O_NOFOLLOW with O_DIRECTORY gives this for a symlink, open(2).
             Errno::ENOTDIR | Errno::ELOOP => Barred::NotOurs(self.not_a_directory()),
             Errno::EROFS => Barred::NotOurs(Error::Io(format!(
                 "state_dir {shown} is on a read-only file system: mount it for writing or name another directory"
@@ -337,7 +337,7 @@ impl StateDir {
     }
 }
 
-/// Whether a missing directory is made. Who only reads makes nothing.
+/// Whether a missing directory is made. Commands that only read make nothing.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Making {
     No,
@@ -352,7 +352,7 @@ fn own_folder() -> String {
 fn make_private(folder: &OwnedFd) {
     let is_ours = |meta: &FileStat| meta.st_uid == geteuid().as_raw() && meta.st_mode & 0o7777 != PRIVATE.bits();
     if fstat(folder).is_ok_and(|meta| is_ours(&meta)) {
-        // What it may not be, it is not used as.
+        // If this fails, the folder is not used.
         let _ = fchmod(folder, PRIVATE);
     }
 }

@@ -56,7 +56,7 @@ pub enum Look {
     Unreadable(String),
     /// The folder may not be searched; why.
     Denied(String),
-    /// Nobody knows at the moment; why.
+    /// It cannot be known at the moment; why.
     Unknown(String),
 }
 
@@ -108,7 +108,7 @@ impl Folder {
         let file = match self.open_in(&folder, name, OFlag::O_RDONLY) {
             Ok(Some(file)) => file,
             Ok(None) => return Look::NoFile,
-            // By their own words: a symlink, not a file. Others may pass.
+            // These are final: a symlink, not a file, no permission. Other errors may pass.
             Err(error) if error.raw_os_error().is_none_or(|number| number == libc::EACCES) => {
                 return Look::Unreadable(why(&error));
             }
@@ -185,8 +185,7 @@ impl Folder {
         }
     }
 
-    /// Adds bytes to an existing file, for those who outlive this process and not for those who outlive the machine.
-    /// False where there is no such file.
+    /// Adds bytes to an existing file, which survive this process but not a power cut. False if there is no such file.
     pub fn append(&self, name: &str, bytes: &[u8]) -> Result<bool, Error> {
         let Some(mut file) = self.open(name, OFlag::O_WRONLY | OFlag::O_APPEND)? else { return Ok(false) };
         file.write_all(bytes).map_err(|error| self.failed(name, &error))?;
@@ -213,7 +212,7 @@ impl Folder {
             let file = descriptor::make(|| openat(&handle, name.as_str(), flags, mode));
             let file = file.map_err(io::Error::from).and_then(OwnedFile::new);
             let file = file.map_err(|error| self.failed(&name, &error))?;
-            // Locked before it has a name that others look for: it is nobody else's to send until it is let go.
+            // Locked before it has a name that others look for: nobody else may send it until it is released.
             let is_locked = match lock::lock_owned(&file).map_err(|error| self.failed(&name, &error))? {
                 Tried::Locked(()) => true,
                 Tried::Held => false,
@@ -351,9 +350,9 @@ impl Folder {
                 Err(error) => return Err(failed(error.into())),
             };
             match lock::lock_owned(&made).map_err(failed)? {
-                // One that looks for what the dead have left is about to remove it.
+                // A process that looks for leftovers of dead processes is about to remove it.
                 Tried::Held => std::thread::sleep(LOCK_POLL),
-                // Where another is there now, or none, a process has taken this one for what the dead have left.
+                // If another folder is there now, or none, a process has taken this one for a leftover.
                 Tried::Locked(()) => {
                     let there = fstatat(&handle, name, AtFlags::AT_SYMLINK_NOFOLLOW).map(|meta| meta.st_ino);
                     if there.ok() == made.meta().ok().map(|meta| meta.st_ino) {
@@ -455,7 +454,7 @@ impl Folder {
         Ok(names)
     }
 
-    /// Waits for nobody: the lock of this name, or none while another process holds it.
+    /// The lock of this name, without waiting; none while another process holds it.
     pub fn lock(&self, name: &str) -> Result<Option<Lock>, Error> {
         let (handle, _) = self.handle_or_make()?;
         let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
@@ -498,7 +497,7 @@ impl Folder {
 
     /// An error of the system has its number, one of ours has none.
     fn open_in(&self, handle: &OwnedFd, name: &str, access: OFlag) -> io::Result<Option<File>> {
-        // O_NONBLOCK: a FIFO put there by somebody must not hold the process.
+        // O_NONBLOCK: a FIFO with this name must not block the process.
         let flags = access | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
         match open_at(handle, name, flags) {
             Ok(file) => {
@@ -631,7 +630,7 @@ impl Write for NewFile {
 
 impl Drop for NewFile {
     fn drop(&mut self) {
-        // Where the host has closed the folder, whoever writes next removes it.
+        // If the host has closed the folder, the next writer removes it.
         if let (Some(temporary), Some(handle)) = (&self.temporary, self.handle.get()) {
             let _ = unlinkat(handle, temporary.as_str(), UnlinkatFlags::NoRemoveDir);
         }

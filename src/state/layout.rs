@@ -1,4 +1,4 @@
-//! Every name in the state directory, once.
+//! Every name in the state directory, in one place.
 
 /// The folder in a directory that others may write to: this and the number of the user.
 pub const OWN_FOLDER: &str = "ondat-telemetry-";
@@ -7,21 +7,21 @@ pub const OWN_FOLDER: &str = "ondat-telemetry-";
 pub const SWITCHES: &str = "switches.json";
 /// Room for the next one, for a disk that is full by then.
 pub const SWITCHES_RESERVE: &str = "switches.reserve";
-/// Held from reading to writing of what the administrator changes.
+/// The lock held from reading to writing the administrator's file.
 pub const SWITCHES_LOCK: &str = "switches.lock";
-/// Where a copy of an unreadable one goes.
+/// The copy of an unreadable one.
 pub const SWITCHES_DAMAGED: &str = "switches.json.damaged";
-/// One line for each change of the administrator's.
+/// One line for each change of a switch or another setting of the administrator.
 pub const AUDIT: &str = "audit.jsonl";
-/// Where it goes when it is full; what was there goes.
+/// The name of the audit file once it is full. It replaces the one before.
 pub const AUDIT_BEFORE: &str = "audit.jsonl.1";
 /// When the administrator was told what is sent.
 pub const NOTICE: &str = "notice.json";
 /// The key of the anonymised ids, where there is one of its own.
 pub const IDENTITY_KEY: &str = "identity.key";
-/// What commands are told beside their environment; daemons do not read it.
+/// Settings for commands in addition to their environment; daemons do not read it.
 pub const SETTINGS: &str = "settings.env";
-/// Who may log in to `serve`.
+/// The users who may log in to `serve`.
 pub const USERS: &str = "users.json";
 /// The password of one run of `serve`.
 pub const RUN_PASSWORD: &str = "serve.password";
@@ -55,21 +55,21 @@ pub const SENT: &str = "sent";
 pub const SENT_CRASHES: &str = "sent/crashes";
 /// Run markers.
 pub const RUN: &str = "run";
-/// What the name of the folder that is locked while a run goes on has after its marker's.
+/// The suffix, after the marker's name, of the folder that is locked while a run goes on.
 pub const RUN_LOCK: &str = ".lock";
 /// Why the last try of each kind has failed.
 pub const FAILURES: &str = "failures";
-/// What running processes say of themselves.
+/// The files in which running processes describe themselves.
 pub const PROCESSES: &str = "processes";
-/// What the name of the socket at which such a process is asked has after the process's.
+/// The suffix, after the process's name, of the socket at which such a process is asked.
 pub const DOOR: &str = ".ask";
 
-/// What a damaged file of this name is called once it is out of the way.
+/// The name of a damaged file once it is set aside.
 pub fn damaged(name: &str) -> String {
     format!("{name}.damaged")
 }
 
-/// Names of files being written. Whatever bears one and is not locked was left by a process that died.
+/// The prefix of files that are being written. One that is not locked was left by a process that died.
 pub(super) const TEMPORARY: &str = ".tmp-";
-/// Names of files that were put out of the way in their folder.
+/// The prefix of files that were set aside in their folder.
 pub(super) const SET_ASIDE: &str = ".damaged-";

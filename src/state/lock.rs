@@ -1,4 +1,4 @@
-//! Locks of flock(2): nobody waits for one without bound, and a file system that has none is used all the same.
+//! Locks of flock(2). Nobody waits for one without a bound, and a file system without locks is used all the same.
 
 use std::cell::Cell;
 use std::fs::File;
@@ -10,7 +10,7 @@ use nix::fcntl::{Flock, FlockArg};
 
 use crate::sys::descriptor::OwnedFile;
 
-/// A lock that is let go of when this is dropped. Where the file system has no locks it keeps nobody out.
+/// A lock that is released when this is dropped. On a file system without locks it excludes nobody.
 pub struct Lock(#[allow(dead_code, reason = "held, not looked at")] Option<Flock<File>>);
 
 /// What came of a try to lock a file.

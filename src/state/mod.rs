@@ -1,5 +1,5 @@
-//! The state directory: which one it is, and its files, which are never read half-written and never followed through a
-//! symlink.
+//! The state directory: which directory it is, and its files, which are never read half-written and never followed
+//! through a symlink.
 
 mod dir;
 mod file;

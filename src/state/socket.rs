@@ -1,5 +1,5 @@
-//! Sockets that have a name in the state directory: by them, who administers it asks the processes that use it. They lead to no
-//! other machine.
+//! Sockets with a name in the state directory, by which its administrator asks the processes that use it. They do not
+//! lead to another machine.
 
 use std::ffi::CString;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -20,7 +20,7 @@ use super::file::Folder;
 use crate::error::Error;
 use crate::sys::descriptor::{self, Owned};
 
-/// How many may wait at a socket. Whoever comes after them waits outside, or is told to come again.
+/// How many connections may wait at a socket. Later ones wait in their own process, or are told to come again.
 const WAITING: i32 = 8;
 
 impl Folder {
@@ -43,7 +43,7 @@ impl Folder {
         listening.map_err(|error| self.failed(name, &error))
     }
 
-    /// A connection to who listens under this name; none where nobody does. [`Error::TimedOut`] where too many others wait there.
+    /// Connects to the process that listens under this name; none if none does. [`Error::TimedOut`] if too many others wait.
     pub fn connect(&self, name: &str, patience: Duration) -> Result<Option<UnixStream>, Error> {
         let Some(folder) = self.existing_handle()? else { return Ok(None) };
         let connecting = || {

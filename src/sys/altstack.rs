@@ -1,4 +1,4 @@
-//! Alternate signal stacks, sigaltstack(2): where a handler runs when the thread's own stack is exhausted.
+//! Alternate signal stacks, sigaltstack(2): where a handler runs if the thread's own stack is exhausted.
 #![allow(unsafe_code, reason = "sigaltstack(2) and thread-exit destructors have no safe form")]
 
 use std::io;

@@ -1,4 +1,4 @@
-//! pthread_cancel(3), which would unwind a waiting call from inside, and end the process where that meets Rust.
+//! pthread_cancel(3), which would unwind a waiting call from inside, and end the process when that reaches Rust code.
 #![allow(unsafe_code, reason = "pthread_setcancelstate(3) has no safe form")]
 
 use libc::c_int;

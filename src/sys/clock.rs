@@ -1,4 +1,4 @@
-//! Two clocks: the one that people set, and the one that only the kernel moves.
+//! Two clocks: the one that people set, and the one that only the kernel advances.
 
 use std::time::SystemTime;
 
@@ -11,7 +11,7 @@ use super::descriptor;
 /// A moment on both clocks.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub struct Moment {
-    /// Unix seconds, as right as whoever sets the clock.
+    /// Unix seconds, by a clock that anybody may set.
     pub unix: i64,
     /// Since when the machine is up; none where the kernel does not say.
     pub boot: Option<Uptime>,
@@ -58,7 +58,7 @@ pub struct SystemClock {
 }
 
 impl SystemClock {
-    /// Reads the boot's id and the time namespace once: who restores the process elsewhere sees to it that its clocks go on
+    /// Reads the boot's id and the time namespace once: software that restores a process elsewhere makes its clocks go on
     /// (time_namespaces(7)).
     pub fn new() -> Self {
         Self { boot_id: boot_id(), added: added_by_namespace() }

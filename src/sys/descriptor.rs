@@ -1,5 +1,5 @@
-//! Descriptors in a process that is somebody else's: none of ours is ever standard input, output or error, and one whose
-//! number the host has closed or given to something else is let alone.
+//! Descriptors in a process that belongs to somebody else. None of ours is ever standard input, output or error, and
+//! one whose number the host has closed or reused is left alone.
 #![allow(unsafe_code, reason = "descriptors are asked about by number, which may be anybody's")]
 
 use std::fs::File;
@@ -18,15 +18,15 @@ use nix::sys::stat::Mode;
 
 /// The lowest number that a descriptor of ours may have, after standard input, output and error.
 const FIRST: RawFd = 3;
-/// What tells our timers, pidfds and the like from the host's: they all have one inode, anon_inode(4). It is the signal of
-/// F_SETSIG, fcntl(2), which means something only together with O_ASYNC, and is 0 unless somebody sets it.
+/// A mark that tells our timers, pidfds and the like from the host's: all have one inode, anon_inode(4). It is the signal of
+/// F_SETSIG, fcntl(2), which means something only together with O_ASYNC, and is 0 unless it is set.
 const MARK: libc::c_int = 61;
 /// include/uapi/asm-generic/fcntl.h.
 const F_SETSIG: libc::c_int = 10;
 /// As above.
 const F_GETSIG: libc::c_int = 11;
 
-/// What tells an open file from others that may come to bear its number.
+/// Identifies an open file, so that another file under its number is recognised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Identity {
     device: libc::dev_t,
@@ -36,7 +36,7 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Of what has this number now; none where nothing has. Async-signal-safe.
+    /// The identity of what has this number now; none if it is closed. Async-signal-safe.
     pub fn of(number: RawFd) -> Option<Self> {
         let (device, inode, mode) = known(number).or_else(|| asked(number))?;
         // SAFETY: a query; O_PATH descriptors answer with an error, always the same one.
@@ -44,7 +44,7 @@ impl Identity {
         Some(Self { device, inode, kind: mode & libc::S_IFMT, mark })
     }
 
-    /// As numbers, for a handler's statics. Async-signal-safe.
+    /// The identity as numbers, for a handler's statics. Async-signal-safe.
     pub fn to_words(self) -> [u64; 4] {
         [self.device, self.inode, u64::from(self.kind), u64::from(self.mark.cast_unsigned())]
     }
@@ -123,7 +123,7 @@ impl Owned {
         self.identity
     }
 
-    /// Gives it away, to somebody who closes it; none where it is not ours any more.
+    /// Gives it to a caller that closes it; none if it is not ours any more.
     pub fn into_inner(self) -> Option<OwnedFd> {
         let number = self.get()?.as_raw_fd();
         std::mem::forget(self);
@@ -164,7 +164,7 @@ pub fn make_pair(open: impl FnOnce() -> Result<(OwnedFd, OwnedFd), Errno>) -> Re
     Ok((lift(one)?, lift(other)?))
 }
 
-/// Who has come to a listening socket, on a connection that does not block; none where nobody has.
+/// The next connection at a listening socket, which does not block; none if there is none.
 pub fn accept(listener: BorrowedFd<'_>) -> Result<Option<OwnedFd>, Errno> {
     let accepted = make(|| {
         let number = accept4(listener.as_raw_fd(), SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK)?;
@@ -195,7 +195,7 @@ pub fn acknowledge_at_once(socket: BorrowedFd<'_>) {
     }
 }
 
-/// A regular file to read. Whatever else bears the name (a FIFO that nobody writes to, a device) is not waited for.
+/// Opens a regular file to read. Anything else with this name (a FIFO without a writer, a device) is not waited for.
 pub fn open_regular(path: impl AsRef<Path>) -> io::Result<OwnedFile> {
     let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
     let file = OwnedFile::new(make(|| nix::fcntl::open(path.as_ref(), flags, Mode::empty()))?)?;
@@ -228,8 +228,8 @@ fn lift(descriptor: OwnedFd) -> Result<OwnedFd, Errno> {
     }
 }
 
-/// Who holds the few lines in which placeholders are made and taken away: a process id, so that a child that was forked in
-/// the middle of them does not wait for a thread that it does not have. 0: nobody.
+/// The lock of the few lines in which placeholders are made and removed: the id of the process that holds it, so that a child
+/// that was forked in the middle of them does not wait for a thread that it does not have. 0: it is free.
 static TURN: AtomicU32 = AtomicU32::new(0);
 /// The process that the two below are about.
 static PROCESS: AtomicU32 = AtomicU32::new(0);
@@ -345,13 +345,13 @@ impl OwnedFile {
         (self.0.number(), self.0.identity())
     }
 
-    /// Every write goes to its end from now on, whoever else writes there.
+    /// Every write goes to its end from now on, even if others write there too.
     pub fn append_only(&self) -> io::Result<()> {
         let flags = nix::fcntl::FcntlArg::F_SETFL(OFlag::O_APPEND);
         Ok(nix::fcntl::fcntl(self.0.borrow()?, flags).map(drop)?)
     }
 
-    /// Takes the lock of flock(2) without waiting; false where somebody else has it. It goes with the file.
+    /// Takes the lock of flock(2) without waiting; false if another process has it. The lock goes with the file.
     pub fn try_lock(&self) -> io::Result<bool> {
         // SAFETY: a descriptor of ours.
         match Errno::result(unsafe { libc::flock(self.0.borrow()?.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) }) {
@@ -361,7 +361,7 @@ impl OwnedFile {
         }
     }
 
-    /// Gives it away with its lock, to somebody who closes it.
+    /// Gives it with its lock to a caller that closes it.
     pub fn into_inner(self) -> io::Result<OwnedFd> {
         let file = ManuallyDrop::new(self);
         // SAFETY: read once; what is left is not dropped.

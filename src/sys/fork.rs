@@ -1,4 +1,4 @@
-//! Finding out, without a system call, that this process is a forked child of the one that made something.
+//! Finds out, without a system call, whether this process is a forked child of the one that made something.
 #![allow(unsafe_code, reason = "a page that the kernel wipes in children has no safe form")]
 
 use std::ptr::{self, NonNull};

@@ -1,4 +1,4 @@
-//! Where this library's code was loaded from, and how much of it is kept in memory.
+//! Where this library's code was loaded from, and how much of it stays in memory.
 #![allow(unsafe_code, reason = "dladdr(3), dl_iterate_phdr(3) and madvise(2) have no safe form")]
 
 use std::ffi::{CStr, OsStr};
@@ -41,8 +41,7 @@ pub enum Whose {
 }
 
 /// Gives back the memory of code and constants that starting has touched and waiting does not need: they are still in the
-/// file, from where the kernel takes what is used again. Pages that somebody has changed, as debuggers do for a
-/// breakpoint, stay.
+/// file, from which the kernel reads what is used again. Pages that were changed, as debuggers do for a breakpoint, stay.
 pub fn give_back(whose: Whose) {
     /// Of an entry of pagemap, proc_pid_pagemap(5): in memory, swapped out, and as the file has it.
     const IN_MEMORY: u64 = 1 << 63;

@@ -1,4 +1,4 @@
-//! The memory limit of this process's cgroup: how often the kernel has killed for it, and a notice when it does.
+//! The memory limit of this process's cgroup: how often the kernel has killed because of it, and a notice when it does.
 #![allow(unsafe_code, reason = "eventfd(2) is asked for by its number alone")]
 
 use std::fs::{self, File};
@@ -12,7 +12,7 @@ use nix::sys::stat::Mode;
 
 use super::descriptor;
 
-/// What is counted.
+/// The counts of kills.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Kills {
     /// Processes that were killed for the limit.
@@ -25,12 +25,12 @@ pub struct Kills {
 pub struct MemoryLimit {
     folder: String,
     counts: String,
-    /// What is polled, and for what.
+    /// The descriptor to poll, and the events.
     notice: Option<(OwnedFd, PollFlags)>,
 }
 
 impl MemoryLimit {
-    /// That of this process; none where there is none.
+    /// The limit of this process, if it has one.
     pub fn own() -> Option<Self> {
         let groups = descriptor::read_text("/proc/self/cgroup").ok()?;
         groups.lines().find_map(|group| {

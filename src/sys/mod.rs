@@ -1,4 +1,4 @@
-//! System calls, thin: each with its fallback, none with a policy.
+//! Thin wrappers of system calls: each has its fallback, none has a policy.
 
 pub mod altstack;
 pub mod cancellation;

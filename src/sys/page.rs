@@ -1,5 +1,5 @@
 //! A page of memory that a host and its crash monitor share. What a dying process writes into it outlives the process
-//! without a file system, and the kernel itself says through it that the process leaves its memory: by exec or by its end.
+//! without a file system. Through it the kernel itself shows when the process leaves its memory: by exec or by its end.
 #![allow(unsafe_code, reason = "mmap(2), futex(2) and robust mutexes have no safe form")]
 
 use std::cell::UnsafeCell;
@@ -21,7 +21,7 @@ const MAGIC: u32 = 0x4f44_5047;
 const ANSWERS: usize = 128;
 /// 32-bit words of a message.
 pub const WORDS: usize = 8;
-/// Of a robust futex's word, futex(2): somebody waits; its owner is gone.
+/// Bits of a robust futex's word, futex(2): a thread waits; the owner is gone.
 const FUTEX_WAITERS: u32 = 0x8000_0000;
 const FUTEX_OWNER_DIED: u32 = 0x4000_0000;
 const FUTEX_TID_MASK: u32 = 0x3fff_ffff;
@@ -65,14 +65,14 @@ impl Slot {
         self.state.store(0, Ordering::Release);
     }
 
-    /// What was written; none where nothing was, or only half of it.
+    /// The words that were written; none if nothing was written, or only half of it.
     pub fn read(&self) -> Option<[u32; WORDS]> {
         (self.state.load(Ordering::Acquire) == 1)
             .then(|| self.words.each_ref().map(|word| word.load(Ordering::Relaxed)))
     }
 }
 
-/// What is in the page: numbers only, of which each side believes as little as it must.
+/// The content of the page: only numbers, which each side trusts as little as it must.
 #[repr(C)]
 pub struct Layout {
     magic: AtomicU32,
@@ -89,7 +89,7 @@ pub struct Layout {
     pub exit: Slot,
     /// Counts askers.
     tickets: AtomicU32,
-    /// By ticket: the ticket and a stage.
+    /// The answers by ticket: the ticket and a stage.
     answers: [AtomicU32; ANSWERS],
     /// A child of the host's has written its record.
     pub is_written: AtomicU32,
@@ -150,7 +150,7 @@ impl Layout {
     }
 
     /// Waits until the thread that holds the mutex leaves the host's memory: by its own end, by exec, or with the process.
-    /// False where nobody holds it, or the kernel cannot wait.
+    /// False if no thread holds it, or if the kernel cannot wait.
     pub fn await_leaving(&self) -> bool {
         let Some(futex) = self.futex() else { return false };
         loop {
@@ -161,7 +161,7 @@ impl Layout {
             if word & FUTEX_TID_MASK == 0 {
                 return false;
             }
-            // The kernel wakes only where this bit says that somebody waits.
+            // The kernel wakes a waiter only if this bit is set.
             if word & FUTEX_WAITERS == 0
                 && futex.compare_exchange(word, word | FUTEX_WAITERS, Ordering::AcqRel, Ordering::Acquire).is_err()
             {

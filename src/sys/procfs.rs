@@ -29,7 +29,7 @@ pub struct Stat {
     pub is_exiting: bool,
     /// Start time in clock ticks since boot: tells two processes of one pid apart.
     pub start_time: u64,
-    /// Where the stack began: changes with exec, unless addresses are not randomised. 0 to who may not know.
+    /// Where the stack began: changes with exec, unless addresses are not randomised. 0 if the reader may not know it.
     pub start_stack: u64,
     /// Where the code began: likewise.
     pub start_code: u64,
@@ -50,7 +50,7 @@ impl Stat {
     /// Whether another program runs in this process now, as far as this tells. Nothing tells it where a program becomes
     /// itself anew and addresses are not randomised.
     pub fn is_of_another_program(&self, born: &Self) -> bool {
-        // What may not be read any more is of a program that this user may not read.
+        // If the addresses may not be read any more, it is a program that this user may not read.
         let differs = |was: u64, is: u64| was != 0 && was != is;
         self.name != born.name
             || differs(born.start_stack, self.start_stack)
@@ -58,7 +58,7 @@ impl Stat {
     }
 }
 
-/// The file for one process, opened once: reading it finds that process or fails, whoever bears its pid later.
+/// The file for one process, opened once: reading it finds that process or fails, even if its pid is reused.
 pub struct StatFile(File);
 
 impl StatFile {

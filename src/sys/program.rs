@@ -1,4 +1,4 @@
-//! Starting a program as a child that finds everything as this process found it, and ending as it ended.
+//! Starts a program as a child that finds everything as this process found it, and ends as it ended.
 #![allow(unsafe_code, reason = "fork(2), prctl(2) and signal dispositions have no safe form")]
 
 use std::ffi::CString;
@@ -59,7 +59,7 @@ pub fn replace_by_name(words: &[CString]) -> io::Error {
 }
 
 /// Starts the program of this name, as execvp(3) finds it, with this signal mask and all inherited descriptors. It is
-/// killed when this process dies: who kills this one means it. Only for a process with one thread.
+/// killed when this process dies, because killing this process is meant for it. Only for a process with one thread.
 pub fn start(words: &[CString], mask: &signals::Mask, is_sigchld_ignored: bool) -> io::Result<Pid> {
     let (failure, tell) = pipe2(OFlag::O_CLOEXEC)?;
     let parent = nix::unistd::getpid();
@@ -132,7 +132,7 @@ fn null() -> io::Result<OwnedFd> {
     null.map_err(Into::into)
 }
 
-/// Lets go of standard input and output: who waits for their end waits for the program's, not for this process's.
+/// Closes standard input and output, so that a process that waits for their end waits for the program, not for this process.
 pub fn let_go_of_input_and_output() -> io::Result<()> {
     let null = null()?;
     nix::unistd::dup2_stdin(&null)?;

@@ -1,4 +1,4 @@
-//! What has become of children, waitpid(2).
+//! How children have ended, waitpid(2).
 #![allow(unsafe_code, reason = "nix knows no children ended by real-time signals")]
 
 use nix::unistd::Pid;

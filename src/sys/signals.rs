@@ -1,4 +1,4 @@
-//! Signals, and the descriptors a program is started with.
+//! Signals, and the descriptors that a program is started with.
 #![allow(unsafe_code, reason = "signal(2) and inherited descriptors have no safe form")]
 
 use std::cell::Cell;
@@ -33,8 +33,8 @@ impl Drop for AllSignalsBlocked {
     }
 }
 
-/// What a write raises in the thread that makes it: SIGPIPE where nobody reads, SIGXFSZ beyond RLIMIT_FSIZE. Both end a
-/// process that does not expect them.
+/// The signals that a write raises in its thread: SIGPIPE without a reader, SIGXFSZ beyond RLIMIT_FSIZE. Both end a process
+/// that does not expect them.
 const OF_WRITES: [libc::c_int; 2] = [libc::SIGPIPE, libc::SIGXFSZ];
 
 thread_local! {
@@ -87,7 +87,7 @@ fn pending() -> [bool; 2] {
     }
 }
 
-/// Takes a pending signal away. One that somebody else has sent to the process meanwhile is sent on.
+/// Takes a pending signal of our own. One that another process has sent meanwhile is sent again.
 fn take_own(signal: libc::c_int) {
     // SAFETY: sets on the stack; no time to wait. Of two, the kernel gives the thread's own first, which is that of a write
     // and bears this process's number.
@@ -207,7 +207,7 @@ pub fn ignore(signals: &[i32]) -> io::Result<()> {
     Ok(())
 }
 
-/// The descriptor with this number, if it is open and nobody else's: one that this process was started with.
+/// The descriptor with this number that this process was started with, if it is open and not taken yet.
 pub fn inherited(number: RawFd) -> Option<OwnedFd> {
     // SAFETY: asks whether the number is open; if so, the caller says that nothing else in this process owns it.
     unsafe {

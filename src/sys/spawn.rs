@@ -1,4 +1,4 @@
-//! Starting a program that is nobody's child, at a cost that does not grow with this process's memory.
+//! Starts a program that is not a child of this process, at a cost that does not grow with this process's memory.
 #![allow(unsafe_code, reason = "clone(2) with a shared address space has no safe form")]
 
 use std::ffi::CStr;
@@ -25,8 +25,8 @@ const LEASH: usize = DESCRIPTORS - 1;
 /// How long a parked process may take to go once it is let go, in milliseconds: it is woken by the kernel and ends.
 const GOING_MS: u32 = 100;
 
-/// What the children read and write: they share this process's memory. At the foot of the launcher's stack, which stays as
-/// long as the launcher does.
+/// The data that the children read and write in this process's memory, which they share. It is at the foot of the launcher's
+/// stack, which stays as long as the launcher does.
 struct Task {
     program: *const libc::c_char,
     argv: [*const libc::c_char; 2],
@@ -77,8 +77,7 @@ pub struct Parked {
 }
 
 impl Parked {
-    /// Reaps it, once the program has ended or is ending. Without that it stays a zombie that nobody sees until this
-    /// process ends.
+    /// Reaps it, once the program has ended or is ending. Otherwise it stays an invisible zombie until this process ends.
     pub fn reap(mut self) {
         for _ in 0..GOING_MS {
             let mut status = 0;
@@ -374,7 +373,7 @@ unsafe fn take_descriptors(wanted: &[RawFd; DESCRIPTORS]) -> bool {
             }
         }
         let null = libc::open(c"/dev/null".as_ptr(), libc::O_RDWR);
-        // Where there is none, a pipe that nobody reads: 0 to 2 must be open, or the next descriptor would be one of them.
+        // Without it, a pipe without a reader: 0 to 2 must be open, or the next descriptor would be one of them.
         let mut pipe = [null, null];
         if null < 0 && libc::pipe(pipe.as_mut_ptr()) != 0 {
             return false;

@@ -1,4 +1,5 @@
-//! The library's threads: with all signals blocked and ordinary scheduling, whatever the host's thread has that starts them.
+//! The library's threads: all signals blocked and ordinary scheduling, whatever the settings of the host's thread that
+//! starts them.
 #![allow(unsafe_code, reason = "scheduling and processors of a new thread have no safe form")]
 
 use std::cell::Cell;
@@ -44,7 +45,7 @@ impl Thread {
         let _blocked = AllSignalsBlocked::set().map_err(io::Error::other)?;
         let start = Box::into_raw(Box::new(Start { name, work }));
         let mut result = 0;
-        // What of it is refused is left out: a sandbox may forbid sched_setaffinity(2).
+        // Attributes that are refused are left out: a sandbox may forbid sched_setaffinity(2).
         for wanted in [Wanted::Ordinary, Wanted::Stack, Wanted::Plain] {
             match create(&wanted, stack_bytes, start) {
                 Ok(id) => return Ok(Self { id }),
@@ -138,7 +139,7 @@ extern "C" fn begin(start: *mut libc::c_void) -> *mut libc::c_void {
         }
     }
     let work = start.work;
-    // Nothing may unwind into the C library. Whoever waits for the work finds that it has not been done.
+    // Nothing may unwind into the C library. A thread that waits for the work finds that it has not been done.
     let _ = catch_unwind(AssertUnwindSafe(work));
     ptr::null_mut()
 }

@@ -1,4 +1,4 @@
-//! Waiting for a time of day, a file in a folder, or another thread, without waking up for anything else.
+//! Waits for a time of day, a file in a folder, or another thread, without waking up for anything else.
 #![allow(unsafe_code, reason = "poll(2), timerfd and inotify by numbers that the host may have taken away")]
 
 use std::ffi::CString;
@@ -18,7 +18,7 @@ use super::descriptor::{self, Owned};
 
 /// How long a wait is at most where the kernel gives no timer, or no news of the folder: how late a switch is followed then.
 const LOOK: Duration = Duration::from_secs(1);
-/// What happens to files that are replaced whole, and to the folder itself.
+/// The events of files that are replaced as a whole, and of the folder itself.
 const CHANGES: u32 = libc::IN_MOVED_TO
     | libc::IN_ATTRIB
     | libc::IN_CLOSE_WRITE
@@ -27,14 +27,14 @@ const CHANGES: u32 = libc::IN_MOVED_TO
     | libc::IN_MOVE_SELF
     | libc::IN_ONLYDIR
     | libc::IN_DONT_FOLLOW;
-/// What says that this is not the folder any more that bears its name.
+/// The events after which the watched folder is no longer the one with its name.
 const FOLDER_IS_GONE: u32 = libc::IN_DELETE_SELF | libc::IN_MOVE_SELF | libc::IN_IGNORED | libc::IN_UNMOUNT;
 
-/// After something was deleted in it, the folder itself may go next, of which nobody hears while somebody has a file in it open
-/// or a socket bound: so long there is a look each second.
+/// After something was deleted in it, the folder itself may be deleted next. The kernel does not report that while a file in it
+/// is open or a socket is bound. So it is checked every second for this long.
 const DELETION: Duration = LOOK.saturating_mul(2);
 
-/// What happens to the folders above it.
+/// The events of the folders above it.
 const CHANGES_ABOVE: u32 = libc::IN_MOVE_SELF | libc::IN_ONLYDIR;
 
 /// Says where the watched folder is, which may change.
@@ -60,7 +60,7 @@ struct State {
     watch: Option<Owned>,
     /// What is watched.
     folder: Found,
-    /// Since somebody asked, what is watched has become another one.
+    /// Whether another folder is watched since the last question.
     is_other_folder: bool,
     /// When something was deleted in it.
     deleted_at: Option<Instant>,
@@ -84,7 +84,7 @@ impl Waiter {
         self.wait_at_door(until, None);
     }
 
-    /// The same, or until somebody comes to this listening socket.
+    /// The same, or until a connection arrives at this listening socket.
     pub fn wait_at_door(&self, until: Option<i64>, door: Option<&Owned>) {
         self.wait_for_any(until, Duration::MAX, door);
     }
@@ -106,7 +106,7 @@ impl Waiter {
         if state.is_stopped || std::mem::take(&mut state.is_woken) {
             return;
         }
-        // What changed while nobody watched is looked at now.
+        // Changes during a time without a watch are looked at now.
         if state.renew(folder) == Watching::Anew {
             return;
         }
@@ -146,7 +146,7 @@ impl Waiter {
         let mut state = self.lock();
         state.is_polling = false;
         if fds[3].revents != 0 {
-            // Which folder is at the place now, nobody knows.
+            // Another folder may be in this place now.
             state.watch = None;
         }
         state
@@ -273,7 +273,7 @@ fn watch(folder: &Path) -> Option<(Owned, bool)> {
         Errno::result(unsafe { libc::inotify_add_watch(made.as_raw_fd(), path.as_ptr(), changes) })
     };
     add(folder, CHANGES).ok()?;
-    // One that may not be read cannot be watched, nor moved by whoever would tell us.
+    // A folder that may not be read cannot be watched.
     let is_whole = folder
         .ancestors()
         .skip(1)
@@ -298,7 +298,7 @@ fn mounts() -> Option<Owned> {
 fn arm(timer: BorrowedFd<'_>, until: Option<i64>) -> bool {
     // Zero would disarm it.
     let seconds = until.map_or(0, |until| until.max(1));
-    // The kernel also wakes us when somebody sets the clock, timerfd_create(2).
+    // The kernel also wakes us when the clock is set, timerfd_create(2).
     set(timer, libc::TFD_TIMER_ABSTIME | libc::TFD_TIMER_CANCEL_ON_SET, seconds, 0)
 }
 

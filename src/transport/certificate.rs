@@ -1,4 +1,4 @@
-//! What a certificate says of itself, as far as a sentence about it needs: X.509 (RFC 5280) in DER. Nothing is decided by it.
+//! The facts of a certificate that an error message needs: X.509 (RFC 5280) in DER. Nothing is decided by them.
 
 use ondat_telemetry_protocol::time::{parse_rfc3339, rfc3339};
 
@@ -10,7 +10,7 @@ const NAME_CHARACTERS: usize = 64;
 pub struct Certificate {
     /// Whose it is: a common name, else an organisation.
     pub subject: String,
-    /// Who has signed it, likewise.
+    /// The issuer that has signed it, likewise.
     pub issuer: String,
     /// From when it is valid, in Unix seconds.
     pub not_before: i64,

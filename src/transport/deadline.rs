@@ -1,5 +1,5 @@
-//! One deadline for a whole call: whoever waits for a socket or reads a file waits until then, and no longer than it is
-//! permitted.
+//! One deadline for a whole call: each wait for a socket and each read of a file ends then, or when the permit is
+//! revoked.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
@@ -56,7 +56,7 @@ pub trait Socket {
     /// Its descriptor; `EBADF` where it is not ours any more.
     fn descriptor(&self) -> io::Result<BorrowedFd<'_>>;
 
-    /// What has to be waited for where somebody waits for this: more, where bytes of its own are still to be written.
+    /// The events to wait for when a caller waits for `what`: more of them if own bytes are still to be written.
     fn events(&self, what: PollFlags) -> PollFlags {
         what
     }

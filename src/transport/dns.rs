@@ -1,9 +1,9 @@
-//! DNS: one TXT question for an absolute name, and host names for HTTPS. Messages are hickory's, the exchange is not: its
-//! resolver follows aliases to other names, asks servers in an order of its own, repeats a question after a third of a
-//! second and gives up after the first server's refusal.
+//! DNS: one TXT question for an absolute name, and host names for HTTPS. The messages are hickory's, the exchange is
+//! ours: hickory's resolver follows aliases to other names, asks servers in an order of its own, repeats a question
+//! after a third of a second and gives up after the first server's refusal.
 //!
-//! What has come is used. The two questions for a name's addresses are asked at the same time; once one of them has addresses,
-//! the other is waited for a little, and its silence, refusal or damage changes nothing.
+//! Partial results are used. The two questions for a name's addresses are asked at the same time. Once one of them has
+//! addresses, the other is waited for briefly, and its silence, refusal or damage changes nothing.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -438,7 +438,7 @@ impl Request {
         Self { id: message.metadata.id, has_edns: edns, bytes: message.to_vec().unwrap_or_default() }
     }
 
-    /// One datagram. The socket, connected, takes from nobody else, and learns that nobody listens.
+    /// Sends one datagram. The socket is connected, so it accepts datagrams of this server only and learns if no server listens.
     fn send_to(&self, server: SocketAddr, deadline: &Deadline<'_>) -> io::Result<Stream> {
         let any: IpAddr = if server.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
         let socket = UdpSocket::from(descriptor::make(|| UdpSocket::bind((any, 0)))?);

@@ -1,6 +1,6 @@
-//! One request and its answer on a connection, under ureq: it writes the request and reads the body; what it would refuse of
-//! an answer's head (fields in an interim answer, folded lines, more than 128 of them) never comes to it, nor does an answer
-//! get lost that comes before the body was sent. ureq's clocks are off: there is one deadline.
+//! One request and its answer on a connection, below ureq. ureq writes the request and reads the body. What it would
+//! refuse in an answer's head (fields in an interim answer, folded lines, more than 128 fields) never reaches it. An
+//! answer that arrives before the body was sent is not lost. ureq's clocks are off, because there is one deadline.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -182,7 +182,7 @@ impl Answer {
         Ok(())
     }
 
-    /// After a refusal nothing more is sent. Somebody who answers 2xx may still be reading.
+    /// After a refusal nothing more is sent. A server that answers 2xx may still be reading.
     fn ends_sending(&self) -> bool {
         self.is_deaf || self.status.is_some_and(|status| status >= FIRST_REFUSAL)
     }

@@ -1,6 +1,6 @@
-//! The head of an HTTP answer, as others write it: what RFC 9112 allows and Go's client takes. Interim answers are passed
-//! over with all their fields, folded lines are one, and any number of fields may come: only those that are wanted are kept,
-//! so that memory does not follow what a server sends.
+//! The head of an HTTP answer, as other software writes it: what RFC 9112 allows and Go's client accepts. Interim
+//! answers are skipped with all their fields, folded lines are joined, and any number of fields is accepted. Only the
+//! wanted fields are kept, so memory does not grow with what a server sends.
 
 /// What is kept of one line. What is longer is cut: no field that is wanted is.
 const LINE_BYTES: usize = 8 * 1024;

@@ -1,5 +1,5 @@
-//! Names that are known without DNS, hosts(5), as glibc reads the file: bytes, whatever they are, and every line on which the
-//! name stands. The file is read once through and nothing of it is kept but the addresses, so that memory does not follow it.
+//! Names that are known without DNS, hosts(5), as glibc reads the file: as bytes, and every line that contains the
+//! name. The file is read once and only the addresses are kept, so memory does not grow with it.
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

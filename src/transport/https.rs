@@ -1,6 +1,7 @@
-//! One HTTPS request at a time: through the proxy that the rules choose, verified against the system's roots, bounded in size,
-//! and in time by one deadline from the first name that is looked up to the last byte of the answer; interrupted when its
-//! permit is revoked. The connection is ours ([`wire`](super::wire)), HTTP on it is ureq's ([`exchange`](super::exchange)).
+//! One HTTPS request at a time. It takes the proxy that the rules choose and is verified against the system's roots. It
+//! is bounded in size, and in time by one deadline from the first name that is looked up to the last byte of the
+//! answer. It is interrupted when its permit is revoked. The connection is ours ([`wire`](super::wire)); the HTTP on it
+//! is ureq's ([`exchange`](super::exchange)).
 
 use std::io::{self, ErrorKind, Read};
 use std::net::{Ipv6Addr, SocketAddr};

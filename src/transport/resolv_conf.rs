@@ -1,6 +1,6 @@
-//! Whom to ask in DNS, and how: resolv.conf(5) as glibc reads it (res_init(3), version 2.36), bytes and all. Lines count from
-//! their first column, the last `search` or `domain` holds, options are known by how they begin, and three servers are used.
-//! The environment (`LOCALDOMAIN`, `RES_OPTIONS`) is not read: it is the host's.
+//! Which DNS servers are asked, and how: resolv.conf(5) as glibc reads it (res_init(3), version 2.36), as bytes. Lines
+//! count from their first column, the last `search` or `domain` wins, options are recognised by their beginning, and
+//! three servers are used. The environment (`LOCALDOMAIN`, `RES_OPTIONS`) is not read: it belongs to the host.
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};

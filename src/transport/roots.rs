@@ -1,5 +1,5 @@
-//! Whom TLS trusts: the system's roots, what is configured, and Mozilla's list, compiled in, where the system has none. What
-//! cannot be used of it is passed over and said; the rest counts.
+//! Whom TLS trusts: the system's roots, the configured ones, and Mozilla's list, compiled in, if the system has none.
+//! Entries that cannot be used are skipped and reported; the rest counts.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! Connections to one of the addresses of a host: the first that takes one.
+//! Connects to the first address of a host that accepts a connection.
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};

@@ -1,6 +1,6 @@
-//! What TLS may use here, and whom it trusts.
+//! Which algorithms TLS may use, and whom it trusts.
 //!
-//! The list of algorithms is our own instead of ring's whole one: a client of two servers that shows no certificate
+//! The list of algorithms is our own instead of ring's complete one. A client of two servers that shows no certificate
 //! needs neither signing keys nor a cipher for machines without AES, and together they are a twentieth of the library.
 
 use std::io;

@@ -1,4 +1,4 @@
-//! A way through a proxy: CONNECT of HTTP (RFC 9110, 9.3.6) and SOCKS 5 (RFC 1928, RFC 1929). Errors are words.
+//! A way through a proxy: CONNECT of HTTP (RFC 9110, 9.3.6) and SOCKS 5 (RFC 1928, RFC 1929). Errors are texts.
 
 use std::io::{self, ErrorKind, Read};
 use std::net::IpAddr;

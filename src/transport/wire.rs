@@ -1,5 +1,5 @@
-//! Bytes in both directions, over TCP and any number of layers of TLS: to a proxy, and through it to the server. Nothing here
-//! blocks; who waits, and until when, is said by a [`Deadline`].
+//! Bytes in both directions, over TCP and any number of layers of TLS: to a proxy, and through it to the server.
+//! Nothing here blocks; a [`Deadline`] decides who waits, and until when.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::BorrowedFd;
@@ -11,7 +11,7 @@ use rustls::{ClientConfig, ClientConnection};
 
 use super::deadline::{Deadline, Socket, Stream};
 
-/// A connection to somebody.
+/// A connection to a proxy or a server.
 #[derive(Debug)]
 pub struct Wire {
     layer: Layer,

@@ -1,3 +1,3 @@
-//! The version check: what the signed answer means for the running version.
+//! The version check: what a signed answer means for the running version.
 
 pub mod verdict;

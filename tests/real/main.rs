@@ -1,8 +1,9 @@
-//! The built artefacts against software that others have written: BIND, NSD, Knot, PowerDNS, Unbound and dnsmasq answer
-//! the version check, Python opens the sealed reports and judges documents by their schema, Bugsink takes the crash
-//! reports, Sentry's own code judges them, strace watches what is turned off, Go says which proxy is taken, Squid,
-//! Tinyproxy, MicroSocks and mitmproxy are what is taken. And the built example, for days, while it is turned off and on.
-//! State directories are what Kubernetes, disks and administrators make of them. Schemathesis judges the administrator's API, Chromium operates his page.
+//! The built artefacts against software that others have written. BIND, NSD, Knot, PowerDNS, Unbound and dnsmasq answer the
+//! version check. Python opens the sealed reports and validates documents by their schema. Bugsink accepts the crash
+//! reports, and Sentry's own code judges them. strace watches what is turned off. Go decides which proxy is used; the
+//! proxies are Squid, Tinyproxy, MicroSocks and mitmproxy. Schemathesis tests the administrator's API, Chromium operates the
+//! page. The built example also runs for days while it is turned off and on, on state directories such as Kubernetes, disks
+//! and administrators make them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod api;

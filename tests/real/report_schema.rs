@@ -280,7 +280,7 @@ fn complete(chance: &mut Chance, level: Level) -> Value {
     level.fields().map(|field| (field.name.to_owned(), any(chance, field.kind))).collect::<Map<_, _>>().into()
 }
 
-/// A right document with all 48 fields, a few records of each kind.
+/// A valid document with all fields, a few records of each kind.
 fn document(chance: &mut Chance) -> Value {
     let mut document = complete(chance, Level::Cluster);
     for (name, level) in [("nodes", Level::Node), ("volumes", Level::Volume)] {

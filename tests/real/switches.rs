@@ -8,7 +8,7 @@ use crate::api::{Api, CommandLine, Operator, PASSWORD, USER};
 use crate::running::{Received, Running};
 use crate::support::{files_in, ondat, program, root, succeed, wait_for};
 
-/// Follows a dataplane while the administrator turns `off` off and on again: `turn` is how he does it.
+/// Follows a dataplane while the administrator turns `off` off and on again, by means of `turn`.
 fn sending_stops_and_resumes(running: &mut Running, off: &[Switch], source: &str, turn: &dyn Fn(bool)) {
     let [asks, reports, tells] = Switch::ALL.map(|switch| usize::from(!off.contains(&switch)));
     let state_dir = running.state_dir().to_owned();

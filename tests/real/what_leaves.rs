@@ -171,7 +171,7 @@ fn of_report(bytes: &[u8], folder: &Path, http: u16) -> BTreeSet<String> {
     let mut names: BTreeSet<String> = fields.into_keys().chain(["PUT".to_owned()]).collect();
     names.extend(["header", "enc", "chunk"].map(str::to_owned));
 
-    // What was sealed: the envelope and the 48 fields.
+    // What was sealed: the envelope and the fields.
     let lines: Vec<Value> = output
         .stdout
         .split_inclusive(|byte| *byte == b'\n')

@@ -1,4 +1,4 @@
-//! Hosts and ports, as a Host header, a target and an origin write them: one and the same has many forms.
+//! Hosts and ports in a Host header, a request target and an origin: the same one can be written in many forms.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

@@ -1,4 +1,4 @@
-//! What every request passes: the right host, the right origin, a login where one is needed.
+//! The checks that every request passes: the right host, the right origin, and a login if one is needed.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

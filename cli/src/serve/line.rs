@@ -1,9 +1,9 @@
-//! The line of logins whose passwords are to be checked, and whose turn it is. So many are checked at a time as there is
-//! memory for; a turn goes with the work, not with the connection that asked for it.
+//! The queue of logins whose passwords are to be checked. As many are checked at a time as there is memory for. A place
+//! is held by the check, not by the connection that asked for it.
 //!
-//! Turns go round the networks that logins come from. Every second one is for users who had the right password from where
-//! they are before, and goes round those. What is given up leaves the line, and where it is full the youngest login of the
-//! network with the most goes.
+//! The networks that logins come from take turns. Every second turn is for users who have logged in from the same
+//! network before, and these take turns, too. A login that is given up leaves the queue. If the queue is full, the
+//! youngest login of the network with the most logins is dropped.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -234,7 +234,7 @@ mod tests {
 
     use super::*;
 
-    /// Connections of one listener, and a line without memory: nobody has his turn before `serve` gives one.
+    /// Connections of one listener, and a queue without memory: nobody has a turn before `serve` gives one.
     struct Server {
         listener: TcpListener,
         line: Arc<Line>,

@@ -1,4 +1,4 @@
-//! What `serve` says on the standard error, in the level and format of the cluster's settings.
+//! The log of `serve` on the standard error, in the level and format of the cluster's settings.
 
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};

@@ -1,4 +1,5 @@
-//! A login: a password is checked in its turn, and a wrong one is counted, whoever still waits for the answer.
+//! A login: its password is checked in its turn, and a wrong one is counted, whether or not the client still waits for
+//! the answer.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! `GET /metrics`: figures for Prometheus, in its text format. No id is among them.
+//! `GET /metrics`: metrics for Prometheus, in its text format. They contain no ids.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;

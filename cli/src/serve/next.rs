@@ -1,4 +1,4 @@
-//! `GET /v1/report/next`: what the next report would be, asked of the process that makes it.
+//! `GET /v1/report/next`: what the next report would be. It asks the process that makes the report.
 
 use std::fs::File;
 use std::io::{self, Read};

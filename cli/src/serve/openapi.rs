@@ -1,4 +1,4 @@
-//! The description of all calls, and of the product's calls alone, as the product has it.
+//! The description of all calls, and that of the product's calls alone, as the product provides it.
 
 use std::collections::BTreeSet;
 use std::sync::LazyLock;

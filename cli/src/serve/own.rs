@@ -1,4 +1,4 @@
-//! Our own calls: what `status`, `report history` and `crashes list` say, the session of the page, and the switches.
+//! Our own calls: the content of `status`, `report history` and `crashes list`, the page's session, and the switches.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! The page: its files, compiled in. It talks to the API like everybody else.
+//! The page: its files, compiled in. The page uses the API as any other client does.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The product's own calls, as its operators and its command line make them.
+//! The product's calls, as its operators and its command line use them.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What is answered where a request is not granted: a status and one line, as `{"error": …}`.
+//! Answers to requests that are not granted: a status and one line, as `{"error": …}`.
 
 use axum::Json;
 use axum::http::header::RETRY_AFTER;

@@ -1,4 +1,4 @@
-//! Who is logged in.
+//! The sessions of users who are logged in.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};

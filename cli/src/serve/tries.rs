@@ -13,7 +13,7 @@ const TRY_TIME: Duration = Duration::from_secs(6);
 const MOST_WRONG: usize = 1024;
 const MOST_KNOWN: usize = 256;
 
-/// A user's name as somebody says it, and the network he says it from.
+/// A user's name as a client gives it, and the network that the client is in.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Source {
     user: String,

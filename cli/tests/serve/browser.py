@@ -326,7 +326,7 @@ def shown(browser):
         expect(page.locator("#report-view")).to_be_hidden()
         open_sent(page)
         fields = page.locator("#report-view table.fields")
-        # 48 fields, and the three of the envelope; no box in it scrolls.
+        # The fields, and the three of the envelope; no box in it scrolls.
         expect(fields.locator("tr:not(.group) > th[scope=row]")).to_have_count(48 + 3)
         # Nothing of a report is markup: its text is there, and no element came of it.
         expect(fields).to_contain_text(scene["markup"])

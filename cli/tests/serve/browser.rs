@@ -138,7 +138,7 @@ fn long_report() -> String {
     format!("{long}{}\n", json!({ "end": { "nodes": 0, "volumes": 2 * VOLUMES } }))
 }
 
-/// JSON lines with all 48 fields, and a number that a double cannot hold.
+/// JSON lines with all fields, and a number that a double cannot hold.
 fn report() -> String {
     let cluster = json!({
         "schema": "ondat-report/1", "report_id": REPORT_ID, "day": "2026-11-24",

@@ -1,5 +1,6 @@
-//! The signal handler. It adds detail and never decides: it writes one record, waits briefly for the monitor, and then
-//! the process goes on exactly as without it. Only system calls; no allocation, no lock, no formatting.
+//! The signal handler. It adds detail and never decides: it writes one record and waits briefly for the monitor; then
+//! the process goes on exactly as it would without it. It makes only system calls: no allocation, no lock, no
+//! formatting.
 #![allow(unsafe_code, reason = "signal handlers are raw system calls by nature")]
 
 use std::cell::UnsafeCell;
@@ -62,17 +63,17 @@ static AWAITS: AtomicU32 = AtomicU32::new(0);
 static SENDING_MS: AtomicU32 = AtomicU32::new(0);
 /// The thread that reports, 0 for none.
 static OWNER: AtomicI32 = AtomicI32::new(0);
-/// By signal, the thread that was last handed on to the earlier handler, 0 for none. When the same comes again, that one
-/// has called ours as what it found before itself.
+/// For each signal, the thread that was last handed on to the earlier handler, 0 for none. If the same thread comes again, the
+/// earlier handler has called ours as the one that it had found.
 static HANDED_ON: [AtomicI32; SIGNALS] = [const { AtomicI32::new(0) }; SIGNALS];
 static EARLIER: Earlier = Earlier(UnsafeCell::new([const { MaybeUninit::zeroed() }; SIGNALS]));
 
-/// By what a handler of a fault ends its process: abort(3) and a trap. On a stack that holds one signal, ours would end it by
-/// another one, SIGSEGV.
+/// The signals by which a handler of a fault ends its process: those of abort(3) and of a trap. On a stack that holds one
+/// signal, our handler would end the process by another one, SIGSEGV.
 const ENDS: [libc::c_int; 3] = [libc::SIGABRT, libc::SIGILL, libc::SIGTRAP];
 const SIGNALS: usize = 32;
-/// What the handler blocks while it runs, of the real-time signals, which nobody else chooses like this: the sign by which
-/// copies of this library know each other.
+/// The real-time signals that the handler blocks while it runs. No other program chooses these seven: by them copies of
+/// this library recognise each other.
 const COPY: [libc::c_int; 7] = [38, 41, 47, 52, 53, 58, 63];
 /// The first that a C library leaves to programs: glibc keeps 32 and 33, musl 34 too, nptl(7).
 const LEAST_REAL_TIME: libc::c_int = 35;
@@ -437,7 +438,7 @@ unsafe fn tell(record: Record, matters: bool) {
     }
 }
 
-/// What is waited for, and for how many milliseconds.
+/// The answer to wait for, and for how many milliseconds.
 fn patience(record: Record) -> (Stage, u32) {
     if record.has(AWAITED) {
         (Stage::Sent, SENDING_MS.load(Ordering::Acquire))
@@ -456,8 +457,8 @@ unsafe fn send(message: &[u8]) -> bool {
     unsafe { libc::send(socket, message.as_ptr().cast(), message.len(), flags) >= 0 }
 }
 
-/// Waits for the answer in the page. False where the monitor has not even taken notice, or has died before it could do
-/// something with it: then somebody else has to keep the record.
+/// Waits for the answer in the page. False if the monitor has not even received the record, or has died before it could use
+/// it: the record must then be kept in another way.
 unsafe fn await_answer(page: &Layout, ticket: u32, stage: Stage, at_most_ms: u32) -> bool {
     let deadline = monotonic_ms() + i64::from(at_most_ms);
     loop {
@@ -511,7 +512,7 @@ unsafe fn await_byte(at_most_ms: u32) -> bool {
 }
 
 /// Leaves the record to the next start: in the page cache it outlives the process. A disk may hang, perhaps the very one
-/// whose failure this process dies of, and who writes to it then cannot even be killed: so a child writes, and this
+/// whose failure this process dies of, and a process that writes to it cannot even be killed. So a child writes, and this
 /// process waits for it only briefly.
 unsafe fn write_record(bytes: &[u8], page: Option<&Layout>) {
     // SAFETY: see `on_signal`. Not fork(3), which runs handlers and takes locks. An exit signal of 0: nobody's `wait` sees
@@ -546,7 +547,7 @@ unsafe fn write_record(bytes: &[u8], page: Option<&Layout>) {
     }
 }
 
-/// What is known of how the process will go on.
+/// Flags that say what is known of how the process will go on.
 fn flags(signal: libc::c_int, code: libc::c_int) -> u32 {
     let mut flags = 0;
     if is_function(&EARLIER.get(signal)) {

@@ -1,4 +1,4 @@
-//! What runs in the process that may crash: the signal handler, and what it needs opened beforehand.
+//! The code that runs in the process that may crash: the signal handler, and what must be opened for it beforehand.
 
 pub mod handler;
 pub mod watch;

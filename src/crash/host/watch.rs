@@ -1,4 +1,4 @@
-//! The host's side of crash reporting: handler, monitor and run marker of one client.
+//! The host's side of crash reporting: the handler, monitor and run marker of one client.
 
 use std::cell::Cell;
 use std::ffi::CString;
@@ -68,15 +68,15 @@ struct Monitor {
     parked: Option<Parked>,
 }
 
-/// What is left of an installation once it has been taken back.
+/// What is left when an installation has been removed.
 pub enum Farewell {
-    /// Nothing: the monitor removes what this process has said of itself in the state directory, the run marker and the rest.
+    /// Nothing: the monitor removes the run marker and the other files of this process in the state directory.
     Cleared,
     /// This, which is to be removed. One that cannot be is no evidence of a crash.
     Left(Option<Marker>),
 }
 
-/// What came of an installation.
+/// The result of an installation.
 pub struct Installed {
     /// The handler.
     pub watch: Watch,
@@ -156,7 +156,7 @@ impl Watch {
         {
             return Err(error);
         }
-        // Without a file it is shared with nobody but children, whose words would not be read.
+        // Without a file only children share it, whose records would not be read.
         let has_reader = file.is_some() || watch.monitor.is_none();
         drop(file);
         watch.page = page.filter(|_| has_reader);
@@ -215,8 +215,8 @@ impl Watch {
         output.try_clone().map_err(|error| Error::Unsupported(format!("a descriptor for the crash output: {error}")))
     }
 
-    /// Tells whoever deals with the end what the switch for crash reports has come to: the monitor, and the next start,
-    /// for the monitor may be killed with this process.
+    /// Records the switch for crash reports for those that may deal with the end: the monitor, and the next start, because
+    /// the monitor may be killed with this process.
     pub fn set_enabled(&self, is_on: bool) {
         if self.is_enabled.replace(is_on) == is_on {
             return;
@@ -287,7 +287,7 @@ fn start_monitor(config: &Config, setup: &Setup, is_go_host: bool, page: Option<
     let (ours, theirs) =
         descriptor::make_pair(|| socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC))
             .map_err(no_socket)?;
-    // The kernel adds to each message who sent it: children of the host's use the socket too.
+    // The kernel adds its sender to each message: children of the host use the socket too.
     setsockopt(&theirs, PassCred, &true).map_err(no_socket)?;
     let setup = serde_json::to_vec(setup).map_err(|error| Error::Internal(format!("the monitor's setup: {error}")))?;
     if setup.len() > SETUP_BYTES {
@@ -374,8 +374,8 @@ pub fn find_monitor(configured: Option<&Path>) -> Result<PathBuf, Error> {
     })
 }
 
-/// Makes core files possible where only the soft limit is in the way. PR_SET_DUMPABLE stays what it is: who cleared it
-/// has secrets in memory.
+/// Makes core files possible if only the soft limit prevents them. PR_SET_DUMPABLE stays as it is: a host that has cleared
+/// it has secrets in memory.
 pub fn allow_core_dumps(config: &Config) {
     if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_CORE)
         && soft < hard
@@ -391,7 +391,7 @@ pub fn allow_core_dumps(config: &Config) {
     }
 }
 
-/// What the monitor of this process, or its supervisor, is told when it starts.
+/// The setup that the monitor of this process, or its supervisor, receives when it starts.
 pub fn setup(config: &Config, switches: &Switches, dsn: &str, pid: u32) -> Setup {
     Setup {
         pid,

@@ -1,5 +1,5 @@
-//! Children that a host has forked and that crash: each tells by itself, waits until it is looked at, and is then watched as
-//! the host is.
+//! Children that a host has forked and that crash. Each sends its own record, waits until the monitor has opened it,
+//! and is then watched as the host is.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -21,7 +21,7 @@ const MOST: usize = 64;
 /// A child whose earlier handler was called and that lives so much longer has recovered.
 const RECOVERY: Duration = Duration::from_secs(1);
 
-/// Those that have told of a crash and are not dead yet.
+/// The children that have sent a record of a crash and are not dead yet.
 #[derive(Default)]
 pub struct Children {
     all: Vec<Child>,
@@ -61,7 +61,7 @@ impl Children {
         MOST - self.all.len().min(MOST)
     }
 
-    /// What is to be polled for their ends.
+    /// The descriptors to poll for their ends.
     pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.all.iter().map(|child| child.process.as_fd())
     }

@@ -1,5 +1,5 @@
-//! What the monitor does that may hang: disks and the network. It is done on threads beside the one that watches, which goes
-//! on answering its host while a disk is frozen or a file server is gone.
+//! The work of the monitor that may hang: disks and the network. It runs on threads beside the one that watches, which
+//! goes on answering its host while a disk is frozen or a file server is gone.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -31,7 +31,7 @@ pub struct Jobs {
 pub struct News {
     reader: OwnedFd,
     writer: OwnedFd,
-    /// How many jobs have not told that they are done: while there are some, nobody relies on being woken.
+    /// How many jobs have not reported yet that they are done. While there are some, the watcher does not rely on being woken.
     owed: AtomicUsize,
 }
 
@@ -48,7 +48,7 @@ impl News {
         }
     }
 
-    /// Whether some may come that wake nobody.
+    /// Whether some jobs have not reported yet, and may fail to.
     pub fn are_owed(&self) -> bool {
         self.owed.load(Ordering::Acquire) > 0
     }
@@ -154,7 +154,7 @@ impl Jobs {
 pub fn within<T: Send + 'static>(at_most: Duration, job: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     let (sender, receiver) = mpsc::channel();
     let job = move || {
-        // Nobody listens any more where it was late.
+        // If the job was late, there is no receiver any more.
         let _ = sender.send(job());
     };
     spawn(Box::new(job)).ok()?;

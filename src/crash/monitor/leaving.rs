@@ -1,5 +1,5 @@
-//! The wake-up before the kernel takes a dying process's memory apart. Its wait status stands in /proc from then on, and is
-//! gone as soon as a parent has reaped it: before Linux 6.15, whoever waits for the process itself is mostly too late.
+//! The wake-up before the kernel dismantles a dying process's memory. From then on its wait status is in /proc, until a
+//! parent reaps it: before Linux 6.15, a watcher that waits for the process itself is mostly too late.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};

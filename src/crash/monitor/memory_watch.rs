@@ -1,5 +1,5 @@
-//! Whether a process was killed for the memory limit of its cgroup, which it shares with the one that watches it: only where
-//! the kernel's count has risen for this death.
+//! Whether a process was killed for the memory limit of its cgroup, which it shares with its monitor. That is so only
+//! if the kernel's count has risen with this death.
 
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
@@ -31,7 +31,7 @@ impl MemoryWatch {
         Self { limit, kills, look_at: None }
     }
 
-    /// What to poll; nothing while a look is due anyway.
+    /// The descriptor to poll; none while a look is due anyway.
     pub fn notice(&self) -> Option<(BorrowedFd<'_>, PollFlags)> {
         self.limit.as_ref().filter(|_| self.look_at.is_none()).and_then(MemoryLimit::notice)
     }
@@ -50,7 +50,7 @@ impl MemoryWatch {
             self.look_at = Some(Instant::now() + LOOK);
         } else if self.look_at.is_some_and(|at| at <= Instant::now()) {
             self.look_at = None;
-            // What was killed was something else.
+            // Another process was killed.
             self.take();
         }
     }

@@ -1,4 +1,5 @@
-//! What runs in the process that watches another one: the crash monitor, and the supervisor of `ondat-telemetry exec`.
+//! The code that runs in the process that watches another one: the crash monitor, and the supervisor of
+//! `ondat-telemetry exec`.
 
 pub mod children;
 pub mod jobs;

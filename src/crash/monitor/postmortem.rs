@@ -1,5 +1,5 @@
-//! From an ending to a report: whether there is one, what it says, stored first and sent then. The monitor and the
-//! supervisor do it alike.
+//! Makes a report from an ending: decides whether there is one and what it says, stores it first and then sends it. The
+//! monitor and the supervisor both use this.
 
 use std::os::fd::{AsRawFd, RawFd};
 use std::path::PathBuf;
@@ -27,7 +27,7 @@ use crate::transport::https::UreqHttps;
 use ondat_telemetry_protocol::ending::{CoreDump, Ending};
 use ondat_telemetry_protocol::event::{Crash, Subject, event};
 
-/// What is needed to report the ending of one process. Shared by the threads of a monitor.
+/// Everything that is needed to report the ending of one process. The threads of a monitor share it.
 pub struct Postmortem {
     setup: Setup,
     /// This process ends with the PID 1 of its namespace, which cannot end while anything in it hangs in a disk: the kernel
@@ -35,33 +35,33 @@ pub struct Postmortem {
     ends_with_pid_1: bool,
     state_dir: Option<StateDir>,
     spool: Spool,
-    /// Where the state directory takes nothing.
+    /// The spool for a state directory that accepts nothing.
     memory: Spool,
     /// Where the process works, as was last seen.
     cwd: Mutex<Option<PathBuf>>,
-    /// Off until the administrator's word was read.
+    /// Off until the administrator's file was read.
     switches: Arc<Switches>,
-    /// What had been sent when the process started, and how the disk is asked: for a PID 1, whose death must not wait for it.
+    /// The limits when the process started, and the probe of the disk: for a PID 1, whose death must not wait for the disk.
     beforehand: OnceLock<(CrashLimits, Option<Probe>)>,
 }
 
-/// How a process ended, all that is known of it.
+/// Everything that is known about how a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Death {
     /// How.
     pub ending: Ending,
-    /// What tells so.
+    /// The evidence.
     pub witness: Witness,
-    /// What it said of it, where it did.
+    /// The record of the process itself, if there is one.
     pub record: Option<Record>,
-    /// Why, where that is known otherwise.
+    /// The cause, if it is known from elsewhere.
     pub class: Option<&'static str>,
     /// It was a child that the watched process had forked.
     pub is_child: bool,
 }
 
 impl Death {
-    /// Of the watched process itself.
+    /// The death of the watched process itself.
     pub fn new(ending: Ending, witness: Witness, record: Option<Record>) -> Self {
         Self { ending, witness, record, class: witness.class(), is_child: false }
     }
@@ -72,7 +72,7 @@ impl Death {
     }
 }
 
-/// What became of an ending.
+/// The result of dealing with an ending.
 pub enum Report<'a> {
     /// No report: no crash, turned off, or held back and remembered.
     None,
@@ -128,7 +128,7 @@ impl Postmortem {
         !self.ends_with_pid_1 || self.disk_answers()
     }
 
-    /// What was said when the process started.
+    /// The setup that was given when the process started.
     pub fn setup(&self) -> &Setup {
         &self.setup
     }
@@ -144,7 +144,7 @@ impl Postmortem {
         Ok(Some(marker))
     }
 
-    /// What the process itself has left behind, where it uses the library below this supervisor.
+    /// The record and marker that the process itself has left, if it uses the library below this supervisor.
     pub fn take_own_words(&self) -> Option<Leftover> {
         let dir = self.state_dir.as_ref()?;
         let run = marker::of_process(dir, self.setup.pid, || self.setup.born).ok().flatten()?;
@@ -153,7 +153,7 @@ impl Postmortem {
         }
         let leftover = marker::read(dir, &run.name).ok().flatten()?;
         if self.may_use_disk() {
-            // One that stays has been told of: it bears the supervised run's name, not this report's.
+            // A marker that stays is harmless: it is that of the supervised run, which this report covers.
             let _ = marker::remove(dir, &run.name);
         }
         Some(leftover)
@@ -252,7 +252,7 @@ impl Postmortem {
         let (claim, _) = store_event(&self.memory, event_id, &event)?;
         let timeout = timeout.min(Duration::from_millis(self.setup.timeout_ms));
         let post = || self.post(permit, claim, timeout).map(|(sent, _)| Some(sent));
-        // Nobody looks at a disk that does not answer.
+        // Do not look at a disk that does not answer.
         if self.disk_answers() { following(&self.switches, post) } else { post() }
     }
 
@@ -353,7 +353,7 @@ impl Postmortem {
         permit
     }
 
-    /// Where somebody has said so.
+    /// Removes what is stored if a source says that crash reports are off.
     fn purge_what_is_off(&self) {
         if self.switches.is_said_off(Switch::CrashReports) {
             let _ = self.memory.purge();
@@ -403,7 +403,7 @@ impl Postmortem {
     /// The run's ending is dealt with: its marker must not be taken for one that is not.
     pub fn forget_run(&self) {
         if let (Some(dir), Some(name)) = (&self.state_dir, &self.setup.marker) {
-            // One that stays is found at the next start.
+            // A marker that stays is found at the next start.
             let _ = marker::remove(dir, name);
         }
     }

@@ -1,4 +1,4 @@
-//! Whether a file system takes changes at the moment, asked in a way that does not hang where it does not.
+//! Asks whether a file system accepts changes at the moment, without hanging if it does not.
 
 use std::fs::File;
 use std::io::Write;

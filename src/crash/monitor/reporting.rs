@@ -1,5 +1,5 @@
-//! One report for each death: stored, and sent. Where the disk does not answer, it is sent from memory, and stored once it
-//! does.
+//! One report for each death: stored, and sent. If the disk does not answer, the report is sent from memory, and stored
+//! once the disk does.
 
 use std::cell::Cell;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -13,24 +13,24 @@ use crate::sys::page::{Page, Stage};
 
 /// How long a report waits for the disk before it is sent from memory: writing it takes a millisecond.
 pub const DISK_PATIENCE: Duration = Duration::from_millis(200);
-/// What a stop leaves an upload that is under way: a server that answers takes some milliseconds.
+/// How long a stop lets an upload go on: a server that answers takes some milliseconds.
 const LAST_MOMENT: Duration = Duration::from_millis(100);
-/// How long the end of a PID 1 waits for the administrator's word to be read; after that the last one counts.
+/// How long the end of a PID 1 waits for the administrator's file to be read; after that the last state counts.
 const WORD_PATIENCE: Duration = Duration::from_millis(100);
-/// Of the time for which the end of a PID 1 waits, what is left for storing a report that could not be sent: a quarter.
+/// The share of a PID 1's wait that sending may take. The rest, a quarter, is for storing a report that could not be sent.
 const SENDING_SHARE: (u32, u32) = (3, 4);
 
 /// How the words of a dying process are answered.
 #[derive(Clone, Copy, Debug)]
 pub struct Waiting {
-    /// The ticket in the shared page; 0: nobody waits.
+    /// The ticket in the shared page; 0: no host waits.
     pub ticket: u32,
     /// There is no page: the answer is a byte on the socket.
     pub by_byte: bool,
 }
 
 impl Waiting {
-    /// Nobody waits.
+    /// No host waits.
     pub const NONE: Self = Self { ticket: 0, by_byte: false };
 }
 
@@ -143,7 +143,7 @@ impl Reporting {
         self.jobs.are_done()
     }
 
-    /// Waits only until everything is stored: somebody wants this process gone.
+    /// Waits only until everything is stored: a signal asks this process to end.
     pub fn go(&self) {
         if self.jobs.finish(LAST_MOMENT) {
             return;
@@ -182,13 +182,13 @@ fn store_and_send(postmortem: &Postmortem, event_id: &str, death: &Death, shared
     }
     answer(Stage::Stored);
     let is_delivered = wait_while(shared, Duration::ZERO, |_| true) == Progress::Delivered;
-    // What cannot be sent stays stored.
+    // A report that cannot be sent stays stored.
     if let Ok(Report::Stored(claim)) = stored {
         let _ = if is_delivered { keep_delivered(claim) } else { postmortem.send(claim).map(drop) };
     }
 }
 
-/// What is done where the disk does not answer.
+/// Sends the report from memory if the disk does not answer in time.
 fn take_over(postmortem: &Postmortem, event_id: &str, death: &Death, shared: &Shared) {
     wait_while(shared, DISK_PATIENCE, |progress| progress == Progress::Begun);
     if change(shared, Progress::Begun, Progress::TakenOver) != Progress::Begun {

@@ -1,5 +1,5 @@
-//! `ondat-telemetry exec`: the parent of one program. It hands signals on, reaps, reports how the program ended, and ends
-//! the same way; works as PID 1. It has one thread and needs no network itself: what sends is a child.
+//! `ondat-telemetry exec`: the parent of one program. It forwards signals, reaps, reports how the program ended, and
+//! ends the same way. It works as PID 1. It has one thread and does not use the network itself: a child sends.
 
 use std::ffi::CString;
 use std::fs::File;
@@ -84,7 +84,7 @@ pub fn run(task: Task, words: &[CString]) -> io::Result<Ended> {
             return Err(error);
         }
     };
-    // Who waits for their end then waits a little longer.
+    // If this fails, a reader that waits for their end waits a little longer.
     let _ = program::let_go_of_input_and_output();
     let marked = marker.iter().map(|marker| marker.place().0);
     let probe = postmortem.as_ref().and_then(Postmortem::probe);
@@ -96,7 +96,7 @@ pub fn run(task: Task, words: &[CString]) -> io::Result<Ended> {
     let memory = MemoryWatch::new();
     let mut supervisor = Supervisor { program, signals, postmortem, senders: Vec::new(), memory, _marker: marker };
     library::give_back(Whose::Process);
-    // What an earlier run could not deliver waits for whoever runs next.
+    // What an earlier run could not deliver is sent now.
     if has_stored {
         supervisor.start_sender(None, |postmortem| drop(postmortem.send_all()));
     }
@@ -162,7 +162,7 @@ impl Supervisor {
     fn reap(&mut self) -> Option<i32> {
         let mut ended = None;
         loop {
-            // Of one that has been reaped nobody knows the name any more.
+            // The name must be read before the process is reaped.
             let name = reaper::next_ended().filter(|pid| *pid != self.program).map(|pid| (pid, name_of(pid)));
             let Some((pid, change)) = next_change() else { return ended };
             match change {
@@ -275,7 +275,7 @@ impl Supervisor {
             if left.is_zero() || !is_ready {
                 return;
             }
-            // Whoever stops the container wants the program dead, and it is.
+            // A signal stops the container: the program is to die, and it is dead already.
             if self.signals.read_signal().is_ok_and(|signal| signal.is_some()) {
                 self.reap();
             }

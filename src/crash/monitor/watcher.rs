@@ -1,5 +1,5 @@
-//! The crash monitor: a small process that outlives its host by one report. It sleeps until the host dies, reads how from
-//! the kernel, stores the report and sends it. The thread that watches touches no disk and no network.
+//! The crash monitor: a small process that outlives its host by one report. It sleeps until the host dies, reads from
+//! the kernel how it died, stores the report and sends it. The thread that watches uses no disk and no network.
 
 use std::fs::File;
 use std::io::{self, IoSliceMut, Read};
@@ -49,7 +49,7 @@ pub struct Inherited {
     pub output: Option<OwnedFd>,
     /// The page that it shares with the host.
     pub page: Option<OwnedFd>,
-    /// Held as long as the host's memory may be needed by nobody else: see `sys::spawn`.
+    /// While this is held, a parked process stays and keeps the host's memory: see `sys::spawn`.
     pub leash: Option<OwnedFd>,
 }
 
@@ -58,7 +58,7 @@ pub struct Inherited {
 pub fn run(socket: OwnedFd, with: Inherited) -> Result<(), Error> {
     let Some(setup) = receive_setup(&socket)? else { return Ok(()) };
     let mut host = Host::new(socket, with, setup)?;
-    // Of a disk that hangs later, this is what is known.
+    // If the disk hangs later, this is what is known.
     host.jobs.settle(BEFOREHAND);
     host.say_ready();
     library::give_back(Whose::Process);
@@ -102,7 +102,7 @@ struct Host {
     goodbye: Option<Instant>,
     /// The host has ended, or is none of ours any more.
     is_dead: bool,
-    /// What the host has said, the latest last.
+    /// The records of the host, the latest last.
     words: Vec<Record>,
     recovery: Option<Recovery>,
 }
@@ -113,7 +113,7 @@ struct Recovery {
     looks: u32,
 }
 
-/// What the poll has found.
+/// The result of a poll.
 #[derive(Default)]
 struct Found {
     message: bool,
@@ -396,7 +396,7 @@ impl Host {
         self.on_disk(Waiting::NONE, Postmortem::forget_run);
     }
 
-    /// Does it beside, after all that was to be done on the disk before, and says so to who waits.
+    /// Makes the change on another thread, after all earlier changes on the disk, and answers the waiting host.
     fn on_disk(&self, waiting: Waiting, change: impl FnOnce(&Postmortem) + Send + 'static) {
         let (postmortem, page) = (Arc::clone(&self.postmortem), self.page.clone());
         self.jobs.in_order(move || {
@@ -416,7 +416,7 @@ impl Host {
                 break;
             }
         }
-        // What was not sent stands in the page.
+        // A record that could not be sent is in the page.
         let Some(page) = &self.page else { return };
         for slot in [&page.crash, &page.exit] {
             let record = slot.read().and_then(Record::from_words);
@@ -443,13 +443,13 @@ impl Host {
         let Some(now) = self.look() else { return false };
         let pid = self.setup().pid;
         let holds = self.page.as_ref().map(|page| (page.holder(), page.has_left()));
-        // exec(2) makes every thread leave: who is still there has called none.
+        // exec(2) makes every thread leave: if the thread is still there, there was none.
         if now.is_exiting || now.has_ended() || matches!(holds, Some((holder, false)) if holder != 0) {
             return false;
         }
         match self.page_inode.map(|inode| procfs::has_mapped(pid, inode)) {
             Some(Some(is_mapped)) => !is_mapped,
-            // That may not be read any more, or there is no page.
+            // The mappings may not be read any more, or there is no page.
             _ => {
                 let is_another_file = self.program.is_some() && procfs::program_of(pid) != self.program;
                 // A process keeps its first thread over exec, and no other.
@@ -490,10 +490,10 @@ impl Host {
 
     /// Everything that tells how the host has ended.
     fn witnesses(&self) -> Dead {
-        // Asked first: of a process that is reaped meanwhile there is no status to be hidden.
+        // Ask this first: a process that is reaped meanwhile has no status that could be hidden.
         let is_hidden = procfs::is_hidden(self.setup().pid);
         let zombie = self.look().filter(Stat::has_ended);
-        // One that is not reaped is not told of, and need not be.
+        // The kernel gives this status only after the reaping. Before it, the zombie has the status.
         let is_seen = zombie.is_some_and(|stat| stat.exit_code != 0 || !is_hidden);
         let process = self.process.as_ref().filter(|_| !is_seen);
         let told = process.and_then(|process| witnesses::status_after_reaping(process.as_fd()));
@@ -512,7 +512,7 @@ impl Host {
 
     /// Reports, and waits for the end of what was begun.
     fn finish(&mut self, dead: Option<Dead>) {
-        // From here on nobody may be kept by this process: neither the host's memory nor whoever waits for its end.
+        // From here on this process must hold up neither the release of the host's memory nor those that wait for its end.
         self.leash = None;
         self.is_dead = true;
         (self.socket, self.process, self.output) = (None, None, None);
@@ -540,7 +540,7 @@ impl Host {
     }
 }
 
-/// As a record of now.
+/// What a Go runtime has written, as a record of now.
 pub fn said_by_go(class: Class) -> Record {
     Record { code: class as i32, at: unix_now(), ..Record::of(Kind::Output) }
 }

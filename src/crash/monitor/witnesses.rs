@@ -1,4 +1,5 @@
-//! From all that tells how a process has ended to one answer, or to none: what no evidence decides is not reported.
+//! Combines all evidence of how a process has ended into one answer, or none: an ending without evidence is not
+//! reported.
 
 use std::os::fd::BorrowedFd;
 
@@ -27,11 +28,11 @@ pub struct Dead {
     pub zombie: Option<Stat>,
     /// The wait status in /proc before its end, and its threads.
     pub leaving: Option<(i32, u32)>,
-    /// What the kernel says after the reaping.
+    /// The wait status from the kernel after the reaping.
     pub told: Option<i32>,
-    /// What it has said itself and is not known to have survived, the latest last.
+    /// Its own records of what it is not known to have survived, the latest last.
     pub words: Vec<Record>,
-    /// What its Go runtime has said.
+    /// The kind of death that its Go runtime has written.
     pub class: Option<Class>,
     /// Whether the kernel has killed for the memory limit just now.
     pub has_met_memory_limit: bool,
@@ -48,7 +49,7 @@ impl Dead {
         }
         let by_go = self.class.map(said_by_go);
         let Some((ending, witness)) = self.status() else { return self.by_its_words(by_go) };
-        // A runtime that says what it dies of also sends the signal that ends it.
+        // A runtime that writes why it dies also sends the signal that ends it.
         let record = by_go.or_else(|| self.words.iter().rfind(|record| record.is_of(ending)).copied());
         let mut death = Death::new(ending, witness, record);
         if self.has_met_memory_limit && matches!(ending, Ending::Killed { signal: libc::SIGKILL, .. }) {
@@ -57,7 +58,7 @@ impl Dead {
         Some(death)
     }
 
-    /// The kernel's word.
+    /// The kernel's evidence.
     fn status(&self) -> Option<(Ending, Witness)> {
         if let Some(ending) = self.told.and_then(Ending::from_wait_status) {
             return Some((ending, Witness::Kernel));
@@ -78,11 +79,11 @@ impl Dead {
         Some((ending, witness))
     }
 
-    /// What it has said itself, where the kernel says nothing.
+    /// Its own records, if there is no evidence from the kernel.
     fn by_its_words(&self, by_go: Option<Record>) -> Option<Death> {
         if let Some(record) = by_go.or_else(|| self.words.last().copied()) {
             let ending = match record.ending() {
-                // What is foreseen of the core is not what has become of it.
+                // The record only predicts the core dump.
                 Ending::Killed { signal, .. } if record.kind == Kind::Crash => {
                     Ending::Killed { signal, core_dump: CoreDump::Unknown }
                 }
@@ -90,12 +91,12 @@ impl Dead {
             };
             return Some(Death::new(ending, record.witness(), Some(record)));
         }
-        // That the kernel has killed for the memory limit just now does not say whom: it may have been a child.
+        // A kill for the memory limit just now is no evidence: it may have been that of a child.
         None
     }
 }
 
-/// What the kernel says of a process that has ended, as soon as it has been reaped; none where it never says.
+/// The wait status that the kernel gives as soon as a process has been reaped; none if it never does.
 pub fn status_after_reaping(process: BorrowedFd<'_>) -> Option<i32> {
     if let Some(status) = pidfd::exit_status(process) {
         return Some(status);

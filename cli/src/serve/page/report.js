@@ -1,5 +1,5 @@
-// What is sent of a report: its 48 fields as a table, and its exact bytes. Of the last one, and of the one that would be
-// made now.
+// What is sent of a report: its fields as a table, and its exact bytes; for the last report, and for the one that would
+// be made now.
 
 import { $, code, fill, h, savedAs, setAttributes } from "./element.js";
 import { sessionEnded } from "./login.js";

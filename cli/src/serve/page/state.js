@@ -5,7 +5,7 @@ export const SWITCHES = { daily_report: "Telemetry", crash_reports: "Crash repor
 
 export const state = {
   status: null,
-  // The last that the server has confirmed: `administrator` is his own word, `switches` is what is true.
+  // What the server confirmed last: `administrator` is the administrator's own choice, `switches` counts all sources.
   administrator: null,
   switches: null,
   reports: null,
