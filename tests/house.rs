@@ -3,6 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
+use ondat_telemetry_protocol::limits::GROUP_RECORDS;
+
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -272,6 +274,34 @@ fn paths_that_documents_name_exist() {
     }
     assert!(missing.is_empty(), "{missing:#?}");
     assert!(found > 100, "{found}: the paths are looked for in the wrong way");
+}
+
+/// The constants of a file by name and value, where that is a number, a power of two or a shift.
+fn numbers(text: &str) -> Vec<(String, u64)> {
+    let constants = text.lines().filter_map(|line| line.strip_prefix("pub const ")?.split_once(": "));
+    let value = |value: &str| {
+        let (number, shift) = value.split_once(" << ").unwrap_or((value, "0"));
+        number.replace('_', "").parse::<u64>().unwrap() << shift.parse::<u32>().unwrap()
+    };
+    let numbers = constants.map(|(name, rest)| {
+        let (_, text) = rest.split_once(" = ").unwrap();
+        (name.to_owned(), value(text.trim_end_matches(';')))
+    });
+    numbers.collect()
+}
+
+#[test]
+fn the_protocol_document_has_every_limit() {
+    let read = |name: &str| std::fs::read_to_string(root().join(name)).unwrap();
+    let limits = numbers(&read("protocol/src/limits.rs"));
+    assert!(limits.len() > 10 && limits.contains(&("GROUP_RECORDS".to_owned(), GROUP_RECORDS as u64)), "{limits:?}");
+    let document = read("docs/protocols.md");
+    let (_, section) = document.split_once("\n## Limits\n").unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` | "));
+    let written: Vec<(String, u64)> =
+        rows.map(|(name, rest)| (name.to_owned(), rest.split(' ').next().unwrap().parse().unwrap())).collect();
+    assert_eq!(written, limits, "docs/protocols.md, Limits");
 }
 
 /// The version and the number of the C ABI, RELEASE.md.

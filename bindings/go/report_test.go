@@ -66,7 +66,6 @@ func TestTheFieldsAreThoseOfTheSchema(t *testing.T) {
 	works(t, err)
 	var document schema
 	works(t, json.Unmarshal(text, &document))
-	count := 0
 	for _, level := range []struct {
 		of   reflect.Type
 		says schema
@@ -79,10 +78,6 @@ func TestTheFieldsAreThoseOfTheSchema(t *testing.T) {
 		if !slices.Equal(ours, theirs) {
 			t.Errorf("%v has\n%v, the schema\n%v", level.of, ours, theirs)
 		}
-		count += level.of.NumField()
-	}
-	if count != 48 {
-		t.Errorf("%d fields", count)
 	}
 }
 

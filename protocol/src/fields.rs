@@ -153,7 +153,7 @@ const fn volume(name: &'static str, kind: Kind) -> Field {
 }
 
 /// The list, in the order in which fields are sent.
-pub const FIELDS: [Field; 48] = [
+pub const FIELDS: &[Field] = &[
     cluster("api_call_metrics", Kind::ApiCalls),
     cluster("cluster_disable_crash_reporting", Kind::Bool),
     cluster("cluster_disable_version_check", Kind::Bool),

@@ -123,8 +123,8 @@ thread_local! {
 
 /// What an administrator is told before anything is sent.
 const NOTICE: &str = "this product tells its vendor about itself: in a daily DNS query anonymised ids and the version \
-                      (DISABLE_VERSION_CHECK=true turns it off), in a daily sealed report 48 fields about cluster, nodes and \
-                      volumes (DISABLE_TELEMETRY=true), and after a crash its signal, exit code and version \
+                      (DISABLE_VERSION_CHECK=true turns it off), in a daily sealed report a fixed list of fields about \
+                      cluster, nodes and volumes (DISABLE_TELEMETRY=true), and after a crash its signal, exit code and version \
                       (DISABLE_ERROR_REPORTING=true); `ondat-telemetry status` and `report preview` show what exactly";
 
 /// How often `close` looks whether a callback of another thread has returned.

@@ -13,9 +13,11 @@ use ondat_telemetry_protocol::event::Crash;
 
 /// The most reports of one kind within [`WINDOW`].
 const REPORTS: usize = 5;
+/// The most reports of one component within [`WINDOW`], whatever their kinds.
+const COMPONENT_REPORTS: usize = 20;
 /// An hour, in seconds.
 const WINDOW: i64 = 3_600;
-/// The most kinds that are remembered; of further ones everything is sent, which the spool bounds.
+/// The most kinds that are told apart; further ones of a component are one.
 const KINDS: usize = 32;
 
 /// `crash.json`: what was sent of late, and what is held back.
@@ -63,25 +65,21 @@ struct Kind {
     event: Option<Value>,
 }
 
-impl Kind {
-    fn forget_old(&mut self, now: &Moment) {
-        self.sent.retain(|at| now.seconds_since(at).is_some_and(|seconds| seconds < WINDOW));
-    }
+/// The component in the text of a fingerprint: a JSON list of strings, of which that is the first. Names of components hold
+/// neither commas nor quotes.
+fn component_of(fingerprint: &str) -> &str {
+    fingerprint.trim_matches(['[', ']']).split(',').next().unwrap_or_default()
 }
 
 impl CrashLimits {
     /// The event to send, which also says how many were held back before it; none where it is held back itself.
     pub fn admit(&mut self, event: Value, now: &Moment) -> Option<Value> {
-        self.kinds.retain(|_, kind| {
-            kind.forget_old(now);
-            !kind.sent.is_empty() || kind.event.is_some()
-        });
-        let fingerprint = event["fingerprint"].to_string();
-        if self.kinds.len() >= KINDS && !self.kinds.contains_key(&fingerprint) {
-            return Some(event);
-        }
+        self.forget_old(now);
+        let component = event["fingerprint"][0].to_string();
+        let fingerprint = self.kind_of(event["fingerprint"].to_string(), &component);
+        let has_room = self.has_room(&component);
         let kind = self.kinds.entry(fingerprint).or_default();
-        if kind.sent.len() < REPORTS {
+        if has_room && kind.sent.len() < REPORTS {
             kind.sent.push(now.clone());
             kind.event = None;
             return Some(counting(event, std::mem::take(&mut kind.held)));
@@ -91,14 +89,18 @@ impl CrashLimits {
         None
     }
 
-    /// The events that were held back and may be sent now: the last of each kind, which counts the others.
+    /// What was held back and may be sent by now: of each kind the last, which counts the others.
     pub fn release(&mut self, now: &Moment) -> Vec<Value> {
+        self.forget_old(now);
         let mut released = Vec::new();
-        for kind in self.kinds.values_mut() {
-            kind.forget_old(now);
-            if kind.sent.len() < REPORTS
-                && let Some(event) = kind.event.take()
-            {
+        let waiting: Vec<String> =
+            self.kinds.iter().filter(|(_, kind)| kind.event.is_some()).map(|(name, _)| name.clone()).collect();
+        for name in waiting {
+            let has_room = self.has_room(component_of(&name));
+            let Some(kind) = self.kinds.get_mut(&name).filter(|kind| has_room && kind.sent.len() < REPORTS) else {
+                continue;
+            };
+            if let Some(event) = kind.event.take() {
                 kind.sent.push(now.clone());
                 released.push(counting(event, std::mem::take(&mut kind.held).saturating_sub(1)));
             }
@@ -106,11 +108,39 @@ impl CrashLimits {
         released
     }
 
+    /// Under which name a crash is counted. Where there are too many kinds, a component's further ones are one, and where
+    /// there are too many components, so are theirs: a program may put something new into each of its texts.
+    fn kind_of(&self, fingerprint: String, component: &str) -> String {
+        let names = [(fingerprint, KINDS), (format!("[{component}]"), 2 * KINDS)];
+        let is_free = |name: &String, most| self.kinds.len() < most || self.kinds.contains_key(name);
+        names.into_iter().find(|(name, most)| is_free(name, *most)).map_or_else(|| "[]".to_owned(), |(name, _)| name)
+    }
+
+    fn forget_old(&mut self, now: &Moment) {
+        self.kinds.retain(|_, kind| {
+            kind.sent.retain(|at| now.seconds_since(at).is_some_and(|seconds| seconds < WINDOW));
+            !kind.sent.is_empty() || kind.event.is_some()
+        });
+    }
+
+    /// Whether one more report of this component may be sent, as far as its number goes.
+    fn has_room(&self, component: &str) -> bool {
+        let its = self.kinds.iter().filter(|(name, _)| component_of(name) == component);
+        its.map(|(_, kind)| kind.sent.len()).sum::<usize>() < COMPONENT_REPORTS
+    }
+
     /// When something that is held back may be sent, in Unix seconds.
     pub fn next_release(&self, now: &Moment) -> Option<i64> {
-        let waiting = self.kinds.values().filter(|kind| kind.event.is_some());
-        let due = |kind: &Kind| {
-            kind.sent.first().map_or(now.unix, |first| Timer { since: first.clone(), wait: WINDOW }.due(now))
+        let ends = |since: &Moment| Timer { since: since.clone(), wait: WINDOW }.due(now);
+        let waiting = self.kinds.iter().filter(|(_, kind)| kind.event.is_some());
+        let due = |(name, kind): (&String, &Kind)| {
+            let component = component_of(name);
+            let its = self.kinds.iter().filter(|(name, _)| component_of(name) == component);
+            let its: Vec<i64> = its.flat_map(|(_, kind)| kind.sent.iter().map(ends)).collect();
+            // The oldest of the kind, and of the component, has to be an hour ago where there are as many as may be.
+            let of_kind = kind.sent.first().filter(|_| kind.sent.len() >= REPORTS).map(ends);
+            let of_component = its.iter().min().copied().filter(|_| its.len() >= COMPONENT_REPORTS);
+            of_kind.into_iter().chain(of_component).max().unwrap_or(now.unix)
         };
         waiting.map(due).min()
     }
@@ -215,13 +245,54 @@ mod tests {
         assert_eq!(sentence(&later), "it crashed, and 1 more like it that were not sent");
     }
 
+    /// Of this component, with a text of its own.
+    fn event_of(component: &str, number: i64) -> Value {
+        json!({
+            "event_id": number,
+            "fingerprint": [component, "3", format!("exited: [text] {number}")],
+            "exception": {"values": [{"value": "it crashed"}]},
+        })
+    }
+
     #[test]
-    fn many_kinds_take_bounded_memory() {
+    fn a_component_sends_twenty_an_hour_whatever_it_says_and_none_is_uncounted() {
+        let (mut limits, mut sent) = (CrashLimits::default(), Vec::new());
+        for number in 0..1_000 {
+            sent.extend(limits.admit(event_of("one", number), &at(number)).map(|event| (number, event)));
+        }
+        assert_eq!(sent.len(), COMPONENT_REPORTS);
+        assert!(limits.kinds.len() <= KINDS + 1, "{}", limits.kinds.len());
+        assert!(limits.admit(event_of("two", 0), &at(1_000)).is_some(), "another component is not held back");
+        // Without a further crash, what is held back goes out by itself.
+        let mut now = 1_000;
+        while limits.held() > 0 {
+            let due = limits.next_release(&at(now)).unwrap() - 1_000_000;
+            assert!(due >= now, "{due} before {now}");
+            assert!(due == now || limits.release(&at(due - 1)).is_empty());
+            let released = limits.release(&at(due));
+            assert!(!released.is_empty(), "nothing at {due}");
+            sent.extend(released.into_iter().map(|event| (due, event)));
+            now = due;
+        }
+        let others = |event: &Value| {
+            let others = sentence(event).split_once(", and ").map(|(_, rest)| rest.split(' ').next().unwrap());
+            others.map_or(0, |others| others.parse::<i64>().unwrap())
+        };
+        assert_eq!(sent.iter().map(|(_, event)| 1 + others(event)).sum::<i64>(), 1_000);
+        for (second, _) in &sent {
+            let within_an_hour = sent.iter().filter(|(other, _)| (*second..second + WINDOW).contains(other)).count();
+            assert!(within_an_hour <= COMPONENT_REPORTS, "{within_an_hour} from {second}");
+        }
+    }
+
+    #[test]
+    fn many_kinds_and_components_take_bounded_memory() {
         let mut limits = CrashLimits::default();
         for number in 0..1_000 {
-            assert!(limits.admit(event(&format!("kind {number}"), number), &at(0)).is_some());
+            limits.admit(event_of(&format!("component {number}"), number), &at(0));
         }
-        assert_eq!(limits.kinds.len(), KINDS);
+        assert_eq!(limits.kinds.len(), 2 * KINDS + 1);
+        assert_eq!(limits.held(), 1_000 - 2 * u32::try_from(KINDS).unwrap() - u32::try_from(REPORTS).unwrap());
     }
 
     #[test]

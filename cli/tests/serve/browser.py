@@ -327,7 +327,7 @@ def shown(browser):
         open_sent(page)
         fields = page.locator("#report-view table.fields")
         # The fields, and the three of the envelope; no box in it scrolls.
-        expect(fields.locator("tr:not(.group) > th[scope=row]")).to_have_count(48 + 3)
+        expect(fields.locator("tr:not(.group) > th[scope=row]")).to_have_count(scene["fields"] + 3)
         # Nothing of a report is markup: its text is there, and no element came of it.
         expect(fields).to_contain_text(scene["markup"])
         # The exact number and what it comes to.
@@ -540,7 +540,7 @@ def following(browser):
         expect(failed).to_be_empty()
         about.locator("button[data-id]").click()
         expect(about.locator("code")).to_have_text(identity)
-        expect(page.locator("#next-view tr:not(.group) > th[scope=row]")).to_have_count(48 + 3)
+        expect(page.locator("#next-view tr:not(.group) > th[scope=row]")).to_have_count(scene["fields"] + 3)
         page.locator("#next-view").get_by_role("button", name="Exact bytes").click()
         assert page.locator("#next-view pre").text_content().encode() == sent
         with page.expect_download() as download:

@@ -9,6 +9,7 @@ use data_encoding::BASE32HEX_NOPAD;
 use ondat_telemetry::client::Client;
 use ondat_telemetry::config::{ConfigBuilder, Setting};
 use ondat_telemetry::switches::Switch;
+use ondat_telemetry_protocol::fields::{FIELDS, Level};
 use serde_json::{Value, json};
 
 use super::server::{PASSWORD, Server, command, run, set_password, state_dir};
@@ -140,7 +141,7 @@ fn long_report() -> String {
 
 /// JSON lines with all fields, and a number that a double cannot hold.
 fn report() -> String {
-    let cluster = json!({
+    let mut cluster = json!({
         "schema": "ondat-report/1", "report_id": REPORT_ID, "day": "2026-11-24",
         "api_call_metrics": { "ListVolumes": { "200": 4811, "503": 2 } }, "cluster_disable_crash_reporting": false,
         "cluster_disable_version_check": false, "cluster_log_format": "json", "cluster_log_level": "info",
@@ -148,7 +149,7 @@ fn report() -> String {
         "k8s_scheduler_extender_enabled": true, "k8s_version": "v1.34.1",
     });
     let both = |value: Value| json!([value, value]);
-    let nodes = json!({
+    let mut nodes = json!({
         "node_id": ["8d5f0c2b9e6147a3b1c0d9e8f7a6b5c4", "1a2b3c4d5e6f708192a3b4c5d6e7f809"],
         "node_available_bytes": [u64::MAX, 9_007_199_254_740_993_u64],
         "node_capacity": both(json!({ "total": 107_374_182_400_u64, "free": 64_424_509_440_u64,
@@ -185,8 +186,15 @@ fn report() -> String {
         "volume_replicas": [2], "volume_size_bytes": [5_368_709_120_u64],
     });
     counts.iter().for_each(|field| volumes[field] = json!([1]));
-    let fields = [&cluster, &nodes, &volumes].map(|group| group.as_object().unwrap().len());
-    assert_eq!(fields.iter().sum::<usize>(), 48 + 3);
+    // What is not shown here says nothing.
+    for field in FIELDS {
+        match field.level {
+            Level::Cluster if cluster.get(field.name).is_none() => cluster[field.name] = Value::Null,
+            Level::Node if nodes.get(field.name).is_none() => nodes[field.name] = json!([null, null]),
+            Level::Volume if volumes.get(field.name).is_none() => volumes[field.name] = json!([null]),
+            _ => {}
+        }
+    }
     let end = json!({ "end": { "nodes": 2, "volumes": 1 } });
     format!("{cluster}\n{}\n{}\n{end}\n", json!({ "nodes": nodes }), json!({ "volumes": volumes }))
 }
@@ -205,7 +213,7 @@ fn look(scenario: &str, server: &Server) {
         "program": env!("CARGO_BIN_EXE_ondat-telemetry"), "state": server.state, "pictures": pictures,
         "password": PASSWORD, "report": server.state.join(format!("sent/2026-11-24-{REPORT_ID}.jsonl")),
         "node": nix::unistd::gethostname().unwrap().into_string().unwrap(),
-        "markup": MARKUP, "tries": TRIES, "crashes": crashes, "days": DAYS,
+        "markup": MARKUP, "fields": FIELDS.len(), "tries": TRIES, "crashes": crashes, "days": DAYS,
     });
     // -B: nothing is written beside the sources.
     let output = Command::new(python)

@@ -3,6 +3,7 @@ use std::path::Path;
 use std::process::Output;
 
 use data_encoding::HEXLOWER;
+use ondat_telemetry_protocol::fields::FIELDS;
 use serde_json::Value;
 
 use crate::program::Scratch;
@@ -78,7 +79,7 @@ fn the_table_is_readable() {
     let table = String::from_utf8(open(&scratch, &key, false).stdout).unwrap();
     for part in [
         "Report of 2026-11-24   abababababababababababababababab",
-        "2 nodes · 20 volumes · 48 fields",
+        &format!("2 nodes · 20 volumes · {} fields", FIELDS.len()),
         "ListVolumes (200=12)",
         "node_capacity.total                 107374182400 (100 GiB)",
         "1610612736 (1.50 GiB)",
