@@ -5,25 +5,24 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use data_encoding::BASE64;
-use semver::Version;
-use ureq::http::Uri;
-
-use crate::client::{LogFn, ReportFn, VersionFn};
-use crate::crash::cores::Retention;
-use crate::crash::sentry::Dsn;
-use crate::error::Error;
-use crate::schedule;
-use crate::spec;
-use crate::state::{Look, StateDir, layout};
-use crate::switches::{Objection, Switch, objects};
-use crate::sys::privilege;
-use crate::transport::https::{Endpoint, HttpsSettings};
-use crate::transport::roots::CaFile;
 use ondat_telemetry_protocol::answer::VersionKey;
 use ondat_telemetry_protocol::identity::{Identity, Purpose, raw_id};
 use ondat_telemetry_protocol::keys::KeySet;
 use ondat_telemetry_protocol::message::MessageKey;
 use ondat_telemetry_protocol::query::{check_length, version_label};
+use semver::Version;
+use ureq::http::Uri;
+
+use crate::client::{LogFn, ReportFn, VersionFn};
+use crate::crash::sentry::Dsn;
+use crate::crash::setup::Retention;
+use crate::error::Error;
+use crate::state::{Look, StateDir, layout};
+use crate::switches::{Objection, Switch, objects};
+use crate::sys::privilege;
+use crate::transport::https::{Endpoint, HttpsSettings};
+use crate::transport::roots::CaFile;
+use crate::{schedule, spec};
 
 /// The default bound of one network call.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);

@@ -16,7 +16,8 @@
 //! | [`version`] | what a signed answer means for the running version |
 //! | [`report`] | what the collector's answer means for a report |
 //! | [`crash`] | handler, monitor, Sentry's server |
-//! | [`spool`], [`state`], [`memory`] | what is on disk |
+//! | [`spool`], [`state`] | what is on disk |
+//! | [`outcome`], [`purge`] | what became of the last try of each; what goes when it is turned off |
 //! | [`presence`] | what each running process says about its switches, for `status` and the page |
 //! | [`ask`] | how an administrator asks a running process for the next report |
 //! | [`transport`] | DNS, HTTPS, proxies |
@@ -34,8 +35,9 @@ pub mod crash;
 pub mod error;
 pub mod ffi;
 pub mod follower;
-pub mod memory;
+pub mod outcome;
 pub mod presence;
+pub mod purge;
 pub mod report;
 pub mod schedule;
 pub mod spec;

@@ -7,6 +7,8 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use data_encoding::HEXLOWER;
+use ondat_telemetry_protocol::answer::VersionKey;
+use ondat_telemetry_protocol::keys::KeySet;
 use serde_json::{Value, json};
 
 use crate::config::Config;
@@ -17,8 +19,6 @@ use crate::sys::clock::boot_id;
 use crate::sys::descriptor::Owned;
 use crate::sys::procfs;
 use crate::transport::https::Endpoint;
-use ondat_telemetry_protocol::answer::VersionKey;
-use ondat_telemetry_protocol::keys::KeySet;
 
 const FOLDER: &str = layout::PROCESSES;
 /// The most files that are kept: a container that is killed leaves its own behind, and another one cannot look whether it

@@ -1,9 +1,9 @@
 //! When the next thing is due: pure functions of the time, the state and a random number. Times are Unix seconds.
 
+use ondat_telemetry_protocol::identity::Identity;
 use serde::{Deserialize, Serialize};
 
 use crate::sys::clock::Moment;
-use ondat_telemetry_protocol::identity::Identity;
 
 /// A day in seconds.
 pub const DAY: i64 = 86_400;

@@ -1,7 +1,8 @@
 //! The StorageOSCluster resource, YAML or JSON: the three keys of it that concern this library.
 
-use saphyr_parser::{Event, Parser, ScalarStyle};
 use std::collections::{BTreeMap, BTreeSet};
+
+use saphyr_parser::{Event, Parser, ScalarStyle};
 
 /// The longest text that is read, in bytes: etcd's own limit for a resource is 1.5 MiB.
 const LONGEST: usize = 1 << 20;

@@ -7,15 +7,14 @@ use std::time::Duration;
 use data_encoding::HEXLOWER;
 use nix::unistd::{Uid, User, getuid};
 use ondat_telemetry::error::Error;
-use ondat_telemetry::memory;
+use ondat_telemetry::purge;
 use ondat_telemetry::state::lock::Lock;
 use ondat_telemetry::state::{Folder, Look, StateDir, layout};
 use ondat_telemetry::switches::{self, FILE, Objection, Switch, WORD_OF_ADMINISTRATOR, WORD_OF_API_CLIENT, WORDS};
 use ondat_telemetry::sys::clock::{Clock, SystemClock};
+use ondat_telemetry_protocol::time::rfc3339;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
-
-use ondat_telemetry_protocol::time::rfc3339;
 
 /// One line for each change.
 const AUDIT_FILE: &str = layout::AUDIT;
@@ -442,7 +441,7 @@ pub(crate) fn settle(dir: &StateDir) {
 /// Removes what is stored for what is off, whether or not a daemon runs that would.
 fn purge(dir: &StateDir, word: &Word) -> Result<(), Error> {
     for switch in Switch::ALL.into_iter().filter(|switch| word.is_off(*switch)) {
-        memory::purge(dir, switch).map_err(|error| {
+        purge::purge(dir, switch).map_err(|error| {
             Error::Io(format!("{} is off, but what was stored for it is not removed: {error}", switch.name()))
         })?;
     }

@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use clap::Subcommand;
 use ondat_telemetry::client::Client;
+use ondat_telemetry::crash::limit;
 use ondat_telemetry::error::Error;
-use ondat_telemetry::memory;
+use ondat_telemetry::purge;
 use ondat_telemetry::state::{Folder, StateDir, layout};
 use ondat_telemetry::switches::Switch;
 use ondat_telemetry_command::plain;
@@ -54,7 +55,7 @@ pub(crate) fn run(action: &Action, settings: Settings, json: bool) -> Result<Out
             Ok(outcome("removed", json))
         }
         Action::Purge { id: None, .. } => {
-            memory::purge(&dir, Switch::CrashReports)?;
+            purge::purge(&dir, Switch::CrashReports)?;
             Ok(outcome("removed", json))
         }
     }
@@ -102,13 +103,13 @@ pub(crate) fn json(dir: &StateDir) -> Result<Value, Error> {
     Ok(json!({
         "waiting": events_json(&events(&dir.folder(FOLDER))?),
         "sent": events_json(&events(&dir.folder(SENT))?),
-        "held_back": memory::crash_limits(dir).held(),
+        "held_back": limit::read(dir).held(),
     }))
 }
 
 fn list(dir: &StateDir, json: bool) -> Result<Output, Error> {
     let (waiting, sent) = (events(&dir.folder(FOLDER))?, events(&dir.folder(SENT))?);
-    let held = memory::crash_limits(dir).held();
+    let held = limit::read(dir).held();
     if json {
         let said = json!({ "crashes": events_json(&waiting), "sent": events_json(&sent), "held_back": held });
         return Ok(Output::json(&said));

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use ondat_telemetry::memory::{MadeReport, ReportMemory};
 use ondat_telemetry::presence::{Life, Process};
+use ondat_telemetry::report::memory::{MadeReport, ReportMemory};
 use ondat_telemetry::schedule::{DAY, day};
 use ondat_telemetry::state::{StateDir, layout};
 use ondat_telemetry::switches::Switch;
@@ -261,7 +261,7 @@ fn is_off(name: &str, value: &Value) -> Option<bool> {
 
 #[cfg(test)]
 mod tests {
-    use ondat_telemetry::memory::Try;
+    use ondat_telemetry::report::memory::Try;
     use ondat_telemetry::switches::Objection;
     use ondat_telemetry::sys::clock::Moment;
 

@@ -4,11 +4,11 @@
 use ondat_telemetry::error::Error;
 use ondat_telemetry::state::StateDir;
 use ondat_telemetry::sys::clock::{Clock, SystemClock};
+use ondat_telemetry_protocol::time::rfc3339;
 use serde_json::{Map, Value, json};
 
 use crate::settings::Settings;
 use crate::{administration, crashes, report, status};
-use ondat_telemetry_protocol::time::rfc3339;
 
 /// The most crash reports, and the most changes.
 const LAST: usize = 100;

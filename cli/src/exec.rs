@@ -14,7 +14,7 @@ use ondat_telemetry::client::Client;
 use ondat_telemetry::config;
 use ondat_telemetry::crash::host::watch;
 use ondat_telemetry::crash::monitor::supervisor::{self, Task};
-use ondat_telemetry::crash::record::Setup;
+use ondat_telemetry::crash::setup::Setup;
 use ondat_telemetry::error::Error;
 use ondat_telemetry::switches::{Switch, Switches};
 use ondat_telemetry::sys::program;

@@ -4,13 +4,14 @@
 use std::fmt::Write;
 
 use ondat_telemetry::crash::limit::CrashLimits;
-use ondat_telemetry::memory::{self, ReportMemory, Told};
+use ondat_telemetry::outcome;
+use ondat_telemetry::report::memory::ReportMemory;
 use ondat_telemetry::state::{Entry, StateDir};
 use ondat_telemetry::switches::Switch;
 use ondat_telemetry::sys::clock::Moment;
-use serde_json::{Value, json};
-
+use ondat_telemetry::version::memory::Told;
 use ondat_telemetry_protocol::time::rfc3339;
+use serde_json::{Value, json};
 
 /// How a try ended that is remembered with its words, as the library writes it.
 const DELIVERED: &str = "delivered";
@@ -41,7 +42,7 @@ pub(crate) struct Failure {
 impl Failure {
     /// As the library remembers it in this state directory.
     pub(crate) fn of(dir: Option<&StateDir>, switch: Switch) -> Option<Self> {
-        Self::read(&memory::failure(dir?, switch))
+        Self::read(&outcome::failure(dir?, switch))
     }
 
     /// None for null, and for what is something else.
@@ -147,7 +148,7 @@ impl Outcome {
 
 #[cfg(test)]
 mod tests {
-    use ondat_telemetry::memory::Try;
+    use ondat_telemetry::report::memory::Try;
     use ondat_telemetry::schedule::Timer;
 
     use super::*;

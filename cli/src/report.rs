@@ -9,12 +9,11 @@ use clap::Subcommand;
 use data_encoding::HEXLOWER;
 use ondat_telemetry::client::Client;
 use ondat_telemetry::error::Error;
-use ondat_telemetry::memory::{ReportMemory, Try};
-use ondat_telemetry::presence;
-use ondat_telemetry::schedule;
+use ondat_telemetry::report::memory::{ReportMemory, Try};
 use ondat_telemetry::state::{Entry, StateDir, layout};
 use ondat_telemetry::switches::Switches;
 use ondat_telemetry::sys::clock::{Clock, SystemClock};
+use ondat_telemetry::{presence, schedule};
 use ondat_telemetry_protocol::time::rfc3339;
 use serde_json::{Value, json};
 

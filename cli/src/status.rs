@@ -9,16 +9,17 @@ use std::time::Duration;
 use data_encoding::HEXLOWER;
 use nix::unistd::gethostname;
 use ondat_telemetry::config::Config;
-use ondat_telemetry::crash::cores::Core;
-use ondat_telemetry::crash::limit::LastEnding;
+use ondat_telemetry::crash::cores::{self, Core};
+use ondat_telemetry::crash::limit::{self, LastEnding};
 use ondat_telemetry::crash::marker::{self, Run, Watched};
 use ondat_telemetry::error::Error;
-use ondat_telemetry::memory::{self, MadeReport, ReportMemory, Told, VersionMemory};
 use ondat_telemetry::presence::{Life, Process};
+use ondat_telemetry::report::memory::{MadeReport, ReportMemory};
 use ondat_telemetry::schedule;
 use ondat_telemetry::state::{Entry, StateDir, layout};
 use ondat_telemetry::switches::Switch;
 use ondat_telemetry::sys::clock::{Clock, Moment, SystemClock};
+use ondat_telemetry::version::memory::{Told, VersionMemory};
 use ondat_telemetry::version::verdict::Verdict;
 use ondat_telemetry_protocol::answer::{Answer, Judge};
 use ondat_telemetry_protocol::query::{version_label, version_of};
@@ -129,7 +130,7 @@ impl<'a> Status<'a> {
                 Outcome::of_reports(failure(Switch::DailyReport), memory, waiting(REPORTS), next_try)
             },
         );
-        let limits = dir.map(memory::crash_limits).unwrap_or_default();
+        let limits = dir.map(limit::read).unwrap_or_default();
         let sent = dir.map_or(Ok(Vec::new()), |dir| dir.folder(layout::SENT_CRASHES).entries());
         let sent = known(sent, &mut disk_problem);
         let failed = failure(Switch::CrashReports);
@@ -151,7 +152,7 @@ impl<'a> Status<'a> {
             spools,
             runs,
             last_ending: limits.last().cloned(),
-            cores: dir.and_then(memory::cores).map(|cores| cores.present().cloned().collect()).unwrap_or_default(),
+            cores: dir.and_then(cores::read).map(|cores| cores.present().cloned().collect()).unwrap_or_default(),
         })
     }
 

@@ -21,13 +21,13 @@ use tokio::sync::watch;
 
 use crate::dns::ZoneServer;
 use crate::fault::{disk, internal, printed, unusable};
+use crate::listen;
 use crate::places::Places;
-use crate::reports::ReportIntake;
-use crate::sentry::{CrashIntake, PROJECT};
+use crate::reports::{self, ReportIntake};
+use crate::sentry::{self, CrashIntake, PROJECT};
 use crate::store::{self, Store};
 use crate::tls::{self, Identity};
 use crate::zone::Zone;
-use crate::{listen, reports, sentry};
 
 const SENTRY_KEY: &str = "sentry-key";
 /// An idle DNS connection over TCP is closed after this long.

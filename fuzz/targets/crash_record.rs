@@ -19,7 +19,7 @@ fuzz_target!(|bytes: &[u8]| {
     let ending = match status.first_chunk() {
         Some(status) => Ending::from_wait_status(i32::from_ne_bytes(*status)),
         None if record.kind == Kind::Crash => Some(killed),
-        None => Some(record.ending()),
+        None => Some(record.ending(|| true)),
     };
     let Some(ending) = ending else { return };
     let class = signals::cause(record.signal, record.code);

@@ -2,8 +2,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ondat_telemetry::crash::record::Setup;
 use ondat_telemetry::crash::sentry::Dsn;
+use ondat_telemetry::crash::setup::Setup;
 use ondat_telemetry::switches::{Switch, Switches};
 
 fuzz_target!(|json: &[u8]| {

@@ -4,7 +4,8 @@
 use std::io::{self, Read};
 
 use crate::header::{Damage, HEADER_BYTES, Header};
-use crate::seal::{CHUNK_BYTES, padme};
+use crate::limits::CHUNK_BYTES;
+use crate::seal::padme;
 use crate::suite::TAG_BYTES;
 
 /// Whether these bytes have the form of a whole sealed report with this id, 32 hex digits.

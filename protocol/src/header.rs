@@ -4,7 +4,7 @@ use std::fmt;
 
 use data_encoding::HEXLOWER;
 
-use crate::seal::CHUNK_BYTES;
+use crate::limits::CHUNK_BYTES;
 use crate::suite::{AEAD_AES_256_GCM, KDF_HKDF_SHA256, Kem, TAG_BYTES};
 use crate::time;
 

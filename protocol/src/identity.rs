@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use data_encoding::HEXLOWER;
 use hkdf::Hkdf;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
-
-use data_encoding::HEXLOWER;
 
 use crate::limits::ID_BYTES;
 

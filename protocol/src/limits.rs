@@ -6,6 +6,8 @@
 pub const REPORT_BYTES: u64 = 1 << 30;
 /// The largest sealed report.
 pub const SEALED_REPORT_BYTES: u64 = 64 << 20;
+/// The plaintext of every sealed chunk but the last.
+pub const CHUNK_BYTES: usize = 65_536;
 /// The most records of one row group.
 pub const GROUP_RECORDS: usize = 1024;
 /// The longest line of a report. A row group of the largest records stays below.

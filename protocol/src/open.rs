@@ -6,7 +6,7 @@ use data_encoding::HEXLOWER;
 
 use crate::header::{Damage, HEADER_BYTES, Header};
 use crate::keys::PrivateKey;
-use crate::seal::CHUNK_BYTES;
+use crate::limits::CHUNK_BYTES;
 use crate::suite::{Receiver, TAG_BYTES};
 
 /// What is inside the seal: a gzip member and its padding. Reads the sealed report as it is read itself, and holds two

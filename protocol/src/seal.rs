@@ -5,10 +5,8 @@ use std::io::{self, Write};
 
 use crate::header::{HEADER_BYTES, Header};
 use crate::keys::SealKey;
+use crate::limits::CHUNK_BYTES;
 use crate::suite::Sender;
-
-/// The plaintext bytes of every chunk but the last.
-pub const CHUNK_BYTES: usize = 65_536;
 
 /// Seals what is written to it, in chunks, into `out`. Holds at most two chunks.
 pub struct Sealer<W: Write> {

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use ondat_telemetry::crash::monitor::supervisor;
 use ondat_telemetry::crash::monitor::watcher::{self, Inherited};
-use ondat_telemetry::crash::record::SETUP_BYTES;
+use ondat_telemetry::crash::setup::SETUP_BYTES;
 use ondat_telemetry::error::Error;
 use ondat_telemetry::sys::signals::{Mask, inherited};
 use ondat_telemetry::sys::spawn::FIRST_DESCRIPTOR;

@@ -1,25 +1,24 @@
 //! The crash reports that a client makes itself: those of children, and those of earlier runs.
 
 use data_encoding::HEXLOWER;
+use ondat_telemetry_protocol::event::{Crash, Subject, event};
 use serde_json::Value;
 
 use super::{Core, lock, priority};
-use crate::crash::cores::Cores;
+use crate::crash::cores::{self, Cores};
 use crate::crash::delivery::{file_of, keep_in_memory, store_event};
-use crate::crash::limit::{CrashLimits, LastEnding};
+use crate::crash::limit::{self, CrashLimits, LastEnding};
 use crate::crash::marker;
 use crate::crash::record::Record;
 use crate::crash::witness::Witness;
 use crate::error::Error;
-use crate::memory;
-use ondat_telemetry_protocol::event::{Crash, Subject, event};
 
 impl Core {
     /// Stores what earlier runs on this state directory left behind.
     pub(super) fn report_leftovers(&self) -> Result<(), Error> {
         let Some(dir) = &self.config.state_dir else { return Ok(()) };
-        if memory::cores(dir).is_some_and(|cores| cores.has_untold()) {
-            for core in memory::change_cores(dir, Cores::take_untold)? {
+        if cores::read(dir).is_some_and(|cores| cores.has_untold()) {
+            for core in cores::change(dir, Cores::take_untold)? {
                 self.log(priority::NOTICE, &core.to_string());
             }
         }
@@ -94,7 +93,7 @@ impl Core {
 
     fn crash_limits(&self) -> CrashLimits {
         match self.disk() {
-            Some(dir) => memory::crash_limits(dir),
+            Some(dir) => limit::read(dir),
             None => lock(&self.crash_limits).clone(),
         }
     }
@@ -102,13 +101,13 @@ impl Core {
     /// Forgets what is held back: the switch has gone off.
     pub(super) fn forget_held_crashes(&self) -> Result<(), Error> {
         *lock(&self.crash_limits) = CrashLimits::default();
-        self.config.state_dir.as_ref().map_or(Ok(()), memory::forget_crash_limits)
+        self.config.state_dir.as_ref().map_or(Ok(()), limit::forget)
     }
 
     /// Changes what is remembered of crash reports, by all processes on the state directory.
     pub(super) fn change_crash_limits<T>(&self, change: impl FnOnce(&mut CrashLimits) -> T) -> T {
         let Some(dir) = self.disk() else { return change(&mut lock(&self.crash_limits)) };
-        let (outcome, complaint) = memory::change_crash_limits(dir, change);
+        let (outcome, complaint) = limit::change(dir, change);
         if let Some(complaint) = complaint {
             self.complain_of_disk(&complaint);
         }

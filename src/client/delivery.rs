@@ -2,18 +2,18 @@
 
 use std::time::{Duration, Instant};
 
+use ondat_telemetry_protocol::identity::is_hex_id;
+use ondat_telemetry_protocol::{frame, time};
+
 use super::{Core, lock, priority};
 use crate::crash::delivery::{Sent, send_event};
 use crate::error::Error;
-use crate::memory::Try;
 use crate::report::delivery::{self, Answerer};
+use crate::report::memory::Try;
 use crate::schedule::{self, Pace};
 use crate::spool::{Claim, Spool};
 use crate::switches::{Permit, Switch};
 use crate::transport::https::{Content, Request};
-use ondat_telemetry_protocol::frame;
-use ondat_telemetry_protocol::identity::is_hex_id;
-use ondat_telemetry_protocol::time;
 
 /// What can wait for delivery.
 #[derive(Clone, Copy)]

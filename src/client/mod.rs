@@ -23,8 +23,9 @@ use crate::crash::sentry;
 use crate::crash::witness::Witness;
 use crate::error::Error;
 use crate::follower::following;
-use crate::memory::{self, ReportMemory, Try, VersionMemory};
+use crate::outcome;
 use crate::presence::{self, Presence, Process};
+use crate::report::memory::{ReportMemory, Try};
 use crate::schedule::{self, Pace, Timer};
 use crate::spool::{self, Spool};
 use crate::state::lock::until;
@@ -32,11 +33,12 @@ use crate::state::{StateDir, layout};
 use crate::switches::{Permit, Switch, Switches};
 use crate::sys::clock::{Clock, Moment, SystemClock};
 use crate::sys::fork::Birthplace;
+use crate::sys::held_signals::as_the_host;
 use crate::sys::library::{self, Whose};
-use crate::sys::signals::as_the_host;
 use crate::sys::thread;
 use crate::transport::dns::{Dns, ResolverDns};
 use crate::transport::https::{Https, UreqHttps};
+use crate::version::memory::VersionMemory;
 use crate::version::verdict::Verdict;
 use crate::worker::{self, Lane, Worker};
 use ondat_telemetry_protocol::document;
@@ -126,6 +128,15 @@ const NOTICE: &str = "this product tells its vendor about itself: in a daily DNS
                       (DISABLE_VERSION_CHECK=true turns it off), in a daily sealed report a fixed list of fields about \
                       cluster, nodes and volumes (DISABLE_TELEMETRY=true), and after a crash its signal, exit code and version \
                       (DISABLE_ERROR_REPORTING=true); `ondat-telemetry status` and `report preview` show what exactly";
+
+/// Whether the administrator's notice was given in this state directory; notes that it is now.
+fn note_notice(dir: &StateDir, now: i64) -> Result<bool, Error> {
+    if dir.root().read(layout::NOTICE)?.is_some() {
+        return Ok(true);
+    }
+    dir.root().write(layout::NOTICE, format!("{{\"given_at\":{now}}}").as_bytes())?;
+    Ok(false)
+}
 
 /// How often `close` looks whether a callback of another thread has returned.
 const CALLBACK_POLL: Duration = Duration::from_millis(1);
@@ -670,7 +681,7 @@ impl Core {
         if !is_heard || self.is_notice_given.swap(true, Ordering::AcqRel) {
             return;
         }
-        match self.config.state_dir.as_ref().map(|dir| memory::note_notice(dir, self.now())) {
+        match self.config.state_dir.as_ref().map(|dir| note_notice(dir, self.now())) {
             Some(Ok(true)) => {}
             // If the marker cannot be written, repeat the notice rather than lose it.
             Some(Ok(false) | Err(_)) | None => self.log(priority::NOTICE, NOTICE),
@@ -808,8 +819,8 @@ impl Core {
     fn note_outcome(&self, switch: Switch, error: Option<&Error>, next: Option<i64>) {
         match (self.disk(), error) {
             (None, _) | (_, Some(Error::Disabled(_) | Error::InvalidState(_))) => {}
-            (Some(dir), None) => memory::note_success(dir, switch),
-            (Some(dir), Some(error)) => memory::note_failure(dir, switch, self.now(), &error.to_string(), next),
+            (Some(dir), None) => outcome::note_success(dir, switch),
+            (Some(dir), Some(error)) => outcome::note_failure(dir, switch, self.now(), &error.to_string(), next),
         }
     }
 

@@ -7,27 +7,27 @@ use std::time::{Duration, Instant};
 use data_encoding::HEXLOWER;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use serde_json::{Map, Value, json};
-
-use super::{Core, IN_FORKED_CHILD, in_callback, lock, priority};
-use crate::ask::Asker;
-use crate::error::Error;
-use crate::memory::{self, MadeReport, ReportMemory};
-use crate::schedule::{self, Pace};
-use crate::spool::{self, Claim, Draft};
-use crate::state::lock::Lock;
-use crate::state::{Folder, NewFile, layout};
-use crate::switches::Switch;
-use crate::sys::clock::Moment;
 use ondat_telemetry_protocol::buffer::Buffer;
-use ondat_telemetry_protocol::document;
-use ondat_telemetry_protocol::document::Records;
+use ondat_telemetry_protocol::document::{self, Records};
 use ondat_telemetry_protocol::fault::Fault;
 use ondat_telemetry_protocol::fields::Level;
 use ondat_telemetry_protocol::keys::SealKey;
 use ondat_telemetry_protocol::plaintext::writer::{Heading, OwnNode, Writer};
 use ondat_telemetry_protocol::seal::Sealer;
 use ondat_telemetry_protocol::time::{date, rfc3339};
+use serde_json::{Map, Value, json};
+
+use super::{Core, IN_FORKED_CHILD, in_callback, lock, priority};
+use crate::ask::Asker;
+use crate::crash::cores;
+use crate::error::Error;
+use crate::report::memory::{MadeReport, ReportMemory};
+use crate::schedule::{self, Pace};
+use crate::spool::{self, Claim, Draft};
+use crate::state::lock::Lock;
+use crate::state::{Folder, NewFile, layout};
+use crate::switches::Switch;
+use crate::sys::clock::Moment;
 
 /// How much of the administrator's copy of a report is written at once, in bytes.
 const AUDIT_BYTES: usize = 64 * 1024;
@@ -46,7 +46,7 @@ impl Core {
         if let Some(distribution) = &self.config.k8s_distribution {
             defaults.insert("k8s_distribution".to_owned(), distribution.as_str().into());
         }
-        let cores = self.config.state_dir.as_ref().and_then(memory::cores);
+        let cores = self.config.state_dir.as_ref().and_then(cores::read);
         let crash_files = cores.map(|cores| cores.present().count() as u64);
         let own_node = OwnNode { id: self.config.node, crash_files };
         Writer::new(out, &self.config.identity, heading, defaults, own_node)

@@ -2,17 +2,18 @@
 
 use std::time::Duration;
 
+use ondat_telemetry_protocol::answer::{Answer, Judge};
+use ondat_telemetry_protocol::query::Query;
+
 use super::{Core, VersionInfo, in_callback, lock, priority};
 use crate::config::Config;
 use crate::error::{Error, Status};
-use crate::memory::{Told, VersionMemory};
 use crate::schedule::{self, Timer};
 use crate::state::StateDir;
 use crate::switches::{Permit, Switch};
 use crate::sys::clock::Moment;
+use crate::version::memory::{Told, VersionMemory};
 use crate::version::verdict::Verdict;
-use ondat_telemetry_protocol::answer::{Answer, Judge};
-use ondat_telemetry_protocol::query::Query;
 
 /// What a client knows about versions.
 #[derive(Default)]

@@ -12,13 +12,16 @@ use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat};
 use nix::sys::stat::{Mode, fstatat};
 use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
-use serde::{Deserialize, Serialize};
+use ondat_telemetry_protocol::ending::{CoreDump, Ending};
+use serde::Serialize;
 use serde_json::Value;
 
-use super::record::Setup;
+use super::setup::{Retention, Setup};
+use crate::error::Error;
+use crate::state::record::{PATIENCE, load, store};
+use crate::state::{StateDir, layout};
 use crate::sys::clock::unix_now;
 use crate::sys::descriptor;
-use ondat_telemetry_protocol::ending::{CoreDump, Ending};
 
 /// A core that was last written longer ago than this, in seconds, when its process is found dead is not its core: the
 /// kernel is done with the file just before.
@@ -26,15 +29,6 @@ const FRESH: i64 = 60;
 /// The most core files that are known of, and the most entries of a folder that are looked at.
 const CORES: usize = 1_000;
 const ENTRIES: usize = 100_000;
-
-/// Which core files are kept. Only files that are known to be cores of watched processes, and unchanged, are removed.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
-pub struct Retention {
-    /// How many; none: all.
-    pub files: Option<u32>,
-    /// How many bytes on disk in all; none: any number.
-    pub bytes: Option<u64>,
-}
 
 /// `cores.json`: the core files of watched processes, the oldest first.
 #[derive(Debug, Default, Serialize)]
@@ -143,6 +137,24 @@ impl Cores {
         self.cores.iter_mut().for_each(|core| core.is_told = true);
         untold
     }
+}
+
+/// The core files that are known of, of all processes on the state directory; none where none ever was, or it cannot be
+/// read.
+pub fn read(dir: &StateDir) -> Option<Cores> {
+    let bytes = dir.root().read(layout::CORES).ok().flatten();
+    bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).map(|json| Cores::from_json(&json))
+}
+
+/// Changes what is known of core files, for all processes on the state directory.
+pub fn change<T>(dir: &StateDir, change: impl FnOnce(&mut Cores) -> T) -> Result<T, Error> {
+    let locked = dir.root().lock_within(layout::CORES_LOCK, PATIENCE)?;
+    let (json, _): (Value, _) = load(dir, layout::CORES)?;
+    let mut cores = Cores::from_json(&json);
+    let outcome = change(&mut cores);
+    store(dir, layout::CORES, &cores)?;
+    drop(locked);
+    Ok(outcome)
 }
 
 /// Whether the kernel writes core files itself, under a name that can be found again.

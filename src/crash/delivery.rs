@@ -4,17 +4,18 @@ use std::io::Write;
 use std::time::Duration;
 
 use data_encoding::HEXLOWER;
+use ondat_telemetry_protocol::envelope;
+use ondat_telemetry_protocol::time::rfc3339;
 use serde_json::Value;
 
 use super::sentry::{self, Dsn};
+use crate::crash::limit;
 use crate::error::Error;
-use crate::memory;
-use crate::spool::{Claim, Spool};
+use crate::outcome;
+use crate::spool::{self, Claim, Spool};
 use crate::state::{StateDir, layout};
 use crate::switches::{Permit, Switch};
 use crate::transport::https::{Content, Https, Request};
-use ondat_telemetry_protocol::envelope;
-use ondat_telemetry_protocol::time::rfc3339;
 
 /// Where the administrator finds the last crash reports that were delivered.
 pub const SENT: &str = layout::SENT_CRASHES;
@@ -38,9 +39,9 @@ impl Sent {
     /// Remembers for `status` what became of it; `next` is when it is tried again, where that is known.
     pub fn note(&self, dir: &StateDir, at: i64, next: Option<i64>) {
         match self {
-            Self::Delivered => memory::note_success(dir, Switch::CrashReports),
+            Self::Delivered => outcome::note_success(dir, Switch::CrashReports),
             Self::Dropped(why) | Self::Later { why, .. } => {
-                memory::note_failure(dir, Switch::CrashReports, at, why, next);
+                outcome::note_failure(dir, Switch::CrashReports, at, why, next);
             }
         }
     }
@@ -76,6 +77,12 @@ pub fn keep_in_memory(spool: &Spool, event_id: &str, event: &Value) -> Result<us
 /// The name under which an event is stored.
 pub fn file_of(event_id: &str) -> String {
     format!("{event_id}.json")
+}
+
+/// Removes the stored events, and what is remembered of those that were sent.
+pub fn purge(dir: &StateDir) -> Result<(), Error> {
+    let waiting = Spool::new(Some(dir), layout::CRASHES, spool::CRASHES).purge();
+    waiting.and(limit::forget(dir))
 }
 
 /// Posts a stored crash event; the monitor and the worker use it alike. It also returns how long the server asks us to

@@ -3,13 +3,16 @@
 
 use std::collections::BTreeMap;
 
+use ondat_telemetry_protocol::event::Crash;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::crash::witness::Witness;
+use crate::error::Error;
 use crate::schedule::Timer;
+use crate::state::record::{PATIENCE, load, store, to_bytes};
+use crate::state::{StateDir, layout};
 use crate::sys::clock::Moment;
-use ondat_telemetry_protocol::event::Crash;
 
 /// The most reports of one kind within [`WINDOW`].
 const REPORTS: usize = 5;
@@ -171,6 +174,37 @@ impl CrashLimits {
     pub fn paused_until(&self, now: &Moment) -> i64 {
         self.pause.as_ref().map_or(0, |pause| pause.due(now))
     }
+}
+
+/// What is remembered of crash reports; nothing where it cannot be read.
+pub fn read(dir: &StateDir) -> CrashLimits {
+    let bytes = dir.root().read(layout::CRASH).ok().flatten();
+    bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+}
+
+/// Forgets it: the switch has gone off.
+pub fn forget(dir: &StateDir) -> Result<(), Error> {
+    if dir.root().read(layout::CRASH)?.is_some() { dir.root().remove(layout::CRASH) } else { Ok(()) }
+}
+
+/// Changes what is remembered of crash reports, for all processes on the state directory. What cannot be remembered
+/// limits nothing; the text then says why.
+pub fn change<T>(dir: &StateDir, change: impl FnOnce(&mut CrashLimits) -> T) -> (T, Option<String>) {
+    let locked = dir.root().lock_within(layout::CRASH_LOCK, PATIENCE);
+    let (mut limits, damaged): (CrashLimits, _) = load(dir, layout::CRASH).unwrap_or_default();
+    let before = limits.clone();
+    let outcome = change(&mut limits);
+    let stored = if limits == before {
+        Ok(())
+    } else if limits.held() > before.held() {
+        store(dir, layout::CRASH, &limits)
+    } else {
+        // A report waits to be sent; forgotten in a power cut, this limits too little.
+        to_bytes(dir, layout::CRASH, &limits).and_then(|bytes| dir.root().write_unsynced(layout::CRASH, &bytes))
+    };
+    drop(locked);
+    let complaint = stored.err().map(|error| format!("what was sent of crash reports is not remembered: {error}"));
+    (outcome, complaint.or(damaged))
 }
 
 /// The event with the closing line that counts the others.

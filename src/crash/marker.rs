@@ -6,8 +6,10 @@ use std::fs::File;
 use std::os::fd::RawFd;
 
 use nix::fcntl::{Flock, FlockArg};
+use ondat_telemetry_protocol::ending::{CoreDump, Ending};
 use serde_json::{Value, json};
 
+use super::cores;
 use super::delivery::new_event_id;
 use super::record::{Kind, RECORD_BYTES, Record};
 use crate::crash::witness::Witness;
@@ -18,7 +20,6 @@ use crate::state::{Folder, StateDir, layout};
 use crate::sys::descriptor::{Identity, OwnedFile};
 use crate::sys::memory_limit::MemoryLimit;
 use crate::sys::procfs::{self, Stat};
-use ondat_telemetry_protocol::ending::{CoreDump, Ending};
 
 const FOLDER: &str = layout::RUN;
 
@@ -166,7 +167,7 @@ impl Leftover {
     /// How the run ended, and what tells so. None where nothing does: that no note of a clean end was left is no evidence.
     pub fn ending(&self) -> Option<(Ending, Witness)> {
         match self.record {
-            Some(record) => Some((record.ending(), record.witness())),
+            Some(record) => Some((record.ending(cores::are_files), record.witness())),
             None if self.head.has_met_memory_limit() => {
                 let killed = Ending::Killed { signal: libc::SIGKILL, core_dump: CoreDump::No };
                 Some((killed, Witness::MemoryLimit))

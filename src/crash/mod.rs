@@ -10,4 +10,5 @@ pub mod monitor;
 pub mod output;
 pub mod record;
 pub mod sentry;
+pub mod setup;
 pub mod witness;

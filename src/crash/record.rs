@@ -1,24 +1,15 @@
 //! What goes between a host and its monitor: the setup once, then records of one fixed form. Integers only, so that a
 //! host whose memory is damaged can neither lengthen nor change what is sent.
 
-use std::path::PathBuf;
-
-use serde::{Deserialize, Serialize};
-
-use super::cores::{self, Retention};
-use super::output::Class;
-use crate::crash::witness::Witness;
-use crate::switches::Objection;
-use crate::sys::page::WORDS;
-use crate::sys::procfs::Stat;
-use crate::transport::https::HttpsSettings;
 use ondat_telemetry_protocol::ending::{CoreDump, Ending};
 use ondat_telemetry_protocol::signals;
 
+use super::output::Class;
+use crate::crash::witness::Witness;
+use crate::sys::page::WORDS;
+
 /// Bytes of a record.
 pub const RECORD_BYTES: usize = 32;
-/// The longest setup in bytes: what a seqpacket socket takes at once with the smallest usual buffers.
-pub const SETUP_BYTES: usize = 64 * 1024;
 /// Bytes of a message: a record, the ticket of its answer, and the sender's pid by its own count.
 pub const MESSAGE_BYTES: usize = RECORD_BYTES + 8;
 /// First bytes of every record: a file that does not begin so holds none.
@@ -83,8 +74,8 @@ impl Record {
         self.flags & flag != 0
     }
 
-    /// The ending that it announces.
-    pub fn ending(self) -> Ending {
+    /// The ending that it announces. `are_core_files` tells whether the kernel writes core files itself.
+    pub fn ending(self, are_core_files: fn() -> bool) -> Ending {
         match self.kind {
             // exit(3): the low eight bits.
             Kind::Exit => return Ending::Exited(self.code.to_le_bytes()[0]),
@@ -92,7 +83,7 @@ impl Record {
             _ => {}
         }
         // A limit of 0 keeps the kernel from writing files, not from starting the program of core_pattern, core(5).
-        let has_none = self.has(EXITS) || (self.has(NO_CORE_FILE) && cores::are_files());
+        let has_none = self.has(EXITS) || (self.has(NO_CORE_FILE) && are_core_files());
         Ending::Killed { signal: self.signal, core_dump: if has_none { CoreDump::No } else { CoreDump::Unknown } }
     }
 
@@ -192,45 +183,6 @@ impl Record {
             at: i64::from_ne_bytes(at),
         })
     }
-}
-
-/// What the monitor learns when it starts: everything a report will say but the ending.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-pub struct Setup {
-    /// The watched process.
-    pub pid: u32,
-    /// What it was then, read by itself: by the time the monitor looks, it may be gone or another program.
-    pub born: Option<Stat>,
-    /// The component's name.
-    pub component: String,
-    /// The product's version, canonical.
-    pub version: String,
-    /// The anonymised cluster id.
-    pub cluster_id: String,
-    /// The anonymised node id.
-    pub node_id: String,
-    /// Where reports go.
-    pub dsn: String,
-    /// Where they are stored first.
-    pub state_dir: Option<PathBuf>,
-    /// The run marker's name in the state directory.
-    pub marker: Option<String>,
-    /// Proxy and roots.
-    pub https: HttpsSettings,
-    /// The bound of one network call in milliseconds.
-    pub timeout_ms: u64,
-    /// The host's word on the switches.
-    pub host_switches: u32,
-    /// What the environment and the cluster spec turned off.
-    pub objections: Vec<Objection>,
-    /// Where the process worked when it was last seen: relative names of core files begin there.
-    pub cwd: Option<PathBuf>,
-    /// Which core files are kept.
-    #[serde(default)]
-    pub cores: Retention,
-    /// How long the process's end waits for its report to be sent, in milliseconds.
-    #[serde(default)]
-    pub wait_ms: u32,
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use nix::errno::Errno;
 use crate::client::{Client, Core, IN_FORKED_CHILD, Report};
 use crate::error::Error;
 use crate::sys::cancellation::Uncancelled;
-use crate::sys::signals::{WritesRaiseNothing, as_the_host};
+use crate::sys::held_signals::{WritesRaiseNothing, as_the_host};
 use crate::sys::thread;
 use types::{FreeFn, Status};
 

@@ -3,12 +3,13 @@
 use std::ffi::{c_char, c_void};
 use std::time::Duration;
 
+use ondat_telemetry_protocol::fields::Level;
+
 use super::client::give_text;
 use super::types::{Status, TextFn};
 use super::{guard_client, guard_report, not_null, read_bytes};
 use crate::client::{Core, Report};
 use crate::error::Error;
-use ondat_telemetry_protocol::fields::Level;
 
 /// The longest report document in bytes.
 const LONGEST_REPORT: usize = 1 << 30;

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use ondat_telemetry_protocol::time;
 
+use crate::error::Error;
+use crate::spool::{self, Spool};
+use crate::state::{StateDir, layout};
 use crate::transport::https::Response;
 
 /// What happens to the report.
@@ -110,6 +113,12 @@ fn http_date(text: &str, now: i64) -> Option<i64> {
         }
         _ => None,
     }
+}
+
+/// Removes the stored reports and the administrator's copies.
+pub fn purge(dir: &StateDir) -> Result<(), Error> {
+    let waiting = Spool::new(Some(dir), layout::REPORTS, spool::REPORTS).purge();
+    waiting.and(dir.folder(layout::SENT).clear()).map(drop)
 }
 
 #[cfg(test)]

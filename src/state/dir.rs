@@ -15,7 +15,6 @@ use nix::sys::stat::{FileStat, Mode, fchmod, fstat, fstatat, mkdirat};
 use nix::sys::statvfs::fstatvfs;
 use nix::unistd::{AccessFlags, faccessat, fsync, geteuid};
 
-use super::file::{Folder, Look};
 use super::layout;
 use crate::error::Error;
 use crate::sys::descriptor;
@@ -131,16 +130,6 @@ impl StateDir {
         }
     }
 
-    /// The directory itself, where state files are.
-    pub fn root(&self) -> Folder {
-        Folder::new(self.clone(), None)
-    }
-
-    /// A folder in it, made with mode 0700 when first written to.
-    pub fn folder(&self, name: &'static str) -> Folder {
-        Folder::new(self.clone(), Some(name))
-    }
-
     /// Makes it where it is missing. The error says why it cannot be used.
     pub fn make(&self) -> Result<(), Error> {
         let handle = self.handle(Making::Yes)?.ok_or_else(|| self.missing())?;
@@ -194,12 +183,12 @@ impl StateDir {
         self.0.awaits_identity.store(true, Ordering::Release);
     }
 
-    /// Whether these ids may be the wrong ones.
-    pub fn may_have_another_identity(&self) -> bool {
-        if self.0.awaits_identity.load(Ordering::Acquire) && self.root().look(layout::IDENTITY_KEY) == Look::NoFile {
-            self.0.awaits_identity.store(false, Ordering::Release);
-        }
+    pub(super) fn awaits_identity(&self) -> bool {
         self.0.awaits_identity.load(Ordering::Acquire)
+    }
+
+    pub(super) fn has_identity(&self) {
+        self.0.awaits_identity.store(false, Ordering::Release);
     }
 
     pub(super) fn note(&self, lack: Lack) {

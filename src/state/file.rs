@@ -16,9 +16,8 @@ use nix::sys::time::TimeSpec;
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::dir::{Barred, DIRECTORY, Lack, Making, StateDir, open_at};
-use super::layout::{SET_ASIDE, TEMPORARY};
+use super::layout::{IDENTITY_KEY, SET_ASIDE, TEMPORARY};
 use super::lock::{self, Lock, Tried};
-use super::socket::is_kind;
 use crate::error::Error;
 use crate::sys::clock::unix_now;
 use crate::sys::descriptor::{self, Owned, OwnedFile};
@@ -77,8 +76,28 @@ pub fn oldest_first(mut entries: Vec<Entry>) -> Vec<Entry> {
     entries
 }
 
+impl StateDir {
+    /// The directory itself, where state files are.
+    pub fn root(&self) -> Folder {
+        Folder::new(self.clone(), None)
+    }
+
+    /// A folder in it, made with mode 0700 when first written to.
+    pub fn folder(&self, name: &'static str) -> Folder {
+        Folder::new(self.clone(), Some(name))
+    }
+
+    /// Whether the ids of this process may be the wrong ones, which were made without the key that may be in it.
+    pub fn may_have_another_identity(&self) -> bool {
+        if self.awaits_identity() && self.root().look(IDENTITY_KEY) == Look::NoFile {
+            self.has_identity();
+        }
+        self.awaits_identity()
+    }
+}
+
 impl Folder {
-    pub(super) fn new(dir: StateDir, name: Option<&'static str>) -> Self {
+    fn new(dir: StateDir, name: Option<&'static str>) -> Self {
         Self { dir, name }
     }
 
@@ -568,6 +587,11 @@ impl Folder {
     pub(super) fn failed(&self, name: &str, error: &io::Error) -> Error {
         Error::Io(format!("state_dir {}: {error}", self.path().join(name).display()))
     }
+}
+
+/// Whether what has this name is of this kind, a symlink being none.
+pub(super) fn is_kind(folder: &OwnedFd, name: &str, kind: libc::mode_t) -> bool {
+    fstatat(folder, name, AtFlags::AT_SYMLINK_NOFOLLOW).is_ok_and(|meta| meta.st_mode & libc::S_IFMT == kind)
 }
 
 /// Whether an error of fsync(2) says that the file system cannot do that.

@@ -5,6 +5,7 @@ mod dir;
 mod file;
 pub mod layout;
 pub mod lock;
+pub mod record;
 mod socket;
 
 pub use dir::StateDir;

@@ -7,16 +7,15 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::fcntl::AtFlags;
 use nix::sys::socket::sockopt::SendTimeout;
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, setsockopt, socket,
 };
-use nix::sys::stat::{Mode, fchmod, fstatat};
+use nix::sys::stat::{Mode, fchmod};
 use nix::sys::time::TimeVal;
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
-use super::file::Folder;
+use super::file::{Folder, is_kind};
 use crate::error::Error;
 use crate::sys::descriptor::{self, Owned};
 
@@ -72,10 +71,6 @@ impl Folder {
     pub fn sockets(&self) -> Result<Vec<String>, Error> {
         self.names_of(libc::S_IFSOCK)
     }
-}
-
-pub(super) fn is_kind(folder: &OwnedFd, name: &str, kind: libc::mode_t) -> bool {
-    fstatat(folder, name, AtFlags::AT_SYMLINK_NOFOLLOW).is_ok_and(|meta| meta.st_mode & libc::S_IFMT == kind)
 }
 
 fn new_socket(flags: SockFlag) -> nix::Result<OwnedFd> {

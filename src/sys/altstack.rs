@@ -1,10 +1,9 @@
 //! Alternate signal stacks, sigaltstack(2): where a handler runs if the thread's own stack is exhausted.
 #![allow(unsafe_code, reason = "sigaltstack(2) and thread-exit destructors have no safe form")]
 
-use std::io;
 use std::mem::MaybeUninit;
-use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::{io, ptr};
 
 use crate::error::Error;
 

@@ -5,6 +5,7 @@ pub mod cancellation;
 pub mod clock;
 pub mod descriptor;
 pub mod fork;
+pub mod held_signals;
 pub mod library;
 pub mod memory_limit;
 pub mod page;

@@ -2,10 +2,9 @@
 #![allow(unsafe_code, reason = "fork(2), prctl(2) and signal dispositions have no safe form")]
 
 use std::ffi::CString;
-use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::{io, ptr};
 
 use nix::fcntl::OFlag;
 use nix::sys::resource::{Resource, setrlimit};

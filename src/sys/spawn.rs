@@ -2,10 +2,9 @@
 #![allow(unsafe_code, reason = "clone(2) with a shared address space has no safe form")]
 
 use std::ffi::CStr;
-use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
-use std::ptr;
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
+use std::{io, ptr};
 
 use nix::fcntl::OFlag;
 use nix::unistd::pipe2;

@@ -4,10 +4,9 @@
 
 use std::cell::Cell;
 use std::ffi::CStr;
-use std::io;
 use std::mem::MaybeUninit;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::ptr;
+use std::{io, ptr};
 
 use super::signals::AllSignalsBlocked;
 

@@ -2,10 +2,9 @@
 
 use std::cmp::Ordering;
 
+use ondat_telemetry_protocol::answer::Answer;
 use semver::Version;
 use serde::{Deserialize, Serialize};
-
-use ondat_telemetry_protocol::answer::Answer;
 
 /// How the running version stands. The numbers are those of the C interface.
 #[repr(i32)]

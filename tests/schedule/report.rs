@@ -8,7 +8,7 @@ use data_encoding::{BASE64, HEXLOWER};
 use ondat_telemetry::client::{Client, Surroundings};
 use ondat_telemetry::config::{ConfigBuilder, Setting};
 use ondat_telemetry::error::Error;
-use ondat_telemetry::memory;
+use ondat_telemetry::outcome;
 use ondat_telemetry::schedule::{Pace, Reported, next_report, slot};
 use ondat_telemetry::switches::{Permit, Switch};
 use ondat_telemetry::sys::clock::{Moment, Uptime};
@@ -227,7 +227,7 @@ fn why_no_report_is_made_is_remembered_until_one_is() {
     let (machine, host, dir) = (Machine::new(), Host::default(), StateDir::new());
     let collector = Collector::new(&machine);
     let state = ondat_telemetry::state::StateDir::open(&dir.0).unwrap();
-    let error = || memory::failure(&state, Switch::DailyReport);
+    let error = || outcome::failure(&state, Switch::DailyReport);
     let client = start_until(START, &host, &machine, &collector, Some(&dir));
     live(&client, &machine, DAY);
     let failed = error();

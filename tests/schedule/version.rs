@@ -8,10 +8,11 @@ use ed25519_dalek::{Signer, SigningKey};
 use ondat_telemetry::client::{Client, Surroundings};
 use ondat_telemetry::config::{ConfigBuilder, Setting};
 use ondat_telemetry::error::Error;
-use ondat_telemetry::memory::{self, VersionMemory};
+use ondat_telemetry::outcome;
 use ondat_telemetry::switches::{Permit, Switch};
 use ondat_telemetry::transport::dns::Dns;
 use ondat_telemetry::transport::https::{Https, Request, Response};
+use ondat_telemetry::version::memory::VersionMemory;
 use ondat_telemetry::version::verdict::Verdict;
 use ondat_telemetry_protocol::answer::{key_id, signed_message};
 
@@ -197,7 +198,7 @@ fn why_there_was_no_answer_is_remembered_until_there_is_one() {
     let (machine, host, dir) = (Machine::new(), Host::default(), StateDir::new());
     let zone = Zone::new(&machine);
     let state = ondat_telemetry::state::StateDir::open(&dir.0).unwrap();
-    let why = || memory::failure(&state, Switch::VersionCheck);
+    let why = || outcome::failure(&state, Switch::VersionCheck);
     let authenticated = || VersionMemory::load(&state).unwrap().0.told[0].authenticated;
     assert_eq!(why(), serde_json::Value::Null);
     let client = host.start(&machine, &zone, Some(&dir));

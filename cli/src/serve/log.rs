@@ -4,11 +4,11 @@ use std::io::Write;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use ondat_telemetry::sys::clock::{Clock, SystemClock};
+use ondat_telemetry_protocol::time::rfc3339;
 use serde_json::json;
 
 use crate::administration::Word;
 use crate::complain;
-use ondat_telemetry_protocol::time::rfc3339;
 
 /// How important a line is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use ondat_telemetry::error::Error;
 use ondat_telemetry::switches::Switch;
+use ondat_telemetry_protocol::time::rfc3339;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -25,7 +26,6 @@ use crate::daemons::Daemons;
 use crate::settings::Settings;
 use crate::status::node_name;
 use crate::users::{LONGEST_NAME, LONGEST_PASSWORD};
-use ondat_telemetry_protocol::time::rfc3339;
 
 /// The switches under the product's names.
 const NAMES: [(&str, Switch); 3] = [

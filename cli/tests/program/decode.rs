@@ -1,12 +1,12 @@
 //! `decode-query`: names, logs, and what is none of ours.
 
+use std::io::{Read, Write};
+use std::process::Stdio;
+
 use nix::pty::openpty;
 use ondat_telemetry_protocol::message::MessageKey;
 use ondat_telemetry_protocol::query::{Query, version_label};
 use serde_json::{Value, json};
-
-use std::io::{Read, Write};
-use std::process::Stdio;
 
 use crate::program::{Ended, Place, command, finish, run, run_with_input};
 

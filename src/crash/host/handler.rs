@@ -11,12 +11,13 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, AtomicU64, A
 use std::sync::{Mutex, MutexGuard, TryLockError};
 use std::time::Duration;
 
+use ondat_telemetry_protocol::ending::Ending;
+
 use crate::crash::record::{AWAITED, EXITS, Kind, NO_CORE_FILE, Record, TENTATIVE};
 use crate::error::Error;
 use crate::sys::altstack;
 use crate::sys::descriptor::{Identity, Owned};
 use crate::sys::page::{Layout, Page, Stage};
-use ondat_telemetry_protocol::ending::Ending;
 
 /// The signals by which a process crashes.
 pub const CRASH_SIGNALS: [libc::c_int; 9] = [

@@ -12,25 +12,24 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockType, recv, send, setsockopt, socketpair, sockopt::PassCred,
-};
+use nix::sys::socket::sockopt::PassCred;
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, setsockopt, socketpair};
 use nix::unistd::{getppid, pipe2};
+use ondat_telemetry_protocol::query::canonical;
 
 use super::handler::{self, Armament, Awaits, CRASH_SIGNALS, GO_SIGNALS};
 use crate::config::Config;
 use crate::crash::cores;
 use crate::crash::marker::{self, Head, Marker, Watched};
-use crate::crash::record::{Kind, RECORD_BYTES, Record, SETUP_BYTES, Setup};
+use crate::crash::record::{Kind, RECORD_BYTES, Record};
+use crate::crash::setup::{SETUP_BYTES, Setup};
 use crate::error::Error;
-use crate::memory;
 use crate::state::StateDir;
 use crate::switches::Switches;
 use crate::sys::descriptor::{self, Owned};
 use crate::sys::page::{Page, Stage};
 use crate::sys::spawn::{self, Parked};
 use crate::sys::{altstack, library, pidfd, procfs};
-use ondat_telemetry_protocol::query::canonical;
 
 /// The host contains a Go runtime.
 pub const FLAG_GO_HOST: u32 = 1;
@@ -384,10 +383,10 @@ pub fn allow_core_dumps(config: &Config) {
         let _ = setrlimit(Resource::RLIMIT_CORE, hard, hard);
     }
     if let Some(dir) = config.state_dir.as_ref().filter(|_| cores::are_files())
-        && memory::cores(dir).is_none()
+        && cores::read(dir).is_none()
     {
         // From now on their number is known: none.
-        let _ = memory::change_cores(dir, |_| ());
+        let _ = cores::change(dir, |_| ());
     }
 }
 

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use ondat_telemetry_protocol::ending::Ending;
 
 use super::postmortem::Death;
 use super::reporting::Reporting;
@@ -14,7 +15,6 @@ use crate::crash::record::{Record, TENTATIVE};
 use crate::crash::witness::Witness;
 use crate::sys::pidfd;
 use crate::sys::procfs::{self, Stat, StatFile};
-use ondat_telemetry_protocol::ending::Ending;
 
 /// The most that are watched at the same time; those beyond are only passed on.
 const MOST: usize = 64;

@@ -6,26 +6,26 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use ondat_telemetry_protocol::ending::{CoreDump, Ending};
+use ondat_telemetry_protocol::event::{Crash, Subject, event};
+
 use super::probe::Probe;
 use crate::crash::cores::{self, Core};
-use crate::crash::delivery::{SENT, Sent, new_event_id, send_event, store_event};
-use crate::crash::limit::{CrashLimits, LastEnding};
+use crate::crash::delivery::{self, SENT, Sent, new_event_id, send_event, store_event};
+use crate::crash::limit::{self, CrashLimits, LastEnding};
 use crate::crash::marker::{self, Head, Leftover, Marker, Watched};
-use crate::crash::record::{Record, Setup};
+use crate::crash::record::Record;
 use crate::crash::sentry::Dsn;
+use crate::crash::setup::Setup;
 use crate::crash::witness::Witness;
 use crate::error::Error;
 use crate::follower::following;
-use crate::memory;
 use crate::spool::{self, Claim, Spool};
 use crate::state::{StateDir, layout};
 use crate::switches::{Permit, Switch, Switches};
-use crate::sys::clock::unix_now;
-use crate::sys::clock::{Clock, SystemClock};
+use crate::sys::clock::{Clock, SystemClock, unix_now};
 use crate::sys::procfs;
 use crate::transport::https::UreqHttps;
-use ondat_telemetry_protocol::ending::{CoreDump, Ending};
-use ondat_telemetry_protocol::event::{Crash, Subject, event};
 
 /// Everything that is needed to report the ending of one process. The threads of a monitor share it.
 pub struct Postmortem {
@@ -222,7 +222,7 @@ impl Postmortem {
                     limits.set_last(last);
                     (limits.admit(event, &now), limits.paused_until(&now) > now.unix)
                 };
-                memory::change_crash_limits(dir, change).0
+                limit::change(dir, change).0
             }
         };
         let stored = event.as_ref().map(|event| {
@@ -261,7 +261,7 @@ impl Postmortem {
     pub fn read_beforehand(&self) {
         self.permit();
         if let Some(dir) = self.state_dir().filter(|_| self.ends_with_pid_1) {
-            let _ = self.beforehand.set((memory::crash_limits(dir), Probe::new(dir)));
+            let _ = self.beforehand.set((limit::read(dir), Probe::new(dir)));
         }
     }
 
@@ -309,7 +309,7 @@ impl Postmortem {
             sent.note(dir, now.unix, None);
             if let Some(pause) = pause {
                 let seconds = i64::try_from(pause.as_secs()).unwrap_or(i64::MAX);
-                memory::change_crash_limits(dir, |limits| limits.pause(&now, seconds));
+                limit::change(dir, |limits| limits.pause(&now, seconds));
             }
         }
         Ok(Some(sent))
@@ -341,7 +341,7 @@ impl Postmortem {
 
     fn is_paused(&self) -> bool {
         let now = SystemClock::new().now();
-        self.state_dir().is_some_and(|dir| memory::crash_limits(dir).paused_until(&now) > now.unix)
+        self.state_dir().is_some_and(|dir| limit::read(dir).paused_until(&now) > now.unix)
     }
 
     fn permit(&self) -> Option<Permit> {
@@ -357,7 +357,7 @@ impl Postmortem {
     fn purge_what_is_off(&self) {
         if self.switches.is_said_off(Switch::CrashReports) {
             let _ = self.memory.purge();
-            let _ = self.state_dir.as_ref().map(|dir| memory::purge(dir, Switch::CrashReports));
+            let _ = self.state_dir.as_ref().map(delivery::purge);
         }
     }
 
@@ -387,7 +387,7 @@ impl Postmortem {
         let core = cores::find(&Setup { pid, cwd, ..self.setup.clone() }, ending)?;
         if let Some(dir) = self.state_dir() {
             // Where it cannot be remembered, it stays.
-            let _ = memory::change_cores(dir, |known| known.add(core.clone(), self.setup.cores));
+            let _ = cores::change(dir, |known| known.add(core.clone(), self.setup.cores));
         }
         Some(core)
     }

@@ -14,6 +14,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::SigSet;
 use nix::sys::signalfd::{SfdFlags, SignalFd, siginfo};
 use nix::unistd::{Pid, getpid, getsid, pipe2};
+use ondat_telemetry_protocol::ending::Ending;
 use serde::{Deserialize, Serialize};
 
 use super::jobs::{Jobs, within};
@@ -23,14 +24,13 @@ use super::reporting::{DISK_PATIENCE, Reporting};
 use crate::crash::delivery::new_event_id;
 use crate::crash::host::handler::CRASH_SIGNALS;
 use crate::crash::marker::Marker;
-use crate::crash::record::Setup;
+use crate::crash::setup::Setup;
 use crate::crash::witness::Witness;
 use crate::error::Error;
 use crate::sys::library::{self, Whose};
 use crate::sys::program;
 use crate::sys::reaper::{self, Change, next_change};
 use crate::sys::signals::{self, Mask};
-use ondat_telemetry_protocol::ending::Ending;
 
 /// The longest line about a core that is taken from the child that looks for it.
 const LINE_BYTES: u64 = 8 * 1024;

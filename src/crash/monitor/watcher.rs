@@ -19,11 +19,12 @@ use super::leaving::Leaving;
 use super::memory_watch::MemoryWatch;
 use super::postmortem::{Death, Postmortem};
 use super::reporting::{Reporting, Waiting};
-use super::witnesses::{self, Dead};
+use super::witnesses::{self, Dead, said_by_go};
+use crate::crash::cores;
 use crate::crash::output::{Class, CrashOutput};
-use crate::crash::record::{AWAITED, Kind, MESSAGE_BYTES, Record, SETUP_BYTES, Setup, TENTATIVE};
+use crate::crash::record::{AWAITED, Kind, MESSAGE_BYTES, Record, TENTATIVE};
+use crate::crash::setup::{SETUP_BYTES, Setup};
 use crate::error::Error;
-use crate::sys::clock::unix_now;
 use crate::sys::library::{self, Whose};
 use crate::sys::page::{Page, Stage};
 use crate::sys::procfs::{self, Stat, StatFile};
@@ -365,9 +366,9 @@ impl Host {
             self.answer(&waiting, Stage::Received);
         }
         if record.has(AWAITED) && !self.is_off {
-            let death = Death::new(record.ending(), record.witness(), Some(record));
+            let death = Death::new(record.ending(cores::are_files), record.witness(), Some(record));
             self.reporting.before_the_end(death, waiting);
-        } else if record.ending().is_crash() {
+        } else if record.ending(cores::are_files).is_crash() {
             self.note(record, waiting);
         } else if self.words.iter().any(|word| word.kind == Kind::Crash) {
             // The signal before was survived. The process waits until nothing says otherwise.
@@ -538,11 +539,6 @@ impl Host {
             }
         }
     }
-}
-
-/// What a Go runtime has written, as a record of now.
-pub fn said_by_go(class: Class) -> Record {
-    Record { code: class as i32, at: unix_now(), ..Record::of(Kind::Output) }
 }
 
 enum Received {

@@ -4,20 +4,26 @@
 use std::os::fd::BorrowedFd;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use ondat_telemetry_protocol::ending::{CoreDump, Ending};
 
 use super::postmortem::Death;
-use super::watcher::said_by_go;
+use crate::crash::cores;
 use crate::crash::output::Class;
 use crate::crash::record::{Kind, Record};
 use crate::crash::witness::Witness;
+use crate::sys::clock::unix_now;
 use crate::sys::pidfd;
 use crate::sys::procfs::Stat;
-use ondat_telemetry_protocol::ending::{CoreDump, Ending};
 
 /// From here on /proc shows the status of the whole process, also where its first thread has ended before the others
 /// ("exit: Use the correct exit_code in /proc/<pid>/stat"). Before, 0 may be that thread's, and the core fact is missing
 /// where another thread has crashed.
 const WHOLE_STATUS: (u32, u32) = (5, 17);
+
+/// What a Go runtime has written, as a record of now.
+pub fn said_by_go(class: Class) -> Record {
+    Record { code: class as i32, at: unix_now(), ..Record::of(Kind::Output) }
+}
 
 /// A dead process, as everybody has seen it.
 #[derive(Clone, Debug)]
@@ -82,7 +88,7 @@ impl Dead {
     /// Its own records, if there is no evidence from the kernel.
     fn by_its_words(&self, by_go: Option<Record>) -> Option<Death> {
         if let Some(record) = by_go.or_else(|| self.words.last().copied()) {
-            let ending = match record.ending() {
+            let ending = match record.ending(cores::are_files) {
                 // The record only predicts the core dump.
                 Ending::Killed { signal, .. } if record.kind == Kind::Crash => {
                     Ending::Killed { signal, core_dump: CoreDump::Unknown }
