@@ -4,22 +4,23 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use data_encoding::BASE64;
+use data_encoding::{BASE64, HEXLOWER};
 use ondat_telemetry_protocol::answer::VersionKey;
-use ondat_telemetry_protocol::identity::{Identity, Purpose, raw_id};
+use ondat_telemetry_protocol::identity::{self, Identity, Purpose, raw_id};
 use ondat_telemetry_protocol::keys::KeySet;
 use ondat_telemetry_protocol::message::MessageKey;
-use ondat_telemetry_protocol::query::{check_length, version_label};
+use ondat_telemetry_protocol::query::{canonical, check_length, version_label};
 use semver::Version;
+use serde_json::{Map, Value};
 use ureq::http::Uri;
 
-use crate::client::{LogFn, ReportFn, VersionFn};
+use crate::callbacks::{Callbacks, LogFn, ReportFn, VersionFn};
 use crate::crash::sentry::Dsn;
-use crate::crash::setup::Retention;
+use crate::crash::setup::{Retention, Setup};
 use crate::error::Error;
 use crate::state::{Look, StateDir, layout};
-use crate::switches::{Objection, Switch, objects};
-use crate::sys::privilege;
+use crate::switches::{Objection, Switch, Switches, objects};
+use crate::sys::{privilege, procfs};
 use crate::transport::https::{Endpoint, HttpsSettings};
 use crate::transport::roots::CaFile;
 use crate::{schedule, spec};
@@ -121,15 +122,51 @@ pub struct Config {
     pub callbacks: Callbacks,
 }
 
-/// The host's functions. Dropping the last copy frees their userdata.
-#[derive(Clone, Default)]
-pub struct Callbacks {
-    /// Takes log lines up to this syslog(3) priority.
-    pub log: Option<(i32, LogFn)>,
-    /// Told when the verdict, the latest version or the advisory changes.
-    pub on_version: Option<VersionFn>,
-    /// Fills the daily report.
-    pub on_report: Option<ReportFn>,
+impl Config {
+    /// The setup that the monitor of this process, or its supervisor, receives when it starts.
+    pub fn crash_setup(&self, switches: &Switches, dsn: &str, pid: u32) -> Setup {
+        Setup {
+            pid,
+            born: procfs::stat(pid),
+            component: self.component.clone(),
+            version: canonical(&self.version),
+            cluster_id: HEXLOWER.encode(&self.cluster),
+            node_id: HEXLOWER.encode(&self.node),
+            dsn: dsn.to_owned(),
+            state_dir: self.state_dir.as_ref().map(|dir| dir.given().to_owned()),
+            marker: None,
+            https: self.https.clone(),
+            timeout_ms: u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX),
+            host_switches: switches.host(),
+            objections: switches.objections().to_vec(),
+            cwd: std::env::current_dir().ok(),
+            cores: self.cores,
+            wait_ms: 0,
+        }
+    }
+
+    /// What a process sends, where to and by which keys. Of servers the hosts alone: an address may hold what is not for everybody.
+    pub fn shown(&self) -> Value {
+        let (cluster, node) = (HEXLOWER.encode(&self.cluster), HEXLOWER.encode(&self.node));
+        let dir = self.state_dir.as_ref();
+        let members: [(&str, Value); 9] = [
+            ("cluster_id", cluster.into()),
+            ("node_id", node.into()),
+            ("version_zone", self.version_zone.as_deref().into()),
+            ("version_keys", self.version_keys.iter().map(VersionKey::id).collect()),
+            ("seals_queries", self.version_seal_key.is_some().into()),
+            ("report_host", self.report_url.as_ref().map(Endpoint::host).into()),
+            ("report_keys", self.report_keys.as_ref().map(KeySet::to_json).into()),
+            ("sentry_host", self.sentry_dsn.as_ref().map(|dsn| dsn.endpoint().host()).into()),
+            ("state_dir", dir.map(|dir| if dir.path() == dir.given() { "own" } else { "subfolder" }).into()),
+        ];
+        // One loop: `json!` is code for each member, and collecting them a sort of its own, of 4 KB.
+        let mut shown = Map::new();
+        for (name, value) in members {
+            shown.insert(name.to_owned(), value);
+        }
+        Value::Object(shown)
+    }
 }
 
 impl ConfigBuilder {
@@ -162,7 +199,7 @@ impl ConfigBuilder {
     pub fn set(&mut self, setting: Setting, value: &str) {
         let name = setting.name();
         match setting {
-            Setting::Component => self.component = self.accept(name, component(value)),
+            Setting::Component => self.component = self.accept(name, identity::component(value)),
             Setting::Version => self.version = self.accept(name, version(value)),
             Setting::ClusterId => self.cluster_id = self.accept(name, id(value)),
             Setting::NodeId => self.node_id = self.accept(name, id(value)),
@@ -506,16 +543,6 @@ fn identity_key(dir: &StateDir) -> Result<Option<[u8; 32]>, Error> {
         Error::InvalidConfig(format!("{}: not 32 bytes in base64: run ondat-telemetry reset-identity", file.display()))
     };
     key.map(Some).ok_or_else(no_key)
-}
-
-/// A component's name: `[a-z0-9_.-]{1,64}`.
-pub fn component(text: &str) -> Result<String, String> {
-    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'.' | b'-');
-    if (1..=64).contains(&text.len()) && text.bytes().all(allowed) {
-        Ok(text.to_owned())
-    } else {
-        Err("expected 1 to 64 of a-z 0-9 _ . -".to_owned())
-    }
 }
 
 fn version(text: &str) -> Result<(String, Version), String> {

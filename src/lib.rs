@@ -9,8 +9,9 @@
 //! | module | content |
 //! |---|---|
 //! | [`config`], [`spec`] | the settings as given and as they apply: settings, environment, cluster spec |
+//! | [`callbacks`] | what the host gives: its functions, and what it is given in them |
 //! | [`client`] | owns settings, switches, spools and worker; implements the calls |
-//! | [`worker`], [`schedule`] | the one thread, and when things are due |
+//! | [`worker`], [`lane`], [`schedule`] | the one thread, and when things are due |
 //! | [`switches`] | the gate: which source turned what off, and the permit to send |
 //! | [`follower`] | interrupts what is turned off while it is sent, without a schedule |
 //! | [`version`] | what a signed answer means for the running version |
@@ -29,12 +30,14 @@
 //! docs/architecture.md has the rules of the architecture and how each is checked.
 
 pub mod ask;
+pub mod callbacks;
 pub mod client;
 pub mod config;
 pub mod crash;
 pub mod error;
 pub mod ffi;
 pub mod follower;
+pub mod lane;
 pub mod outcome;
 pub mod presence;
 pub mod purge;

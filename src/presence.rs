@@ -6,19 +6,14 @@ use std::fs;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use data_encoding::HEXLOWER;
-use ondat_telemetry_protocol::answer::VersionKey;
-use ondat_telemetry_protocol::keys::KeySet;
 use serde_json::{Value, json};
 
-use crate::config::Config;
 use crate::error::Error;
 use crate::state::{Folder, StateDir, layout};
 use crate::switches::{self, Objection};
 use crate::sys::clock::boot_id;
 use crate::sys::descriptor::Owned;
 use crate::sys::procfs;
-use crate::transport::https::Endpoint;
 
 const FOLDER: &str = layout::PROCESSES;
 /// The most files that are kept: a container that is killed leaves its own behind, and another one cannot look whether it
@@ -126,25 +121,6 @@ impl Process {
             born: born[0].as_u64().zip(born[1].as_u64()),
         })
     }
-}
-
-/// What a process sends, where to and by which keys. Of servers the hosts alone: an address may hold what is not for everybody.
-pub fn settings(config: &Config) -> Value {
-    let (cluster, node) = (HEXLOWER.encode(&config.cluster), HEXLOWER.encode(&config.node));
-    let dir = config.state_dir.as_ref();
-    let members: [(&str, Value); 9] = [
-        ("cluster_id", cluster.into()),
-        ("node_id", node.into()),
-        ("version_zone", config.version_zone.as_deref().into()),
-        ("version_keys", config.version_keys.iter().map(VersionKey::id).collect()),
-        ("seals_queries", config.version_seal_key.is_some().into()),
-        ("report_host", config.report_url.as_ref().map(Endpoint::host).into()),
-        ("report_keys", config.report_keys.as_ref().map(KeySet::to_json).into()),
-        ("sentry_host", config.sentry_dsn.as_ref().map(|dsn| dsn.endpoint().host()).into()),
-        ("state_dir", dir.map(|dir| if dir.path() == dir.given() { "own" } else { "subfolder" }).into()),
-    ];
-    // One loop: `json!` is code for each member.
-    members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 fn here() -> (String, String) {

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use ondat_telemetry::client::{Client, VersionInfo};
+use ondat_telemetry::callbacks::VersionInfo;
+use ondat_telemetry::client::Client;
 use ondat_telemetry::config::Config;
 use ondat_telemetry::error::Error;
 use ondat_telemetry_protocol::time::rfc3339;

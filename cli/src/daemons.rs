@@ -4,12 +4,13 @@
 use std::fs;
 
 use ondat_telemetry::crash::marker::{self, Run, Watched};
-use ondat_telemetry::presence::{self, Process};
+use ondat_telemetry::presence::{self, Life, Process};
 use ondat_telemetry::state::{StateDir, layout};
+use ondat_telemetry::switches::Switch;
 use serde_json::{Map, Value, json};
 
 use crate::settings::Settings;
-use crate::sources::named;
+use crate::sources::{Sources, named, sources_of};
 
 /// What is said where nobody runs and this command was told nothing.
 pub(crate) const NOT_KNOWN: &str = "not known to this command";
@@ -81,7 +82,7 @@ impl Daemons {
             settings: process.settings.is_object().then(|| said(&process.settings, watched(process, runs))),
             times: times(&process.settings["report_keys"]),
         });
-        let told = presence::settings(&settings.config);
+        let told = settings.config.shown();
         let mut own = said(&told, None);
         // That nothing was said of it does not tell what a daemon has.
         for name in ["version_keys", "report_keys", "seals_queries"] {
@@ -104,8 +105,25 @@ impl Daemons {
         !self.daemons.is_empty()
     }
 
+    /// What each process says for itself.
+    pub(crate) fn processes_json(&self, sources: &Sources) -> Value {
+        let processes = sources.processes().iter().enumerate().map(|(place, process)| {
+            let off_by = Switch::ALL.map(|switch| (switch.name().to_owned(), json!(sources_of(process, switch))));
+            json!({
+                "component": process.component,
+                "version": process.version,
+                "pid": process.pid,
+                "at": process.at,
+                "is_seen": process.life() == Life::Lives,
+                "off_by": off_by.into_iter().collect::<Map<_, _>>(),
+                "settings": self.json_of(place),
+            })
+        });
+        processes.collect()
+    }
+
     /// The settings of the process at this place; null where it is of an older version.
-    pub(crate) fn json_of(&self, place: usize) -> Value {
+    fn json_of(&self, place: usize) -> Value {
         let settings = self.daemons.get(place).and_then(|daemon| daemon.settings.clone());
         settings.map_or(Value::Null, Value::Object)
     }

@@ -11,7 +11,6 @@ use clap::Args;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::unistd::pipe;
 use ondat_telemetry::client::Client;
-use ondat_telemetry::config;
 use ondat_telemetry::crash::host::watch;
 use ondat_telemetry::crash::monitor::supervisor::{self, Task};
 use ondat_telemetry::crash::setup::Setup;
@@ -80,13 +79,13 @@ fn prepare(arguments: &Arguments, settings: Settings) -> Result<Setup, Error> {
         config.component = component_of(&arguments.program);
     }
     if arguments.core_dumps {
-        watch::allow_core_dumps(&config);
+        watch::allow_core_dumps(config.state_dir.as_ref());
     }
     let dsn = config.sentry_dsn.as_ref().map(ToString::to_string).ok_or_else(|| {
         Error::InvalidConfig("there is nobody to report to: set --sentry-dsn or ONDAT_TELEMETRY_SENTRY_DSN".to_owned())
     })?;
     let switches = Switches::new(config.host_switches, config.objections.clone(), config.state_dir.clone());
-    let setup = watch::setup(&config, &switches, &dsn, std::process::id());
+    let setup = config.crash_setup(&switches, &dsn, std::process::id());
     // Turned off now is not turned off for ever: the switch is asked again when there is something to report.
     if switches.is_on(Switch::CrashReports) {
         let client = Client::new(config)?;
@@ -103,7 +102,7 @@ fn component_of(program: &[OsString]) -> String {
     let name = String::from_utf8_lossy(name.as_bytes()).to_ascii_lowercase();
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
     let name: String = name.chars().map(|c| if allowed(c) { c } else { '_' }).take(64).collect();
-    config::component(&name).unwrap_or_else(|_| "program".to_owned())
+    ondat_telemetry_protocol::identity::component(&name).unwrap_or_else(|_| "program".to_owned())
 }
 
 fn supervise(monitor: Option<&Path>, task: &Task, words: &[CString]) -> Result<std::convert::Infallible, Error> {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::Args;
-use ondat_telemetry::client::priority;
+use ondat_telemetry::callbacks::priority;
 use ondat_telemetry::config::{Config, ConfigBuilder, LONGEST_DOCUMENT, Setting};
 use ondat_telemetry::error::Error;
 use ondat_telemetry::state::StateDir;
@@ -291,7 +291,7 @@ impl Warnings {
         }
     }
 
-    fn log(&self) -> ondat_telemetry::client::LogFn {
+    fn log(&self) -> ondat_telemetry::callbacks::LogFn {
         let lines = Arc::clone(&self.lines);
         Arc::new(move |_, line| lines.lock().unwrap_or_else(PoisonError::into_inner).push(line.to_owned()))
     }

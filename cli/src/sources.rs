@@ -3,12 +3,10 @@
 
 use anstyle::{AnsiColor, Style};
 use ondat_telemetry::error::Error;
-use ondat_telemetry::presence::{self, Life, Process};
+use ondat_telemetry::presence::{self, Process};
 use ondat_telemetry::state::StateDir;
 use ondat_telemetry::switches::{Switch, Switches};
-use serde_json::{Map, Value, json};
-
-use crate::daemons::Daemons;
+use serde_json::{Value, json};
 
 const ON: Style = AnsiColor::Green.on_default();
 const OFF: Style = AnsiColor::Yellow.on_default();
@@ -63,23 +61,6 @@ impl Sources {
         format!("{name:<15}{ON}on{ON:#}{}", but.concat())
     }
 
-    /// What each process says for itself.
-    pub(crate) fn processes_json(&self, daemons: &Daemons) -> Value {
-        let processes = self.processes.iter().enumerate().map(|(place, process)| {
-            let off_by = Switch::ALL.map(|switch| (switch.name().to_owned(), json!(sources_of(process, switch))));
-            json!({
-                "component": process.component,
-                "version": process.version,
-                "pid": process.pid,
-                "at": process.at,
-                "is_seen": process.life() == Life::Lives,
-                "off_by": off_by.into_iter().collect::<Map<_, _>>(),
-                "settings": daemons.json_of(place),
-            })
-        });
-        processes.collect()
-    }
-
     fn against(&self, switch: Switch) -> Vec<String> {
         let explained = self.switches.explain();
         let own = explained[switch.name()]["off_by"].as_array().into_iter().flatten();
@@ -99,6 +80,7 @@ pub(crate) fn named(process: &Process) -> String {
     format!("{} (pid {})", process.component, process.pid)
 }
 
-fn sources_of(process: &Process, switch: Switch) -> Vec<&str> {
+/// By what a process holds a switch off.
+pub(crate) fn sources_of(process: &Process, switch: Switch) -> Vec<&str> {
     process.off.iter().filter(|off| off.switch == switch).map(|off| off.source.as_str()).collect()
 }

@@ -187,7 +187,7 @@ impl<'a> Status<'a> {
             "created_at": word.and_then(Word::created_at),
             "log": { "level": word.map(Word::log_level), "format": word.map(Word::log_format) },
             "switches": self.sources.explain(),
-            "processes": self.sources.processes_json(&self.daemons),
+            "processes": self.daemons.processes_json(&self.sources),
             "settings_differ": self.daemons.differing(),
             "administrator": self.administrator.as_ref().map(administrator_json),
             "cluster_id": self.daemons.value("cluster_id"),

@@ -11,7 +11,7 @@ const NAME: &str = "dataplane-7-0123456789abcdef0123456789abcdef";
 fuzz_target!(|bytes: &[u8]| {
     if let Some(leftover) = parse(NAME, bytes) {
         assert!(NAME.ends_with(&leftover.event_id));
-        assert!(ondat_telemetry::config::component(&leftover.component).is_ok());
+        assert!(ondat_telemetry_protocol::identity::component(&leftover.component).is_ok());
         let _ = leftover.ending();
         assert!(parse("dataplane-7", bytes).is_none());
     }

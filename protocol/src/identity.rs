@@ -49,6 +49,16 @@ pub fn raw_id(text: &str) -> Result<&str, &'static str> {
     Ok(id)
 }
 
+/// A component's name: `[a-z0-9_.-]{1,64}`.
+pub fn component(text: &str) -> Result<String, String> {
+    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'.' | b'-');
+    if (1..=64).contains(&text.len()) && text.bytes().all(allowed) {
+        Ok(text.to_owned())
+    } else {
+        Err("expected 1 to 64 of a-z 0-9 _ . -".to_owned())
+    }
+}
+
 /// Whether a text is 32 lower-case hex digits, as anonymised ids and the ids of reports and events are.
 pub fn is_hex_id(text: &str) -> bool {
     text.len() == 32 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))

@@ -4,7 +4,8 @@ use data_encoding::HEXLOWER;
 use ondat_telemetry_protocol::event::{Crash, Subject, event};
 use serde_json::Value;
 
-use super::{Core, lock, priority};
+use super::{Core, lock};
+use crate::callbacks::priority;
 use crate::crash::cores::{self, Cores};
 use crate::crash::delivery::{file_of, keep_in_memory, store_event};
 use crate::crash::limit::{self, CrashLimits, LastEnding};

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use ondat_telemetry_protocol::identity::is_hex_id;
 use ondat_telemetry_protocol::{frame, time};
 
-use super::{Core, lock, priority};
+use super::{Core, lock};
+use crate::callbacks::priority;
 use crate::crash::delivery::{Sent, send_event};
 use crate::error::Error;
 use crate::report::delivery::{self, Answerer};

@@ -2,6 +2,7 @@
 
 mod crash;
 mod delivery;
+mod jobs;
 mod next;
 mod report;
 mod version;
@@ -14,17 +15,19 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
-use crate::config::{self, Callbacks, Config};
+use crate::callbacks::{Callbacks, VersionInfo, priority};
+use crate::config::Config;
 use crate::crash::delivery::new_event_id;
-use crate::crash::host::watch::{Farewell, Watch};
+use crate::crash::host::watch::{Farewell, Host, Watch};
 use crate::crash::limit::CrashLimits;
 use crate::crash::marker::Marker;
 use crate::crash::sentry;
 use crate::crash::witness::Witness;
 use crate::error::Error;
 use crate::follower::following;
+use crate::lane::Lane;
 use crate::outcome;
-use crate::presence::{self, Presence, Process};
+use crate::presence::{Presence, Process};
 use crate::report::memory::{ReportMemory, Try};
 use crate::schedule::{self, Pace, Timer};
 use crate::spool::{self, Spool};
@@ -39,52 +42,11 @@ use crate::sys::thread;
 use crate::transport::dns::{Dns, ResolverDns};
 use crate::transport::https::{Https, UreqHttps};
 use crate::version::memory::VersionMemory;
-use crate::version::verdict::Verdict;
-use crate::worker::{self, Lane, Worker};
+use crate::worker::{Jobs, Worker};
 use ondat_telemetry_protocol::document;
 use ondat_telemetry_protocol::ending::Ending;
 use ondat_telemetry_protocol::event::Crash;
 use ondat_telemetry_protocol::query::canonical;
-
-pub use report::Report;
-
-/// Takes log lines: a syslog(3) priority and one line.
-pub type LogFn = Arc<dyn Fn(i32, &str) + Send + Sync>;
-/// Takes news about versions.
-pub type VersionFn = Arc<dyn Fn(&VersionInfo) + Send + Sync>;
-/// Fills the daily report.
-pub type ReportFn = Arc<dyn Fn(&Report<'_>) + Send + Sync>;
-
-/// syslog(3) priorities.
-pub mod priority {
-    /// Something does not work.
-    pub const WARNING: i32 = 4;
-    /// Something that people should know.
-    pub const NOTICE: i32 = 5;
-    /// Normal events.
-    pub const INFO: i32 = 6;
-    /// Details.
-    pub const DEBUG: i32 = 7;
-}
-
-/// What is known about versions.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct VersionInfo {
-    /// The running version as it was given.
-    pub running: String,
-    /// The latest version, when known.
-    pub latest: Option<String>,
-    /// The advisory behind a recommendation.
-    pub advisory: Option<String>,
-    /// How the running version stands.
-    pub verdict: Verdict,
-    /// Whether a configured key signed the answer.
-    pub authenticated: bool,
-    /// Unix seconds of the answer this rests on, 0 when none.
-    pub checked_at: i64,
-    /// When that answer expires, Unix seconds.
-    pub expires: Option<i64>,
-}
 
 /// What surrounds a client: names, servers, time and chance enter here, so that a test can put its own in.
 pub struct Surroundings {
@@ -336,7 +298,7 @@ impl Client {
             return Err(Error::InvalidState("already started".to_owned()));
         }
         self.core.announce_newer_again();
-        *worker = Some(Worker::start(Arc::clone(&self.core))?);
+        *worker = Some(Worker::start(self.core.jobs())?);
         drop(worker);
         let core = Arc::clone(&self.core);
         self.core.without_waiting_for_the_disk(move || {
@@ -353,7 +315,7 @@ impl Client {
     /// callers that schedule the work themselves instead of [`start`](Self::start).
     pub fn work(&self) -> Result<Option<i64>, Error> {
         self.core.may_block()?;
-        Ok(worker::work(&self.core))
+        Ok(self.core.work())
     }
 
     /// Delivers what is stored for at most this long, stops and lets go of everything. A worker that the network or the disk
@@ -489,7 +451,14 @@ impl Client {
         if watch.is_some() {
             return Err(Error::InvalidState("the crash handler is already installed".to_owned()));
         }
-        let installed = Watch::install(&self.core.config, &self.core.switches, &dsn, flags)?;
+        let config = &self.core.config;
+        let host = Host {
+            setup: config.crash_setup(&self.core.switches, &dsn, std::process::id()),
+            state_dir: config.state_dir.as_ref(),
+            monitor_path: config.monitor_path.as_deref(),
+            wait_ms: config.crash_wait_ms,
+        };
+        let installed = Watch::install(host, flags)?;
         *watch = Some(installed.watch);
         drop(watch);
         if let Some(error) = installed.complaint {
@@ -532,8 +501,8 @@ impl Client {
     /// kept in memory until that does: [`Error::Io`] where no worker runs, which would deliver it then.
     pub fn report_exit(&self, component: &str, wait_status: i32, description: Option<&str>) -> Result<(), Error> {
         self.core.may_call()?;
-        let component =
-            config::component(component).map_err(|why| Error::InvalidArgument(format!("component: {why}")))?;
+        let component = ondat_telemetry_protocol::identity::component(component)
+            .map_err(|why| Error::InvalidArgument(format!("component: {why}")))?;
         let ending = Ending::from_wait_status(wait_status).ok_or_else(|| {
             Error::InvalidArgument(format!("wait_status {wait_status:#x} is not that of a process that has ended"))
         })?;
@@ -584,9 +553,13 @@ impl Client {
 }
 
 impl Core {
+    fn jobs(self: &Arc<Self>) -> Arc<dyn Jobs> {
+        Arc::<Self>::clone(self)
+    }
+
     fn wake(self: &Arc<Self>) {
         if let Some(worker) = lock(&self.worker).as_mut() {
-            worker.wake(self);
+            worker.wake(&self.jobs());
         }
     }
 
@@ -707,7 +680,7 @@ impl Core {
         let Some(dir) = &self.config.state_dir else { return };
         let mut presence = lock(&self.presence);
         let mut process = self.process();
-        process.settings = presence::settings(&self.config);
+        process.settings = self.config.shown();
         let announced = match (presence.as_ref(), when) {
             (Some(presence), _) => presence.say(&process),
             (None, Announcing::First) => Presence::announce(dir, &process).map(|new| *presence = Some(new)),

@@ -8,8 +8,9 @@ use data_encoding::HEXLOWER;
 use nix::errno::Errno;
 use ondat_telemetry_protocol::time::date;
 
-use super::{Core, lock, priority};
+use super::{Core, lock};
 use crate::ask::Asker;
+use crate::callbacks::priority;
 use crate::error::Error;
 use crate::presence::Presence;
 use crate::switches::Switch;
@@ -33,7 +34,7 @@ impl Core {
     /// Has the process be found by who asks, from `start` to `close`: also where the state directory can be used only since now,
     /// where it is another one than before, and where the host has closed the socket. What is removed from the one that it was is
     /// not put there again: whoever removes a directory removes one thing after the other.
-    pub fn keep_door(&self, is_anew: bool) {
+    pub(super) fn keep_door(&self, is_anew: bool) {
         // The holder is announcing the process, or withdrawing it.
         let Ok(mut presence) = self.presence.try_lock() else { return };
         if self.is_closing() || self.disk().is_none() {
@@ -68,18 +69,18 @@ impl Core {
     }
 
     /// Accepts no more connections.
-    pub fn shut_door(&self) {
+    pub(super) fn shut_door(&self) {
         lock(&self.door).listener = None;
     }
 
     /// The socket to wait at.
-    pub fn door(&self) -> Option<Arc<Owned>> {
+    pub(super) fn door(&self) -> Option<Arc<Owned>> {
         let door = lock(&self.door);
         door.listener.clone().filter(|_| door.is_open())
     }
 
     /// The next connection at the socket. The error means that none can be accepted.
-    pub fn visitor(&self) -> Result<Option<OwnedFd>, Errno> {
+    pub(super) fn visitor(&self) -> Result<Option<OwnedFd>, Errno> {
         match self.door().as_ref().and_then(|door| door.get()) {
             Some(door) => descriptor::accept(door),
             None => Ok(None),
@@ -87,7 +88,7 @@ impl Core {
     }
 
     /// Gathers the report for the asker.
-    pub fn answer(&self, visitor: OwnedFd) {
+    pub(super) fn answer(&self, visitor: OwnedFd) {
         let Ok(asker) = Asker::hear(visitor) else { return };
         let (status, said) = match self.gather(&asker) {
             Ok(said) => (0, said),

@@ -17,8 +17,9 @@ use ondat_telemetry_protocol::seal::Sealer;
 use ondat_telemetry_protocol::time::{date, rfc3339};
 use serde_json::{Map, Value, json};
 
-use super::{Core, IN_FORKED_CHILD, in_callback, lock, priority};
+use super::{Core, IN_FORKED_CHILD, in_callback, lock};
 use crate::ask::Asker;
+use crate::callbacks::{Filling, Report, priority};
 use crate::crash::cores;
 use crate::error::Error;
 use crate::report::memory::{MadeReport, ReportMemory};
@@ -151,7 +152,7 @@ impl Core {
         fill: &Fill<'_>,
     ) -> Result<Paper<'a>, Error> {
         let document = Mutex::new(Some(self.document(paper, now)));
-        let report = Report { document, core: self, is_preview };
+        let report = Filled { document, core: self, is_preview };
         let filled = fill(&report);
         if self.is_forked() {
             // A child that was forked in the callback: what is written here is the parent's, and so is removing it.
@@ -164,7 +165,7 @@ impl Core {
 
     /// The plaintext of this document's report.
     pub(super) fn preview(&self, json: &[u8]) -> Result<Vec<u8>, Error> {
-        let fill = |mut report: &Report<'_>| Ok(document::read_document(json, &mut report)?);
+        let fill = |mut report: &Filled<'_>| Ok(document::read_document(json, &mut report)?);
         let written = self.write_report(self.now(), Paper::Plain(Buffer::default()), true, &fill)?;
         let Paper::Plain(mut text) = written else { return Err(other_paper()) };
         // For the NUL that C wants behind it.
@@ -289,12 +290,12 @@ impl Core {
         }
     }
 
-    pub(super) fn fill_by_callback(&self, report: &Report<'_>) -> Result<(), Error> {
+    pub(super) fn fill_by_callback(&self, report: &Filled<'_>) -> Result<(), Error> {
         // Taken only now: `close` waits for the holder of callbacks, which must not be waiting for a disk.
         let callbacks = self.callbacks();
         let on_report = callbacks.as_ref().and_then(|callbacks| callbacks.on_report.as_ref());
         let on_report = on_report.ok_or_else(|| Error::InvalidState("the client is closing".to_owned()))?;
-        in_callback(|| on_report(report));
+        in_callback(|| on_report(&Report(report)));
         Ok(())
     }
 
@@ -320,7 +321,7 @@ pub(super) struct ReportsKnown {
 }
 
 /// The report in the making, inside the report callback.
-pub struct Report<'a> {
+pub(super) struct Filled<'a> {
     /// Locked: a host may fill it from several threads. None when it is finished.
     document: Mutex<Option<Writer<Paper<'a>>>>,
     core: &'a Core,
@@ -328,30 +329,9 @@ pub struct Report<'a> {
 }
 
 /// Says what is in a report.
-type Fill<'f> = dyn Fn(&Report<'_>) -> Result<(), Error> + 'f;
+type Fill<'f> = dyn Fn(&Filled<'_>) -> Result<(), Error> + 'f;
 
-impl<'a> Report<'a> {
-    /// Whether this is a child of the process that makes the report: both would write into one file.
-    pub fn is_forked(&self) -> bool {
-        self.core.is_forked()
-    }
-
-    /// Whether an administrator only asks what would be sent: the report of the day is yet to come.
-    pub fn is_preview(&self) -> bool {
-        self.is_preview
-    }
-
-    /// Sets the cluster fields from one JSON object.
-    pub fn set_cluster_json(&self, json: &[u8]) -> Result<(), Error> {
-        let fields = document::read_cluster(json)?;
-        Ok(self.change(|document| document.set_cluster(fields))?)
-    }
-
-    /// Adds one node or volume from one JSON object.
-    pub fn add_json(&self, level: Level, json: &[u8]) -> Result<(), Error> {
-        Ok(self.change(|document| document.add_json(level, json))?)
-    }
-
+impl<'a> Filled<'a> {
     fn change(&self, change: impl FnOnce(&mut Writer<Paper<'a>>) -> Result<(), Fault>) -> Result<(), Fault> {
         change(self.locked()?.as_mut().ok_or_else(has_returned)?)
     }
@@ -367,6 +347,25 @@ impl<'a> Report<'a> {
     }
 }
 
+impl Filling for Filled<'_> {
+    fn is_forked(&self) -> bool {
+        self.core.is_forked()
+    }
+
+    fn is_preview(&self) -> bool {
+        self.is_preview
+    }
+
+    fn set_cluster_json(&self, json: &[u8]) -> Result<(), Error> {
+        let fields = document::read_cluster(json)?;
+        Ok(self.change(|document| document.set_cluster(fields))?)
+    }
+
+    fn add_json(&self, level: Level, json: &[u8]) -> Result<(), Error> {
+        Ok(self.change(|document| document.add_json(level, json))?)
+    }
+}
+
 fn other_paper() -> Error {
     Error::Internal("a report was written on something else".to_owned())
 }
@@ -375,7 +374,7 @@ fn has_returned() -> Fault {
     Fault::State("the report callback has returned: its report is finished".to_owned())
 }
 
-impl Records for &Report<'_> {
+impl Records for &Filled<'_> {
     fn set_cluster(&mut self, fields: Map<String, Value>) -> Result<(), Fault> {
         self.change(|document| document.set_cluster(fields))
     }

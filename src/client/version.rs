@@ -5,7 +5,8 @@ use std::time::Duration;
 use ondat_telemetry_protocol::answer::{Answer, Judge};
 use ondat_telemetry_protocol::query::Query;
 
-use super::{Core, VersionInfo, in_callback, lock, priority};
+use super::{Core, in_callback, lock};
+use crate::callbacks::{VersionInfo, priority};
 use crate::config::Config;
 use crate::error::{Error, Status};
 use crate::schedule::{self, Timer};

@@ -68,10 +68,10 @@ struct Kind {
     event: Option<Value>,
 }
 
-/// The component in the text of a fingerprint: a JSON list of strings, of which that is the first. Names of components hold
-/// neither commas nor quotes.
+/// The component in the text of a fingerprint, quotes included: a JSON list of strings, of which that is the first. Names of
+/// components hold neither commas nor brackets.
 fn component_of(fingerprint: &str) -> &str {
-    fingerprint.trim_matches(['[', ']']).split(',').next().unwrap_or_default()
+    fingerprint.get(1..).and_then(|rest| rest.split([',', ']']).next()).unwrap_or_default()
 }
 
 impl CrashLimits {
@@ -126,10 +126,15 @@ impl CrashLimits {
         });
     }
 
+    /// When the last reports of a component were let through.
+    fn sent_of<'a>(&'a self, component: &'a str) -> impl Iterator<Item = &'a Moment> {
+        let its = self.kinds.iter().filter(move |(name, _)| component_of(name) == component);
+        its.flat_map(|(_, kind)| &kind.sent)
+    }
+
     /// Whether one more report of this component may be sent, as far as its number goes.
     fn has_room(&self, component: &str) -> bool {
-        let its = self.kinds.iter().filter(|(name, _)| component_of(name) == component);
-        its.map(|(_, kind)| kind.sent.len()).sum::<usize>() < COMPONENT_REPORTS
+        self.sent_of(component).count() < COMPONENT_REPORTS
     }
 
     /// When something that is held back may be sent, in Unix seconds.
@@ -138,12 +143,10 @@ impl CrashLimits {
         let waiting = self.kinds.iter().filter(|(_, kind)| kind.event.is_some());
         let due = |(name, kind): (&String, &Kind)| {
             let component = component_of(name);
-            let its = self.kinds.iter().filter(|(name, _)| component_of(name) == component);
-            let its: Vec<i64> = its.flat_map(|(_, kind)| kind.sent.iter().map(ends)).collect();
             // The oldest of the kind, and of the component, has to be an hour ago where there are as many as may be.
-            let of_kind = kind.sent.first().filter(|_| kind.sent.len() >= REPORTS).map(ends);
-            let of_component = its.iter().min().copied().filter(|_| its.len() >= COMPONENT_REPORTS);
-            of_kind.into_iter().chain(of_component).max().unwrap_or(now.unix)
+            let of_kind = if kind.sent.len() < REPORTS { None } else { kind.sent.first().map(ends) };
+            let of_component = if self.has_room(component) { None } else { self.sent_of(component).map(ends).min() };
+            of_kind.max(of_component).unwrap_or(now.unix)
         };
         waiting.map(due).min()
     }

@@ -350,7 +350,7 @@ pub fn take_leftovers(dir: &StateDir, mut take: impl FnMut(Leftover) -> Result<(
 pub fn parse(name: &str, bytes: &[u8]) -> Option<Leftover> {
     let event_id = event_id(name)?.to_owned();
     let head = parse_head(bytes)?;
-    let component = crate::config::component(&head.component).ok()?;
+    let component = ondat_telemetry_protocol::identity::component(&head.component).ok()?;
     let end = bytes.iter().position(|byte| *byte == b'\n')?;
     let mut records = bytes[end + 1..].chunks(RECORD_BYTES).filter_map(Record::from_bytes);
     let tells = |record: &Record| matches!(record.kind, Kind::Crash | Kind::Exit | Kind::Recovered | Kind::Output);

@@ -5,8 +5,8 @@ use std::time::Duration;
 use ondat_telemetry_protocol::dsn;
 use serde_json::Value;
 
-use crate::report::delivery::retry_after;
 use crate::transport::https::{Endpoint, Response};
+use crate::transport::retry_after::retry_after;
 
 /// Where crash reports go, from a DSN: `https://KEY@HOST[:PORT][/PREFIX]/PROJECT`.
 #[derive(Clone, Debug, PartialEq, Eq)]

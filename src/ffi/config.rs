@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::types::{FreeFn, LogFn, ReportFn, VersionFn, give_version};
 use super::{Userdata, contain, read_bytes, read_text, utf8};
-use crate::client::Report;
+use crate::callbacks::Report;
 use crate::config::{ConfigBuilder, LONGEST_DOCUMENT, Setting};
 use crate::error::Error;
 

@@ -16,7 +16,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::errno::Errno;
 
-use crate::client::{Client, Core, IN_FORKED_CHILD, Report};
+use crate::callbacks::Report;
+use crate::client::{Client, Core, IN_FORKED_CHILD};
 use crate::error::Error;
 use crate::sys::cancellation::Uncancelled;
 use crate::sys::held_signals::{WritesRaiseNothing, as_the_host};
@@ -76,7 +77,7 @@ fn guard_report(
     // Shared: several threads of the host may fill it.
     // SAFETY: CONVENTIONS: NULL or what a report callback was given, which has not returned yet.
     let report = unsafe { report.as_ref() };
-    if report.is_some_and(Report::is_forked) {
+    if report.is_some_and(|report| report.is_forked()) {
         return refuse_forked(errbuf, errbuf_len);
     }
     guard(errbuf, errbuf_len, || call(not_null("report", report)?))

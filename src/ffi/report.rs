@@ -8,7 +8,8 @@ use ondat_telemetry_protocol::fields::Level;
 use super::client::give_text;
 use super::types::{Status, TextFn};
 use super::{guard_client, guard_report, not_null, read_bytes};
-use crate::client::{Core, Report};
+use crate::callbacks::Report;
+use crate::client::Core;
 use crate::error::Error;
 
 /// The longest report document in bytes.
@@ -75,7 +76,7 @@ pub extern "C" fn ondat_telemetry_preview_report(
 #[unsafe(no_mangle)]
 pub extern "C" fn ondat_telemetry_report_is_preview(report: *const Report) -> bool {
     // SAFETY: CONVENTIONS: NULL or what a report callback was given, which has not returned yet.
-    unsafe { report.as_ref() }.is_some_and(Report::is_preview)
+    unsafe { report.as_ref() }.is_some_and(|report| report.is_preview())
 }
 
 /// Inside a report callback, on any thread: sets the cluster fields from one JSON object. Call it once, before the

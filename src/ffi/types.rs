@@ -3,7 +3,7 @@
 
 use std::ffi::{c_char, c_int, c_void};
 
-use crate::client::{Report, VersionInfo};
+use crate::callbacks::{Report, VersionInfo};
 use crate::error;
 
 /// The version of the header. ondat_telemetry_version() returns that of the library.

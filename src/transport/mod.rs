@@ -10,6 +10,7 @@ pub mod hosts;
 pub mod https;
 pub mod proxy;
 pub mod resolv_conf;
+pub mod retry_after;
 pub mod roots;
 pub mod tcp;
 pub mod tls;

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
-use ondat_telemetry::client::{Client, VersionInfo};
+use ondat_telemetry::callbacks::VersionInfo;
+use ondat_telemetry::client::Client;
 use ondat_telemetry::config::ConfigBuilder;
 use ondat_telemetry::sys::clock::{Clock, Moment, Uptime};
 

@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use ondat_telemetry::client::{Client, VersionInfo};
+use ondat_telemetry::callbacks::VersionInfo;
+use ondat_telemetry::client::Client;
 use ondat_telemetry::config::{ConfigBuilder, Setting};
 use ondat_telemetry::error::{Error, Status};
 use ondat_telemetry::version::verdict::Verdict;

@@ -7,7 +7,6 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use data_encoding::HEXLOWER;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -15,17 +14,14 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::sockopt::PassCred;
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, setsockopt, socketpair};
 use nix::unistd::{getppid, pipe2};
-use ondat_telemetry_protocol::query::canonical;
 
 use super::handler::{self, Armament, Awaits, CRASH_SIGNALS, GO_SIGNALS};
-use crate::config::Config;
 use crate::crash::cores;
 use crate::crash::marker::{self, Head, Marker, Watched};
 use crate::crash::record::{Kind, RECORD_BYTES, Record};
 use crate::crash::setup::{SETUP_BYTES, Setup};
 use crate::error::Error;
 use crate::state::StateDir;
-use crate::switches::Switches;
 use crate::sys::descriptor::{self, Owned};
 use crate::sys::page::{Page, Stage};
 use crate::sys::spawn::{self, Parked};
@@ -75,6 +71,18 @@ pub enum Farewell {
     Left(Option<Marker>),
 }
 
+/// What the crash handler has to know of its host.
+pub struct Host<'a> {
+    /// What the monitor learns; the name of the run marker and the wait are filled in.
+    pub setup: Setup,
+    /// Where the run marker goes.
+    pub state_dir: Option<&'a StateDir>,
+    /// The monitor's program, where that is configured.
+    pub monitor_path: Option<&'a Path>,
+    /// How long a crash waits for its report to be sent, in milliseconds; none: PID 1 for 2 s, others not.
+    pub wait_ms: Option<u32>,
+}
+
 /// The result of an installation.
 pub struct Installed {
     /// The handler.
@@ -89,7 +97,7 @@ pub struct Installed {
 
 impl Watch {
     /// Starts the monitor and installs the handler, also where there is only one of monitor and run marker.
-    pub fn install(config: &Config, switches: &Switches, dsn: &str, flags: u32) -> Result<Installed, Error> {
+    pub fn install(host: Host<'_>, flags: u32) -> Result<Installed, Error> {
         if flags & !(FLAG_GO_HOST | FLAG_CORE_DUMPS) != 0 {
             return Err(Error::InvalidArgument(format!("flags: {flags:#x} has bits that mean nothing")));
         }
@@ -102,23 +110,23 @@ impl Watch {
         }
         // Only a crash for want of stack needs it.
         let why_no_stack = altstack::ensure().err();
-        let pid = std::process::id();
-        let marker = config.state_dir.as_ref().map(|_| marker::name(&config.component, pid)).transpose()?;
+        let pid = host.setup.pid;
+        let marker = host.state_dir.map(|_| marker::name(&host.setup.component, pid)).transpose()?;
         // The kernel kills everything in the namespace of a PID 1 that dies, the monitor too (pid_namespaces(7)).
-        let wait_ms = config.crash_wait_ms.unwrap_or(if pid == 1 { PID_1_WAIT_MS } else { 0 });
-        let setup = Setup { marker, wait_ms, ..setup(config, switches, dsn, pid) };
+        let wait_ms = host.wait_ms.unwrap_or(if pid == 1 { PID_1_WAIT_MS } else { 0 });
+        let setup = Setup { marker, wait_ms, ..host.setup };
         let mut watch = Self { monitor: None, marker: None, page: None, is_enabled: Cell::new(true) };
         let (mut why_no_monitor, mut complaint) = (None, None);
         let (page, file) = Page::create().map_or((None, None), |(page, file)| (Some(page), file));
         let mut monitor = None;
-        let watched = if config.state_dir.as_ref().is_some_and(is_supervised) {
+        let watched = if host.state_dir.is_some_and(is_supervised) {
             Watched::Supervised
         } else {
             if let Some(page) = &page {
                 // Where the C library has no such mutex, the monitor finds out about exec by the end of its socket alone.
                 page.hold();
             }
-            match start_monitor(config, &setup, flags & FLAG_GO_HOST != 0, file.as_ref()) {
+            match start_monitor(host.monitor_path, &setup, flags & FLAG_GO_HOST != 0, file.as_ref()) {
                 Ok(started) => {
                     monitor = Some(started);
                     Watched::Monitor
@@ -129,7 +137,7 @@ impl Watch {
         // While the monitor starts.
         let mark = |watched| {
             let head = Head::new(&setup.component, &setup.version, setup.born, watched);
-            let place = config.state_dir.as_ref().zip(setup.marker.clone());
+            let place = host.state_dir.zip(setup.marker.clone());
             place.map(|(dir, name)| Marker::create(dir, name, head)).transpose()
         };
         match mark(watched) {
@@ -160,7 +168,7 @@ impl Watch {
         drop(file);
         watch.page = page.filter(|_| has_reader);
         if flags & FLAG_CORE_DUMPS != 0 {
-            allow_core_dumps(config);
+            allow_core_dumps(host.state_dir);
         }
         let signals: Vec<_> = if flags & FLAG_GO_HOST == 0 {
             CRASH_SIGNALS.to_vec()
@@ -279,8 +287,13 @@ fn is_supervised(dir: &StateDir) -> bool {
 }
 
 /// Starts it.
-fn start_monitor(config: &Config, setup: &Setup, is_go_host: bool, page: Option<&OwnedFd>) -> Result<Monitor, Error> {
-    let program = find_monitor(config.monitor_path.as_deref())?;
+fn start_monitor(
+    program: Option<&Path>,
+    setup: &Setup,
+    is_go_host: bool,
+    page: Option<&OwnedFd>,
+) -> Result<Monitor, Error> {
+    let program = find_monitor(program)?;
     let failed = |what: &str, error: nix::Error| Error::Unsupported(format!("{what}: {error}"));
     let no_socket = |error| failed("no socket for the crash monitor", error);
     let (ours, theirs) =
@@ -375,39 +388,17 @@ pub fn find_monitor(configured: Option<&Path>) -> Result<PathBuf, Error> {
 
 /// Makes core files possible if only the soft limit prevents them. PR_SET_DUMPABLE stays as it is: a host that has cleared
 /// it has secrets in memory.
-pub fn allow_core_dumps(config: &Config) {
+pub fn allow_core_dumps(state_dir: Option<&StateDir>) {
     if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_CORE)
         && soft < hard
     {
         // Raising to the hard limit needs no privilege and cannot fail, setrlimit(2).
         let _ = setrlimit(Resource::RLIMIT_CORE, hard, hard);
     }
-    if let Some(dir) = config.state_dir.as_ref().filter(|_| cores::are_files())
+    if let Some(dir) = state_dir.filter(|_| cores::are_files())
         && cores::read(dir).is_none()
     {
         // From now on their number is known: none.
         let _ = cores::change(dir, |_| ());
-    }
-}
-
-/// The setup that the monitor of this process, or its supervisor, receives when it starts.
-pub fn setup(config: &Config, switches: &Switches, dsn: &str, pid: u32) -> Setup {
-    Setup {
-        pid,
-        born: procfs::stat(pid),
-        component: config.component.clone(),
-        version: canonical(&config.version),
-        cluster_id: HEXLOWER.encode(&config.cluster),
-        node_id: HEXLOWER.encode(&config.node),
-        dsn: dsn.to_owned(),
-        state_dir: config.state_dir.as_ref().map(|dir| dir.given().to_owned()),
-        marker: None,
-        https: config.https.clone(),
-        timeout_ms: u64::try_from(config.timeout.as_millis()).unwrap_or(u64::MAX),
-        host_switches: switches.host(),
-        objections: switches.objections().to_vec(),
-        cwd: std::env::current_dir().ok(),
-        cores: config.cores,
-        wait_ms: 0,
     }
 }

@@ -292,7 +292,7 @@ fn report(jobs: Jobs, postmortem: Postmortem, event_id: String, death: Death) {
 /// The name of a program, where it has the form of a component's.
 fn name_of(pid: Pid) -> Option<String> {
     let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
-    crate::config::component(name.trim_end_matches('\n')).ok()
+    ondat_telemetry_protocol::identity::component(name.trim_end_matches('\n')).ok()
 }
 
 /// A task as bytes, for the descriptor on which the supervisor reads it.
