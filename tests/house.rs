@@ -69,7 +69,13 @@ fn few_files_start_a_thread() {
     only(
         &["Thread::start(", "thread::spawn", "thread::Builder", "thread::scope"],
         // The monitor is a process of its own, whose threads do what may hang.
-        &["src/worker.rs", "src/follower.rs", "src/crash/monitor/jobs.rs", "src/crash/monitor/leaving.rs"],
+        &[
+            "src/worker.rs",
+            "src/lane.rs",
+            "src/follower.rs",
+            "src/crash/monitor/jobs.rs",
+            "src/crash/monitor/leaving.rs",
+        ],
     );
     // How a thread comes to be is a system call like others; when, is not.
     only(&["pthread_create("], &["src/sys/thread.rs"]);

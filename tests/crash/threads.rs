@@ -15,14 +15,19 @@ fn with_variable(name: &str, value: &str) -> Around {
 
 /// Runs with the library: wait status, what was printed, and the reports.
 fn run_with(scenario: &str, around: &Around, act: impl Fn(&mut Victim)) -> (i32, String, Vec<Value>) {
-    let (dir, sink) = (TempDir::new(), Sink::start(200));
-    let library = [("ONDAT_TELEMETRY_SENTRY_DSN", sink.dsn())];
-    let library = library.each_ref().map(|(name, value)| (*name, value.as_str()));
-    let mut victim = Victim::start(scenario, Some(&library), dir.path(), around);
-    assert_eq!(victim.installed, "installed 0");
+    let (mut victim, sink, _dir) = started(scenario, around);
     act(&mut victim);
     let (status, printed) = victim.end();
     (status, printed, events(&sink))
+}
+
+fn started(scenario: &str, around: &Around) -> (Victim, Sink, TempDir) {
+    let (dir, sink) = (TempDir::new(), Sink::start(200));
+    let library = [("ONDAT_TELEMETRY_SENTRY_DSN", sink.dsn())];
+    let library = library.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let victim = Victim::start(scenario, Some(&library), dir.path(), around);
+    assert_eq!(victim.installed, "installed 0");
+    (victim, sink, dir)
 }
 
 /// A hundred runs in which as many threads fault at once; at least two came to it in how many?
@@ -90,7 +95,10 @@ fn a_fault_while_another_thread_opens_and_closes() {
     let mut reported = 0;
     for delay in (0..100).map(|step| step * 40_000) {
         let around = with_variable("DELAY", &delay.to_string());
-        let (status, _, reports) = run_with("segv_while_opening_and_closing", &around, Victim::go);
+        let (mut victim, sink, _dir) = started("segv_while_opening_and_closing", &around);
+        victim.go();
+        let (status, _) = victim.end_with_all_monitors();
+        let reports = events(&sink);
         assert_eq!(status, libc::SIGSEGV);
         // Which of two: the crash came while a handler was installed, or it did not.
         assert!(reports.len() <= 1, "{reports:?}");

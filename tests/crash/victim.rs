@@ -145,6 +145,20 @@ impl Victim {
     }
 }
 
+impl Victim {
+    /// As [`end`](Self::end), once every monitor that has seen the death is gone: a host may have started several.
+    pub(crate) fn end_with_all_monitors(self) -> (i32, String) {
+        use nix::sys::wait::{Id, WaitPidFlag, waitid};
+        // Dead and not reaped: it is found by its number.
+        let child = nix::unistd::Pid::from_raw(i32::try_from(self.child.id()).unwrap());
+        waitid(Id::Pid(child), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT).unwrap();
+        let monitors = monitors_of(self.pid);
+        let end = self.end();
+        monitors.iter().for_each(Process::wait);
+        end
+    }
+}
+
 /// The victim that the process `launcher` has become or started.
 fn pid_of_victim_below(launcher: u32) -> u32 {
     let name = |pid: u32| std::fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();

@@ -7,7 +7,7 @@ use std::cell::UnsafeCell;
 use std::mem::MaybeUninit;
 use std::os::fd::RawFd;
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Mutex, MutexGuard, TryLockError};
 use std::time::Duration;
 
@@ -306,7 +306,27 @@ pub fn disarm() {
     PAGE.set(None);
     // SAFETY: as in `arm`.
     unsafe { put_back(&CRASH_SIGNALS) };
+    let_crash_be_told();
     IS_ARMED.store(false, Ordering::Release);
+}
+
+/// Waits while another thread tells its crash to the monitor, or until the process ends by it. Else the next client would
+/// start a monitor that sees the same death and reports it again.
+fn let_crash_be_told() {
+    // With the fence in `report`: that thread has read the socket before it was taken away and is seen here, or it has not.
+    fence(Ordering::SeqCst);
+    let end = monotonic_ms() + PARK_MS + i64::from(SENDING_MS.load(Ordering::Acquire));
+    loop {
+        let owner = OWNER.load(Ordering::SeqCst);
+        // A child that was forked meanwhile has no such thread.
+        // SAFETY: signal 0 is sent to nobody, tgkill(2).
+        let is_there = owner != 0 && unsafe { libc::syscall(libc::SYS_tgkill, getpid(), owner, 0) } == 0;
+        if !is_there || owner == gettid() || monotonic_ms() >= end {
+            return;
+        }
+        // SAFETY: see `on_signal`.
+        unsafe { park(owner) };
+    }
 }
 
 /// Has [`at_exit`] called by exit(3) and by a return from `main`: where the kernel does not tell the monitor of the end of a
@@ -393,6 +413,7 @@ unsafe fn report(signal: libc::c_int, code: libc::c_int) {
             Err(owner) if owner == thread => return,
             Err(owner) => return park(owner),
         }
+        fence(Ordering::SeqCst);
         let record = Record { kind: Kind::Crash, signal, code, thread, flags: flags(signal, code), at: realtime() };
         tell(record, true);
     }
