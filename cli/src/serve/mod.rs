@@ -17,6 +17,7 @@ mod refusal;
 mod sessions;
 mod tries;
 
+use std::fs;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -32,6 +33,7 @@ use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
 use clap::Args;
 use data_encoding::HEXLOWER;
 use hyper_util::rt::TokioTimer;
+use nix::sys::resource::{Resource, getrlimit};
 use ondat_telemetry::error::Error;
 use ondat_telemetry::state::{StateDir, layout};
 use serde_json::json;
@@ -224,17 +226,33 @@ pub(crate) fn run(arguments: &Arguments, options: &Options, settings: Settings) 
         );
     }
     let mut runtime = tokio::runtime::Builder::new_current_thread();
-    let runtime = runtime.max_blocking_threads(READERS).thread_stack_size(STACK).enable_all().build();
+    let runtime = runtime.max_blocking_threads(readers()).thread_stack_size(STACK).enable_all().build();
     let runtime = runtime.map_err(|error| Error::Internal(format!("cannot start: {error}")))?;
     let outcome = runtime.block_on(serve(arguments, &app, tls));
     runtime.shutdown_timeout(Duration::from_secs(1));
     outcome.map(|()| Output::text(String::new()))
 }
 
-/// One for each check. Where there is not enough for all, as many as there is.
+/// One for each check. Where there is not enough for all, as many as there is: a thread and what requests take come first.
 fn memory() -> Result<Vec<Memory>, Error> {
     let first = Memory::new()?;
-    Ok(std::iter::once(first).chain((1..CHECKS).map_while(|_| Memory::new().ok())).collect())
+    let more = (1..CHECKS).map_while(|_| Memory::new().ok().filter(|_| room() >= 2 * STACK as u64));
+    Ok(std::iter::once(first).chain(more).collect())
+}
+
+/// How many threads there is room for beside what requests take: a thread more would leave too little of it.
+fn readers() -> usize {
+    usize::try_from(room() / STACK as u64).unwrap_or(usize::MAX).saturating_sub(1).clamp(1, READERS)
+}
+
+/// How much more memory the process may map (`ulimit -v`), in bytes. Without a limit there is no end to it.
+fn room() -> u64 {
+    let Ok((limit, _)) = getrlimit(Resource::RLIMIT_AS) else { return u64::MAX };
+    let mapped = fs::read_to_string("/proc/self/status").ok().and_then(|status| {
+        let line = status.lines().find_map(|line| line.strip_prefix("VmSize:"))?;
+        line.split_whitespace().next()?.parse::<u64>().ok()
+    });
+    mapped.map_or(u64::MAX, |kib| limit.saturating_sub(kib * 1024))
 }
 
 /// Refuses what would be open to others, and makes the password of one run where there is none.
