@@ -14,14 +14,12 @@ use ondat_telemetry_command::{exit, manual, plain, refusal};
 
 use crate::serve::ServeOptions;
 
-mod body;
 mod dns;
 mod envelope;
 mod fault;
 mod keys;
-mod listen;
+mod limits;
 mod open;
-mod places;
 mod plaintext;
 mod reports;
 mod sealed;

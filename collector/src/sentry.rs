@@ -11,10 +11,13 @@ use axum::http::header::CONTENT_ENCODING;
 use axum::response::Response;
 use axum::routing::post;
 use flate2::read::MultiGzDecoder;
+use ondat_telemetry_service::answer;
+use ondat_telemetry_service::body::{self, BodyFault, Limits};
+use ondat_telemetry_service::refusal::Refusal;
 use serde_json::{Map, Value, json};
 
-use crate::body::{self, BodyFault};
 use crate::envelope::{Envelope, Item};
+use crate::limits;
 use crate::sealed::is_id;
 use crate::store::{Shelf, Store};
 
@@ -22,6 +25,9 @@ use crate::store::{Shelf, Store};
 pub(crate) const PROJECT: &str = "1";
 /// The largest envelope, packed and unpacked.
 const MOST_BYTES: u64 = 1 << 20;
+const LIMITS: Limits = limits::body(MOST_BYTES);
+/// Where Sentry's own server says why.
+const DETAIL: &str = "detail";
 
 /// What receiving crash reports takes.
 pub(crate) struct CrashIntake {
@@ -29,9 +35,6 @@ pub(crate) struct CrashIntake {
     /// The public key of the DSN.
     pub(crate) public_key: String,
 }
-
-/// A refusal: the status and the reason.
-type Refusal = (StatusCode, String);
 
 /// The routes below `/api`.
 pub(crate) fn routes(intake: Arc<CrashIntake>) -> Router {
@@ -51,14 +54,14 @@ async fn post_envelope(
     let key = match check_request(&intake, &project, &request) {
         Ok(key) => key,
         Err(why) => {
-            body::discard(request, MOST_BYTES).await;
-            return refusal(why);
+            body::discard(request, &LIMITS).await;
+            return why.line_of(DETAIL);
         }
     };
     match receive(intake, key, request).await {
-        Ok(Some(event_id)) => crate::listen::json_response(StatusCode::OK, &json!({ "id": event_id })),
-        Ok(None) => crate::listen::json_response(StatusCode::OK, &json!({})),
-        Err(why) => refusal(why),
+        Ok(Some(event_id)) => answer::line(StatusCode::OK, &json!({ "id": event_id })),
+        Ok(None) => answer::line(StatusCode::OK, &json!({})),
+        Err(why) => why.line_of(DETAIL),
     }
 }
 
@@ -73,7 +76,7 @@ enum Authentication {
 
 fn check_request(intake: &CrashIntake, project: &str, request: &Request) -> Result<Authentication, Refusal> {
     if project != PROJECT {
-        return Err((StatusCode::FORBIDDEN, format!("the only project is {PROJECT}")));
+        return Err(Refusal::new(StatusCode::FORBIDDEN, format!("the only project is {PROJECT}")));
     }
     let header = request.headers().get("x-sentry-auth").map(|value| value.to_str().unwrap_or_default());
     let key = match header {
@@ -105,7 +108,7 @@ fn dsn_parts(dsn: &str) -> Option<(&str, &str)> {
 }
 
 fn not_authenticated() -> Refusal {
-    (StatusCode::FORBIDDEN, "the public key (sentry_key) is missing or not the one of this collector".to_owned())
+    Refusal::new(StatusCode::FORBIDDEN, "the public key (sentry_key) is missing or not the one of this collector")
 }
 
 async fn receive(
@@ -115,7 +118,7 @@ async fn receive(
 ) -> Result<Option<String>, Refusal> {
     let encoding = request.headers().get(CONTENT_ENCODING).map(|value| value.to_str().unwrap_or("?").to_owned());
     let mut bytes = Vec::new();
-    body::receive(request, MOST_BYTES, |piece| {
+    body::receive(request, &LIMITS, |piece| {
         bytes.extend_from_slice(piece);
         Ok(())
     })
@@ -136,10 +139,10 @@ fn unpack(bytes: Vec<u8>, encoding: Option<&str>) -> Result<Vec<u8>, Refusal> {
             match read {
                 Ok(_) if unpacked.len() as u64 > MOST_BYTES => Err(body_refusal(BodyFault::TooBig)),
                 Ok(_) => Ok(unpacked),
-                Err(why) => Err((StatusCode::BAD_REQUEST, format!("the body is no gzip: {why}"))),
+                Err(why) => Err(Refusal::bad(format!("the body is no gzip: {why}"))),
             }
         }
-        Some(_) => Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, "the only content encoding is gzip".to_owned())),
+        Some(_) => Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the only content encoding is gzip")),
     }
 }
 
@@ -148,7 +151,7 @@ fn store_envelope(
     authentication: Authentication,
     bytes: &[u8],
 ) -> Result<Option<String>, Refusal> {
-    let malformed = |why: String| (StatusCode::BAD_REQUEST, format!("malformed envelope: {why}"));
+    let malformed = |why: String| Refusal::bad(format!("malformed envelope: {why}"));
     let envelope = match Envelope::parse(bytes) {
         Ok(envelope) => envelope,
         // A stranger is told that they are one, and not what is wrong with their envelope.
@@ -193,20 +196,18 @@ fn store_event(store: &Store, id: &str, event: &[u8]) -> io::Result<()> {
 
 fn body_refusal(fault: BodyFault) -> Refusal {
     match fault {
-        BodyFault::TooBig => (StatusCode::PAYLOAD_TOO_LARGE, format!("an envelope is at most {MOST_BYTES} bytes")),
-        BodyFault::TooSlow => (StatusCode::REQUEST_TIMEOUT, "the envelope did not arrive in time".to_owned()),
-        BodyFault::Broken => (StatusCode::REQUEST_TIMEOUT, "the envelope did not arrive whole".to_owned()),
+        BodyFault::TooBig => {
+            Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, format!("an envelope is at most {MOST_BYTES} bytes"))
+        }
+        BodyFault::TooSlow => Refusal::new(StatusCode::REQUEST_TIMEOUT, "the envelope did not arrive in time"),
+        BodyFault::Broken => Refusal::new(StatusCode::REQUEST_TIMEOUT, "the envelope did not arrive whole"),
         BodyFault::Disk(why) => cannot_store(why),
     }
 }
 
 fn cannot_store(why: io::Error) -> Refusal {
     crate::complain(&format!("cannot store a crash report: {why}"));
-    (StatusCode::SERVICE_UNAVAILABLE, "the crash report could not be stored".to_owned())
-}
-
-fn refusal((status, why): Refusal) -> Response {
-    crate::listen::json_response(status, &json!({ "detail": why }))
+    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the crash report could not be stored")
 }
 
 #[cfg(test)]
@@ -229,6 +230,6 @@ mod tests {
     fn a_packed_bomb_is_too_big() {
         let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
         packer.write_all(&vec![0; 8 << 20]).unwrap();
-        assert_eq!(unpack(packer.finish().unwrap(), Some("gzip")).unwrap_err().0, StatusCode::PAYLOAD_TOO_LARGE);
+        assert_eq!(unpack(packer.finish().unwrap(), Some("gzip")).unwrap_err().status(), StatusCode::PAYLOAD_TOO_LARGE);
     }
 }
