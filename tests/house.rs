@@ -232,13 +232,14 @@ fn the_names_of_the_state_directory_stand_in_one_file() {
 }
 
 /// What is tracked at the top, as documents name it.
-const FOLDERS: [&str; 12] = [
+const FOLDERS: [&str; 13] = [
     "protocol/",
     "src/",
     "tests/",
     "docs/",
     "cli/",
     "collector/",
+    "service/",
     "bindings/",
     "examples/",
     "include/ondat",

@@ -35,7 +35,7 @@ const ROOMS: [(&str, &str); 26] = [
 ];
 
 /// The parts of the repository whose files are looked at for circles.
-const PACKAGES: [&str; 5] = ["src", "protocol/src", "cli/src", "collector/src", "command/src"];
+const PACKAGES: [&str; 6] = ["src", "protocol/src", "service/src", "command/src", "cli/src", "collector/src"];
 
 /// The files of a package by their module's path, and of each the modules that it uses.
 fn uses(package: &str) -> BTreeMap<String, BTreeSet<String>> {

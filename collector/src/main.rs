@@ -14,12 +14,10 @@ use ondat_telemetry_command::{exit, manual, plain, refusal};
 
 use crate::serve::ServeOptions;
 
-mod body;
 mod dns;
 mod fault;
-mod listen;
+mod limits;
 mod open;
-mod places;
 mod reports;
 mod sentry;
 mod serve;

@@ -15,14 +15,16 @@ use ondat_telemetry_protocol::header::{Damage, Header};
 use ondat_telemetry_protocol::identity::is_hex_id;
 use ondat_telemetry_protocol::keys::KeySet;
 use ondat_telemetry_protocol::limits::SEALED_REPORT_BYTES;
-use serde_json::json;
+use ondat_telemetry_service::body::{self, BodyFault, Limits};
+use ondat_telemetry_service::refusal::Refusal;
 
-use crate::body::{self, BodyFault};
+use crate::limits;
 use crate::store::{Incoming, Kept, Shelf, Store};
 
 /// On every answer: a sender believes a refusal only with it, because proxies answer 4xx as well.
 const MARKER: &str = "ondat-telemetry";
 const MEDIA_TYPE: &str = "application/vnd.ondat.telemetry-report";
+const LIMITS: Limits = limits::body(SEALED_REPORT_BYTES);
 
 /// What receiving reports takes.
 pub(crate) struct ReportIntake {
@@ -31,16 +33,13 @@ pub(crate) struct ReportIntake {
     pub(crate) keys: Option<KeySet>,
 }
 
-/// A refusal: the status and the reason.
-type Refusal = (StatusCode, String);
-
 /// The routes below `/v1`.
 pub(crate) fn routes(intake: Arc<ReportIntake>) -> Router {
     let v1 = Router::new()
         .route("/reports/{report_id}", put(put_report))
-        .fallback(|| async { refusal((StatusCode::NOT_FOUND, "there is nothing here".to_owned())) })
-        .method_not_allowed_fallback(|| async {
-            refusal((StatusCode::METHOD_NOT_ALLOWED, "a report is sent with PUT".to_owned()))
+        .fallback(async || Refusal::new(StatusCode::NOT_FOUND, "there is nothing here").line())
+        .method_not_allowed_fallback(async || {
+            Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "a report is sent with PUT").line()
         })
         .with_state(intake);
     Router::new().nest("/v1", v1)
@@ -59,25 +58,25 @@ async fn put_report(
 ) -> Response {
     let id = path.map(|Path(id)| id).unwrap_or_default();
     if let Err(why) = check_request(&id, &request) {
-        body::discard(request, SEALED_REPORT_BYTES).await;
-        return refusal(why);
+        body::discard(request, &LIMITS).await;
+        return why.line();
     }
     match receive(intake, id, request).await {
         Ok(Kept::New) => StatusCode::CREATED.into_response(),
         Ok(Kept::AlreadyThere) => StatusCode::ALREADY_REPORTED.into_response(),
-        Err(why) => refusal(why),
+        Err(why) => why.line(),
     }
 }
 
 fn check_request(id: &str, request: &Request) -> Result<(), Refusal> {
     if !is_hex_id(id) {
-        return Err((StatusCode::BAD_REQUEST, "a report id is 32 lower-case hex digits".to_owned()));
+        return Err(Refusal::bad("a report id is 32 lower-case hex digits"));
     }
     let media_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     // Parameters after a semicolon mean nothing here.
     let media_type = media_type.split(';').next().unwrap_or_default().trim();
     if !media_type.eq_ignore_ascii_case(MEDIA_TYPE) {
-        return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, format!("a report is {MEDIA_TYPE}")));
+        return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, format!("a report is {MEDIA_TYPE}")));
     }
     Ok(())
 }
@@ -85,7 +84,7 @@ fn check_request(id: &str, request: &Request) -> Result<(), Refusal> {
 async fn receive(intake: Arc<ReportIntake>, id: String, request: Request) -> Result<Kept, Refusal> {
     let mut incoming = intake.store.begin().map_err(cannot_store)?;
     let mut frame = Ok(Frame::new());
-    body::receive(request, SEALED_REPORT_BYTES, |piece| {
+    body::receive(request, &LIMITS, |piece| {
         if let Ok(followed) = &mut frame
             && let Err(damage) = followed.push(piece)
         {
@@ -101,13 +100,14 @@ async fn receive(intake: Arc<ReportIntake>, id: String, request: Request) -> Res
 }
 
 fn check_header(header: Result<Header, Damage>, id: &str, keys: Option<&KeySet>) -> Result<(), Refusal> {
-    let header = header.map_err(|why| (StatusCode::BAD_REQUEST, format!("this is no whole sealed report: {why}")))?;
+    let header = header.map_err(|why| Refusal::bad(format!("this is no whole sealed report: {why}")))?;
     let its_id = header.report_id_hex();
     if its_id != id {
-        return Err((StatusCode::BAD_REQUEST, format!("the report's id is {its_id}, not the path's")));
+        return Err(Refusal::bad(format!("the report's id is {its_id}, not the path's")));
     }
     if keys.is_some_and(|keys| keys.ids().all(|id| id != header.key_id)) {
-        return Err((StatusCode::MISDIRECTED_REQUEST, format!("key {} is not one of ours", header.key_id_hex())));
+        let why = format!("key {} is not one of ours", header.key_id_hex());
+        return Err(Refusal::new(StatusCode::MISDIRECTED_REQUEST, why));
     }
     Ok(())
 }
@@ -121,20 +121,16 @@ async fn keep(intake: Arc<ReportIntake>, incoming: Incoming, id: String) -> io::
 fn body_refusal(fault: BodyFault) -> Refusal {
     match fault {
         BodyFault::TooBig => {
-            (StatusCode::PAYLOAD_TOO_LARGE, format!("a report is at most {SEALED_REPORT_BYTES} bytes"))
+            Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, format!("a report is at most {SEALED_REPORT_BYTES} bytes"))
         }
-        BodyFault::TooSlow => (StatusCode::REQUEST_TIMEOUT, "the report did not arrive in time".to_owned()),
+        BodyFault::TooSlow => Refusal::new(StatusCode::REQUEST_TIMEOUT, "the report did not arrive in time"),
         // Nobody is likely to read this one; 408 asks for another try.
-        BodyFault::Broken => (StatusCode::REQUEST_TIMEOUT, "the report did not arrive whole".to_owned()),
+        BodyFault::Broken => Refusal::new(StatusCode::REQUEST_TIMEOUT, "the report did not arrive whole"),
         BodyFault::Disk(why) => cannot_store(why),
     }
 }
 
 fn cannot_store(why: io::Error) -> Refusal {
     crate::complain(&format!("cannot store a report: {why}"));
-    (StatusCode::SERVICE_UNAVAILABLE, "the report could not be stored".to_owned())
-}
-
-fn refusal((status, why): Refusal) -> Response {
-    crate::listen::json_response(status, &json!({ "error": why }))
+    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the report could not be stored")
 }

@@ -15,13 +15,19 @@ use ondat_telemetry_protocol::dsn::Dsn;
 use ondat_telemetry_protocol::envelope::{Envelope, Item};
 use ondat_telemetry_protocol::event;
 use ondat_telemetry_protocol::limits::ENVELOPE_BYTES;
+use ondat_telemetry_service::answer;
+use ondat_telemetry_service::body::{self, BodyFault, Limits};
+use ondat_telemetry_service::refusal::Refusal;
 use serde_json::{Map, Value, json};
 
-use crate::body::{self, BodyFault};
+use crate::limits;
 use crate::store::{Shelf, Store};
 
 /// The only project.
 pub(crate) const PROJECT: &str = "1";
+const LIMITS: Limits = limits::body(ENVELOPE_BYTES);
+/// Where Sentry's own server says why.
+const DETAIL: &str = "detail";
 
 /// What receiving crash reports takes.
 pub(crate) struct CrashIntake {
@@ -29,9 +35,6 @@ pub(crate) struct CrashIntake {
     /// The public key of the DSN.
     pub(crate) public_key: String,
 }
-
-/// A refusal: the status and the reason.
-type Refusal = (StatusCode, String);
 
 /// The routes below `/api`.
 pub(crate) fn routes(intake: Arc<CrashIntake>) -> Router {
@@ -51,14 +54,14 @@ async fn post_envelope(
     let key = match check_request(&intake, &project, &request) {
         Ok(key) => key,
         Err(why) => {
-            body::discard(request, ENVELOPE_BYTES).await;
-            return refusal(why);
+            body::discard(request, &LIMITS).await;
+            return why.line_of(DETAIL);
         }
     };
     match receive(intake, key, request).await {
-        Ok(Some(event_id)) => crate::listen::json_response(StatusCode::OK, &json!({ "id": event_id })),
-        Ok(None) => crate::listen::json_response(StatusCode::OK, &json!({})),
-        Err(why) => refusal(why),
+        Ok(Some(event_id)) => answer::line(StatusCode::OK, &json!({ "id": event_id })),
+        Ok(None) => answer::line(StatusCode::OK, &json!({})),
+        Err(why) => why.line_of(DETAIL),
     }
 }
 
@@ -73,7 +76,7 @@ enum Authentication {
 
 fn check_request(intake: &CrashIntake, project: &str, request: &Request) -> Result<Authentication, Refusal> {
     if project != PROJECT {
-        return Err((StatusCode::FORBIDDEN, format!("the only project is {PROJECT}")));
+        return Err(Refusal::new(StatusCode::FORBIDDEN, format!("the only project is {PROJECT}")));
     }
     let header = request.headers().get("x-sentry-auth").map(|value| value.to_str().unwrap_or_default());
     let key = match header {
@@ -97,7 +100,7 @@ fn key_in_query(query: &str) -> Option<&str> {
 }
 
 fn not_authenticated() -> Refusal {
-    (StatusCode::FORBIDDEN, "the public key (sentry_key) is missing or not the one of this collector".to_owned())
+    Refusal::new(StatusCode::FORBIDDEN, "the public key (sentry_key) is missing or not the one of this collector")
 }
 
 async fn receive(
@@ -107,7 +110,7 @@ async fn receive(
 ) -> Result<Option<String>, Refusal> {
     let encoding = request.headers().get(CONTENT_ENCODING).map(|value| value.to_str().unwrap_or("?").to_owned());
     let mut bytes = Vec::new();
-    body::receive(request, ENVELOPE_BYTES, |piece| {
+    body::receive(request, &LIMITS, |piece| {
         bytes.extend_from_slice(piece);
         Ok(())
     })
@@ -128,10 +131,10 @@ fn unpack(bytes: Vec<u8>, encoding: Option<&str>) -> Result<Vec<u8>, Refusal> {
             match read {
                 Ok(_) if unpacked.len() as u64 > ENVELOPE_BYTES => Err(body_refusal(BodyFault::TooBig)),
                 Ok(_) => Ok(unpacked),
-                Err(why) => Err((StatusCode::BAD_REQUEST, format!("the body is no gzip: {why}"))),
+                Err(why) => Err(Refusal::bad(format!("the body is no gzip: {why}"))),
             }
         }
-        Some(_) => Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, "the only content encoding is gzip".to_owned())),
+        Some(_) => Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the only content encoding is gzip")),
     }
 }
 
@@ -140,7 +143,7 @@ fn store_envelope(
     authentication: Authentication,
     bytes: &[u8],
 ) -> Result<Option<String>, Refusal> {
-    let malformed = |why: String| (StatusCode::BAD_REQUEST, format!("malformed envelope: {why}"));
+    let malformed = |why: String| Refusal::bad(format!("malformed envelope: {why}"));
     let envelope = match Envelope::parse(bytes) {
         Ok(envelope) => envelope,
         // A stranger is told that they are one, and not what is wrong with their envelope.
@@ -185,20 +188,18 @@ fn store_event(store: &Store, id: &str, event: &[u8]) -> io::Result<()> {
 
 fn body_refusal(fault: BodyFault) -> Refusal {
     match fault {
-        BodyFault::TooBig => (StatusCode::PAYLOAD_TOO_LARGE, format!("an envelope is at most {ENVELOPE_BYTES} bytes")),
-        BodyFault::TooSlow => (StatusCode::REQUEST_TIMEOUT, "the envelope did not arrive in time".to_owned()),
-        BodyFault::Broken => (StatusCode::REQUEST_TIMEOUT, "the envelope did not arrive whole".to_owned()),
+        BodyFault::TooBig => {
+            Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, format!("an envelope is at most {ENVELOPE_BYTES} bytes"))
+        }
+        BodyFault::TooSlow => Refusal::new(StatusCode::REQUEST_TIMEOUT, "the envelope did not arrive in time"),
+        BodyFault::Broken => Refusal::new(StatusCode::REQUEST_TIMEOUT, "the envelope did not arrive whole"),
         BodyFault::Disk(why) => cannot_store(why),
     }
 }
 
 fn cannot_store(why: io::Error) -> Refusal {
     crate::complain(&format!("cannot store a crash report: {why}"));
-    (StatusCode::SERVICE_UNAVAILABLE, "the crash report could not be stored".to_owned())
-}
-
-fn refusal((status, why): Refusal) -> Response {
-    crate::listen::json_response(status, &json!({ "detail": why }))
+    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the crash report could not be stored")
 }
 
 #[cfg(test)]
@@ -218,6 +219,6 @@ mod tests {
     fn a_packed_bomb_is_too_big() {
         let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
         packer.write_all(&vec![0; 8 << 20]).unwrap();
-        assert_eq!(unpack(packer.finish().unwrap(), Some("gzip")).unwrap_err().0, StatusCode::PAYLOAD_TOO_LARGE);
+        assert_eq!(unpack(packer.finish().unwrap(), Some("gzip")).unwrap_err().status(), StatusCode::PAYLOAD_TOO_LARGE);
     }
 }

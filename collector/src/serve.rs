@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use data_encoding::HEXLOWER;
 use hickory_server::Server;
 use ondat_telemetry::config;
@@ -14,15 +13,15 @@ use ondat_telemetry::error::Error;
 use ondat_telemetry_command::plain;
 use ondat_telemetry_protocol::identity::is_hex_id;
 use ondat_telemetry_protocol::keys::KeySet;
+use ondat_telemetry_service::listen::{Listening, bind, cannot_listen};
+use ondat_telemetry_service::signals::{Asked, Signals};
+use ondat_telemetry_service::tls::Certificate;
 use serde::Serialize;
 use tokio::net::{TcpListener, UdpSocket};
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
 
 use crate::dns::ZoneServer;
 use crate::fault::{disk, internal, printed, unusable};
-use crate::listen;
-use crate::places::Places;
+use crate::limits;
 use crate::reports::{self, ReportIntake};
 use crate::sentry::{self, CrashIntake, PROJECT};
 use crate::store::{self, Store};
@@ -114,13 +113,13 @@ pub(crate) fn run(options: ServeOptions) -> Result<(), Error> {
 
 async fn receive(options: ServeOptions) -> Result<(), Error> {
     // First, so that an early signal is not lost.
-    let mut ends = Ends::new()?;
+    let mut signals = Signals::new()?;
     let zone = options.zone.as_deref().map(Zone::read).transpose()?;
     let keys = options.report_keys.as_deref().map(read_keys).transpose()?;
     let store = Arc::new(Store::create(options.data.clone())?);
     let public_key = public_key(&store)?;
     let identity = identity(&store, &options)?;
-    let (acceptor, acceptors) = watch::channel(identity.acceptor()?);
+    let certificate = Certificate::read(&identity.certificate, &identity.key)?;
     let listeners = Listeners::bind(&options).await?;
     let ready = ready(&listeners, &options, &public_key, &identity)?;
 
@@ -130,88 +129,36 @@ async fn receive(options: ServeOptions) -> Result<(), Error> {
     let mut dns = Server::new(ZoneServer::new(zone, store));
     dns.register_socket(listeners.dns_udp);
     dns.register_listener(listeners.dns_tcp, DNS_TCP_TIME, DNS_TCP_ANSWERS);
-    let (stop, stopped) = watch::channel(false);
-    let places = Arc::new(Places::new());
-    let https = listen::serve(listeners.https, Some(acceptors), routes.clone(), Arc::clone(&places), stopped.clone());
-    let https = tokio::spawn(https);
-    let http = tokio::spawn(serve_http(listeners.http, routes, places, stopped));
+    let places = limits::places();
+    let mut listening = Listening::default();
+    listening.serve(listeners.https, Some(&certificate), routes.clone(), &places, limits::TERMS);
+    if let Some(http) = listeners.http {
+        listening.serve(http, None, routes, &places, limits::TERMS);
+    }
 
     announce(&ready)?;
-    while ends.wait().await == End::Renewed {
-        match identity.acceptor() {
-            Ok(renewed) => drop(acceptor.send(renewed)),
-            Err(why) => crate::complain(&format!("the certificate of before stays: {why}")),
+    while signals.next().await == Asked::Reload {
+        if let Err(why) = certificate.renew() {
+            crate::complain(&format!("the certificate of before stays: {why}"));
         }
     }
 
-    let _ = stop.send(true);
     // Nothing is lost with a DNS connection: the asker asks again.
-    let _ = tokio::time::timeout(DNS_GOODBYE_TIME, dns.shutdown_gracefully()).await;
-    for task in [https, http] {
-        task.await.map_err(|why| internal("a listener failed", why))?;
-    }
-    Ok(())
-}
-
-async fn serve_http(
-    listener: Option<TcpListener>,
-    routes: Router,
-    places: Arc<Places>,
-    stopped: watch::Receiver<bool>,
-) {
-    if let Some(listener) = listener {
-        listen::serve(listener, None, routes, places, stopped).await;
-    }
-}
-
-/// The signals that the program waits for.
-struct Ends {
-    terminate: Signal,
-    interrupt: Signal,
-    hang_up: Signal,
-}
-
-/// What a signal means.
-#[derive(PartialEq, Eq)]
-enum End {
-    Now,
-    /// It goes on with a new certificate.
-    Renewed,
-}
-
-impl Ends {
-    fn new() -> Result<Self, Error> {
-        let cannot = |why: io::Error| internal("cannot watch for signals", why);
-        Ok(Self {
-            terminate: signal(SignalKind::terminate()).map_err(cannot)?,
-            interrupt: signal(SignalKind::interrupt()).map_err(cannot)?,
-            hang_up: signal(SignalKind::hangup()).map_err(cannot)?,
-        })
-    }
-
-    async fn wait(&mut self) -> End {
-        tokio::select! {
-            _ = self.terminate.recv() => End::Now,
-            _ = self.interrupt.recv() => End::Now,
-            _ = self.hang_up.recv() => End::Renewed,
-        }
-    }
+    let dns = tokio::time::timeout(DNS_GOODBYE_TIME, dns.shutdown_gracefully());
+    let (ended, _) = tokio::join!(listening.end(limits::GOODBYE_TIME), dns);
+    ended
 }
 
 impl Listeners {
     async fn bind(options: &ServeOptions) -> Result<Self, Error> {
-        let https = bind_tcp("--https", options.https).await?;
+        let https = bind("--https", options.https).await?;
         let http = match options.http {
-            Some(address) => Some(bind_tcp("--http", address).await?),
+            Some(address) => Some(bind("--http", address).await?),
             None => None,
         };
         let (dns_tcp, dns_udp) = bind_dns(options.dns).await?;
         Ok(Self { https, http, dns_tcp, dns_udp })
     }
-}
-
-async fn bind_tcp(option: &str, address: SocketAddr) -> Result<TcpListener, Error> {
-    TcpListener::bind(address).await.map_err(|why| cannot_listen(option, address, &why))
 }
 
 /// The keys that senders may seal for.
@@ -220,16 +167,12 @@ fn read_keys(path: &Path) -> Result<KeySet, Error> {
     KeySet::parse(&text).map_err(|why| unusable("use the report keys in", path, why))
 }
 
-fn cannot_listen(option: &str, address: SocketAddr, why: &io::Error) -> Error {
-    Error::InvalidArgument(format!("cannot listen on {address}: {why}; choose another address with {option}"))
-}
-
 /// UDP and TCP on the same port, whichever it is.
 async fn bind_dns(address: SocketAddr) -> Result<(TcpListener, UdpSocket), Error> {
     let mut tries = 0;
     loop {
         tries += 1;
-        let tcp = bind_tcp("--dns", address).await?;
+        let tcp = bind("--dns", address).await?;
         let same_port = local_address(&tcp)?;
         match UdpSocket::bind(same_port).await {
             Ok(udp) => return Ok((tcp, udp)),

@@ -1,8 +1,7 @@
 //! The collector's own certificate authority and server certificate, made on the first start and kept.
 
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ondat_telemetry::error::Error;
@@ -11,13 +10,8 @@ use rcgen::{
 };
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::fault::{disk, internal, unusable};
+use crate::fault::{disk, internal};
 use crate::store::Store;
 
 const CA_CERTIFICATE: &str = "ca.pem";
@@ -141,29 +135,6 @@ fn set_validity(terms: &mut CertificateParams, days: u32) {
     // Senders' clocks may be a little behind.
     terms.not_before = now - DAY;
     terms.not_after = now + DAY * days;
-}
-
-impl Identity {
-    /// What takes connections with the certificate as it is now.
-    pub(crate) fn acceptor(&self) -> Result<TlsAcceptor, Error> {
-        let config = server_config(&self.certificate, &self.key)?;
-        Ok(TlsAcceptor::from(Arc::new(config)))
-    }
-}
-
-fn server_config(certificate: &Path, key: &Path) -> Result<ServerConfig, Error> {
-    let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(certificate).and_then(Iterator::collect);
-    let chain = chain.map_err(|why| unusable("use the certificate", certificate, why))?;
-    if chain.is_empty() {
-        return Err(unusable("use the certificate", certificate, "there is none in PEM"));
-    }
-    let private = PrivateKeyDer::from_pem_file(key).map_err(|why| unusable("use the key", key, why))?;
-    let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .and_then(|config| config.with_no_client_auth().with_single_cert(chain, private))
-        .map_err(|why| unusable("use the certificate with its key", certificate, why))?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(config)
 }
 
 fn unix_now() -> u64 {

@@ -2,24 +2,20 @@
 
 use std::time::Duration;
 
-use axum::body::Body;
 use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
-use http_body_util::BodyExt;
 use ondat_telemetry_protocol::json::read_object;
+use ondat_telemetry_service::body::{BodyFault, Limits, receive};
+use ondat_telemetry_service::refusal::Refusal;
 use serde_json::{Map, Value};
-use tokio::time::{Instant, timeout_at};
-
-use super::refusal::Refusal;
 
 /// The longest body that is read. What the clients send has some hundred bytes.
-const LONGEST: usize = 64 << 10;
+const LONGEST: u64 = 64 << 10;
 /// The longest one of somebody who is not logged in: of those there may be as many at once as there are connections.
-const LONGEST_OUTSIDE: usize = 16 << 10;
-/// What is read of a longer one and dropped: a sender that still writes when the answer comes and the connection closes
-/// often sees only the broken connection.
-const DROPPED: usize = 4 << 20;
+const LONGEST_OUTSIDE: u64 = 16 << 10;
+/// What is read of a longer one.
+const DROPPED: u64 = 4 << 20;
 /// How long a body may take.
 const TIME: Duration = Duration::from_secs(10);
 
@@ -34,10 +30,10 @@ pub(crate) async fn object_outside(request: Request) -> Result<Map<String, Value
     object_up_to(request, LONGEST_OUTSIDE).await
 }
 
-async fn object_up_to(request: Request, longest: usize) -> Result<Map<String, Value>, Refusal> {
+async fn object_up_to(request: Request, longest: u64) -> Result<Map<String, Value>, Refusal> {
     let media_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let media_type = media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    let bytes = bytes(request.into_body(), longest).await?;
+    let bytes = bytes(request, longest).await?;
     if media_type != "application/json" {
         let why = "the body must be JSON, with Content-Type: application/json";
         return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, why));
@@ -47,32 +43,28 @@ async fn object_up_to(request: Request, longest: usize) -> Result<Map<String, Va
 
 /// Reads a body that is not looked at.
 pub(crate) async fn nothing(request: Request) -> Result<(), Refusal> {
-    bytes(request.into_body(), LONGEST).await.map(drop)
+    bytes(request, LONGEST).await.map(drop)
 }
 
-async fn bytes(mut body: Body, longest: usize) -> Result<Vec<u8>, Refusal> {
-    let deadline = Instant::now() + TIME;
+async fn bytes(request: Request, longest: u64) -> Result<Vec<u8>, Refusal> {
+    let limits = Limits { longest, dropped: DROPPED, refuses_unread: false, time: TIME, piece_time: TIME, slowest: 0 };
     let mut bytes = Vec::new();
-    let mut received = 0;
-    loop {
-        let Ok(frame) = timeout_at(deadline, body.frame()).await else {
-            let why = format!("the body took longer than {} s", TIME.as_secs());
-            return Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, why));
-        };
-        let Some(frame) = frame else { break };
-        let frame = frame.map_err(|_| Refusal::bad("the body is cut short or malformed"))?;
-        let Some(piece) = frame.data_ref() else { continue };
-        received += piece.len();
-        if received <= longest {
-            bytes.extend_from_slice(piece);
-        } else if received > DROPPED {
-            break;
+    let received = receive(request, &limits, |piece| {
+        bytes.extend_from_slice(piece);
+        Ok(())
+    });
+    match received.await {
+        Ok(()) => Ok(bytes),
+        Err(BodyFault::TooBig) => {
+            let why = format!("the body is longer than {longest} bytes");
+            Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, why))
         }
+        Err(BodyFault::TooSlow) => {
+            let why = format!("the body took longer than {} s", TIME.as_secs());
+            Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, why))
+        }
+        Err(BodyFault::Broken | BodyFault::Disk(_)) => Err(Refusal::bad("the body is cut short or malformed")),
     }
-    if received > longest {
-        return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the body is longer than {longest} bytes")));
-    }
-    Ok(bytes)
 }
 
 /// A member that is true or false; none where it is absent or null.

@@ -10,11 +10,12 @@ use axum::http::header::{self, HeaderMap, HeaderName};
 use axum::http::{HeaderValue, Method, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use ondat_telemetry_service::places::Place;
+use ondat_telemetry_service::refusal::Refusal;
 
 use super::authority::{Authority, Host, Scheme, origin};
-use super::listen::Place;
 use super::log::Level;
-use super::refusal::Refusal;
+use super::refusal;
 use super::sessions::{Kind, csrf};
 use super::{App, blocking};
 use crate::administration::Actor;
@@ -183,10 +184,10 @@ fn caller(app: &App, headers: &HeaderMap, is_reading: bool, address: SocketAddr)
     let (token, kind) = match (token(headers), cookie(headers)) {
         (Some(token), _) => (token, Kind::Header),
         (None, Some(token)) => (token, Kind::Cookie),
-        (None, None) => return Err(Refusal::login()),
+        (None, None) => return Err(refusal::login()),
     };
     let user =
-        app.sessions.user(token, kind, |user| app.password_of(user), Instant::now()).ok_or_else(Refusal::login)?;
+        app.sessions.user(token, kind, |user| app.password_of(user), Instant::now()).ok_or_else(refusal::login)?;
     if kind == Kind::Cookie && !is_reading {
         let said = headers.get(CSRF).and_then(|value| value.to_str().ok());
         if said != Some(csrf(token).as_str()) {

@@ -8,10 +8,10 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use ondat_telemetry_service::places::Place;
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
-use super::listen::Place;
 use super::tries::Source;
 use crate::users::Memory;
 
@@ -229,6 +229,7 @@ impl Drop for Turn {
 
 #[cfg(test)]
 mod tests {
+    use ondat_telemetry_service::places::{OneMore, Places};
     use tokio::net::{TcpListener, TcpStream};
     use tokio::sync::oneshot::error::TryRecvError;
 
@@ -237,19 +238,21 @@ mod tests {
     /// Connections of one listener, and a queue without memory: nobody has a turn before `serve` gives one.
     struct Server {
         listener: TcpListener,
+        places: Arc<Places>,
         line: Arc<Line>,
     }
 
     impl Server {
         async fn new() -> Self {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            Self { listener, line: Arc::new(Line::new(Vec::new())) }
+            let places = Places::new(2, 2, OneMore::Displaces);
+            Self { listener, places, line: Arc::new(Line::new(Vec::new())) }
         }
 
         async fn connect(&self) -> (TcpStream, Arc<Place>) {
             let client = TcpStream::connect(self.listener.local_addr().unwrap()).await.unwrap();
-            let (stream, _) = self.listener.accept().await.unwrap();
-            (client, Place::of(stream))
+            let (stream, address) = self.listener.accept().await.unwrap();
+            (client, self.places.enter(stream, address.ip()).unwrap())
         }
 
         /// In line, not held back.

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::http::StatusCode;
+use ondat_telemetry_service::places::Place;
+use ondat_telemetry_service::refusal::Refusal;
 
 use super::line::Turn;
-use super::listen::Place;
 use super::log::Level;
-use super::refusal::Refusal;
 use super::tries::Source;
 use super::{App, blocking};
 

@@ -8,9 +8,9 @@ use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use ondat_telemetry::switches::Switch;
+use ondat_telemetry_service::refusal::Refusal;
 use serde_json::Value;
 
-use super::refusal::Refusal;
 use super::{App, blocking};
 use crate::status;
 

@@ -4,7 +4,6 @@ mod authority;
 mod body;
 mod gate;
 mod line;
-mod listen;
 mod log;
 mod login;
 mod metrics;
@@ -17,8 +16,8 @@ mod refusal;
 mod sessions;
 mod tries;
 
-use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::fs;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -27,21 +26,22 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
-use axum_server::Handle;
-use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
 use clap::Args;
 use data_encoding::HEXLOWER;
-use hyper_util::rt::TokioTimer;
+use nix::sys::resource::{Resource, getrlimit};
 use ondat_telemetry::error::Error;
 use ondat_telemetry::state::{StateDir, layout};
+use ondat_telemetry_service::listen::{Listening, bind};
+use ondat_telemetry_service::places::{OneMore, Places};
+use ondat_telemetry_service::refusal::Refusal;
+use ondat_telemetry_service::signals::{Asked, Signals};
+use ondat_telemetry_service::terms::Terms;
+use ondat_telemetry_service::tls::Certificate;
 use serde_json::json;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use self::authority::{Host, Scheme};
 use self::line::Line;
-use self::listen::Door;
 use self::log::{Level, Log};
-use self::refusal::Refusal;
 use self::sessions::Sessions;
 use self::tries::Tries;
 use crate::administration;
@@ -60,10 +60,22 @@ STATE_DIR/audit.jsonl.";
 
 /// The password of one run.
 const RUN_PASSWORD: &str = layout::RUN_PASSWORD;
-/// For a connection's first request to begin, a request's header, and an idle connection.
-const HEADER_TIME: Duration = Duration::from_secs(10);
-/// The longest head of a request, with what browsers hold in cookies of this host.
-const LONGEST_HEAD: usize = 32 << 10;
+/// The most connections at once: a quarter of the 1024 descriptors that a process usually has.
+const MOST_CONNECTIONS: usize = 256;
+/// What every connection is held to.
+const TERMS: Terms = Terms {
+    handshake_time: Duration::from_secs(10),
+    first_time: Some(Duration::from_secs(10)),
+    head_time: Duration::from_secs(10),
+    // A page that is open asks again and again.
+    connection_time: None,
+    // With what browsers hold in cookies of this host.
+    longest_head: 32 << 10,
+    most_fields: 100,
+    has_title_case: false,
+    // Who types an address easily leaves the `s` out.
+    says_tls: true,
+};
 /// For requests in progress when the program ends.
 const GOODBYE_TIME: Duration = Duration::from_secs(5);
 /// Passwords that are checked at once: each takes a processor while it is, and 19 MiB always.
@@ -175,7 +187,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 pub(crate) fn run(arguments: &Arguments, options: &Options, settings: Settings) -> Result<Output, Error> {
     let dir = settings.state_dir("what the page and the API change is in the state directory")?.clone();
     let tls = match (&arguments.tls_certificate, &arguments.tls_key) {
-        (Some(certificate), Some(key)) => Some(RustlsConfig::from_config(listen::tls(certificate, key)?)),
+        (Some(certificate), Some(key)) => Some(Certificate::read(certificate, key)?),
         _ => None,
     };
     // Also on a full disk everything can be turned off.
@@ -224,17 +236,33 @@ pub(crate) fn run(arguments: &Arguments, options: &Options, settings: Settings) 
         );
     }
     let mut runtime = tokio::runtime::Builder::new_current_thread();
-    let runtime = runtime.max_blocking_threads(READERS).thread_stack_size(STACK).enable_all().build();
+    let runtime = runtime.max_blocking_threads(readers()).thread_stack_size(STACK).enable_all().build();
     let runtime = runtime.map_err(|error| Error::Internal(format!("cannot start: {error}")))?;
-    let outcome = runtime.block_on(serve(arguments, &app, tls));
+    let outcome = runtime.block_on(serve(arguments, &app, tls.as_ref()));
     runtime.shutdown_timeout(Duration::from_secs(1));
     outcome.map(|()| Output::text(String::new()))
 }
 
-/// One for each check. Where there is not enough for all, as many as there is.
+/// One for each check. Where there is not enough for all, as many as there is: a thread and what requests take come first.
 fn memory() -> Result<Vec<Memory>, Error> {
     let first = Memory::new()?;
-    Ok(std::iter::once(first).chain((1..CHECKS).map_while(|_| Memory::new().ok())).collect())
+    let more = (1..CHECKS).map_while(|_| Memory::new().ok().filter(|_| room() >= 2 * STACK as u64));
+    Ok(std::iter::once(first).chain(more).collect())
+}
+
+/// How many threads there is room for beside what requests take: a thread more would leave too little of it.
+fn readers() -> usize {
+    usize::try_from(room() / STACK as u64).unwrap_or(usize::MAX).saturating_sub(1).clamp(1, READERS)
+}
+
+/// How much more memory the process may map (`ulimit -v`), in bytes. Without a limit there is no end to it.
+fn room() -> u64 {
+    let Ok((limit, _)) = getrlimit(Resource::RLIMIT_AS) else { return u64::MAX };
+    let mapped = fs::read_to_string("/proc/self/status").ok().and_then(|status| {
+        let line = status.lines().find_map(|line| line.strip_prefix("VmSize:"))?;
+        line.split_whitespace().next()?.parse::<u64>().ok()
+    });
+    mapped.map_or(u64::MAX, |kib| limit.saturating_sub(kib * 1024))
 }
 
 /// Refuses what would be open to others, and makes the password of one run where there is none.
@@ -282,46 +310,25 @@ impl Drop for RunPassword {
     }
 }
 
-async fn serve(arguments: &Arguments, app: &Arc<App>, tls: Option<RustlsConfig>) -> Result<(), Error> {
+async fn serve(arguments: &Arguments, app: &Arc<App>, certificate: Option<&Certificate>) -> Result<(), Error> {
     // First, so that an early signal is not lost.
     let mut signals = Signals::new()?;
-    let address = arguments.listen;
-    let listener = TcpListener::bind(address);
-    let listener =
-        listener.and_then(|listener| listener.set_nonblocking(true).map(|()| listener)).map_err(|error| {
-            Error::InvalidConfig(format!("cannot listen on {address}: {error}; choose another address with --listen"))
-        })?;
-    let failed = |error: io::Error| Error::Internal(format!("the server failed: {error}"));
-    let address = listener.local_addr().map_err(failed)?;
-    let mut server = axum_server::from_tcp(listener).map_err(failed)?.http1_only().first_request_timeout(HEADER_TIME);
-    server.http_builder().http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIME).max_buf_size(LONGEST_HEAD);
-    let handle = Handle::new();
-    let door = Door::new(tls.is_some());
-    let routes =
-        routes(app, arguments.is_local() || arguments.metrics).into_make_service_with_connect_info::<SocketAddr>();
-    let task = match tls.clone() {
-        None => tokio::spawn(server.handle(handle.clone()).acceptor(door).serve(routes)),
-        Some(config) => {
-            let acceptor = RustlsAcceptor::new(config).handshake_timeout(HEADER_TIME).acceptor(door);
-            tokio::spawn(server.handle(handle.clone()).acceptor(acceptor).serve(routes))
-        }
-    };
-    let scheme = if tls.is_some() { Scheme::Https } else { Scheme::Http }.name();
+    let listener = bind("--listen", arguments.listen).await?;
+    let address = listener.local_addr().map_err(|error| Error::Internal(format!("the server failed: {error}")))?;
+    let places = Places::new(MOST_CONNECTIONS, MOST_CONNECTIONS, OneMore::Displaces);
+    let mut listening = Listening::default();
+    listening.serve(listener, certificate, routes(app, arguments.is_local() || arguments.metrics), &places, TERMS);
+    let scheme = if certificate.is_some() { Scheme::Https } else { Scheme::Http }.name();
     print(format!("{}\n", json!({ "ready": true, "url": format!("{scheme}://{address}") })).as_bytes())?;
     app.log.say(Level::Info, &format!("listening on {address}"));
     while signals.next().await == Asked::Reload {
-        if let (Some(config), Some(certificate), Some(key)) = (&tls, &arguments.tls_certificate, &arguments.tls_key) {
-            match listen::tls(certificate, key) {
-                Ok(new) => {
-                    config.reload_from_config(new);
-                    app.log.say(Level::Info, "the certificate was read anew");
-                }
-                Err(error) => app.log.say(Level::Error, &format!("the certificate of before stays: {error}")),
-            }
+        match certificate.map(Certificate::renew) {
+            None => {}
+            Some(Ok(())) => app.log.say(Level::Info, "the certificate was read anew"),
+            Some(Err(error)) => app.log.say(Level::Error, &format!("the certificate of before stays: {error}")),
         }
     }
-    handle.graceful_shutdown(Some(GOODBYE_TIME));
-    task.await.map_err(|error| Error::Internal(format!("the server failed: {error}")))?.map_err(failed)
+    listening.end(GOODBYE_TIME).await
 }
 
 fn routes(app: &Arc<App>, has_open_metrics: bool) -> Router {
@@ -361,38 +368,4 @@ fn routes(app: &Arc<App>, has_open_metrics: bool) -> Router {
         })
         .layer(from_fn_with_state(Arc::clone(app), gate::enter))
         .with_state(Arc::clone(app))
-}
-
-/// What a signal asks for.
-#[derive(PartialEq, Eq)]
-enum Asked {
-    Reload,
-    End,
-}
-
-struct Signals {
-    hang_up: Signal,
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn new() -> Result<Self, Error> {
-        let watch = |kind: SignalKind| {
-            signal(kind).map_err(|error| Error::Internal(format!("cannot watch for signals: {error}")))
-        };
-        Ok(Self {
-            hang_up: watch(SignalKind::hangup())?,
-            terminate: watch(SignalKind::terminate())?,
-            interrupt: watch(SignalKind::interrupt())?,
-        })
-    }
-
-    async fn next(&mut self) -> Asked {
-        tokio::select! {
-            _ = self.hang_up.recv() => Asked::Reload,
-            _ = self.terminate.recv() => Asked::End,
-            _ = self.interrupt.recv() => Asked::End,
-        }
-    }
 }

@@ -14,12 +14,12 @@ use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::Response;
 use flate2::read::GzDecoder;
 use ondat_telemetry::error::Status;
+use ondat_telemetry_service::refusal::Refusal;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::AbortHandle;
 use tokio_util::io::ReaderStream;
 
-use super::refusal::Refusal;
 use super::{App, blocking};
 use crate::next::{self, Next, PIECE_BYTES, Unanswered};
 

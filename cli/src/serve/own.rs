@@ -12,14 +12,14 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use ondat_telemetry::error::Error;
 use ondat_telemetry::switches::Switch;
+use ondat_telemetry_service::places::Place;
+use ondat_telemetry_service::refusal::Refusal;
 use serde_json::{Value, json};
 use tokio_util::io::ReaderStream;
 
 use super::body::{boolean, object};
 use super::gate::{Caller, set_cookie};
-use super::listen::Place;
 use super::product::{ForceQuery, credentials, expected_version};
-use super::refusal::Refusal;
 use super::sessions::{Kind, TOKEN_TIME, csrf};
 use super::{App, blocking};
 use crate::administration::{self, Refused, Speaker, Word};

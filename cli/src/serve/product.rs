@@ -11,16 +11,16 @@ use axum::{Extension, Json};
 use ondat_telemetry::error::Error;
 use ondat_telemetry::switches::Switch;
 use ondat_telemetry_protocol::time::rfc3339;
+use ondat_telemetry_service::places::Place;
+use ondat_telemetry_service::refusal::Refusal;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::body::{boolean, nothing, object, object_outside, required, text};
 use super::gate::Caller;
-use super::listen::Place;
 use super::log::Level;
-use super::refusal::Refusal;
 use super::sessions::{Kind, TOKEN_TIME};
-use super::{App, blocking};
+use super::{App, blocking, refusal};
 use crate::administration::{self, Changed, LOG_FORMATS, LOG_LEVELS, Speaker, Word};
 use crate::daemons::Daemons;
 use crate::settings::Settings;
@@ -66,7 +66,7 @@ pub(super) async fn refresh(
     nothing(request).await?;
     let user = caller.user.clone();
     let (hash, app) = blocking(move || (app.password_of(&user), app)).await?;
-    let hash = hash.ok_or_else(Refusal::login)?;
+    let hash = hash.ok_or_else(refusal::login)?;
     let token = app.sessions.begin(&caller.user, &hash, Kind::Header, Instant::now())?;
     Ok(session(&caller.user, &token, "Authorization-Expires-In"))
 }

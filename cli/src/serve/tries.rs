@@ -1,9 +1,11 @@
 //! Wrong passwords, counted for each user and each network they come from.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use ondat_telemetry_service::places::network;
 
 /// How many wrong passwords in a row are answered at once.
 const TRIES: u32 = 10;
@@ -23,11 +25,7 @@ pub(crate) struct Source {
 impl Source {
     /// Whoever has one address of an IPv6 /64 has them all.
     pub(crate) fn new(user: &str, address: IpAddr) -> Self {
-        let network = match address.to_canonical() {
-            IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
-            address => address,
-        };
-        Self { user: user.to_owned(), network }
+        Self { user: user.to_owned(), network: network(address, 32, 64) }
     }
 
     /// The name.

@@ -13,11 +13,11 @@ use hickory_server::proto::op::{Message, Query};
 use hickory_server::proto::rr::{DNSClass, Name, RecordType};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use serde_json::Value;
-use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
-use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 const TIME: Duration = Duration::from_secs(20);
 
