@@ -5,6 +5,7 @@
 #   make test      everything
 #   make test-vm   crashes in other kernels: Debian 11's and 12's, in qemu (VM="--runs 100" for figures)
 #   make           the library, the monitor, the commands
+#   make test-field  adds a field to the report in a copy of the tree, and tests that
 #   make fuzz      each parser that has a target, for a minute
 #   make bench     sizes and times
 #   make install   DESTDIR= PREFIX=/usr/local LIBDIR=$(PREFIX)/lib
@@ -33,7 +34,7 @@ CFLAGS = -std=c99 -Wall -Wextra -Wpedantic -Werror -O2 -g
 # What a static link needs besides the archive: tests/programs/bad_input.rs compares it with what rustc says.
 STATIC_LIBS = -lgcc_s -lutil -lrt -lpthread -lm -ldl -lc
 
-.PHONY: all library commands demo check test test-vm fuzz bench install install-library uninstall clean setup
+.PHONY: all library commands demo check test test-vm test-field fuzz bench install install-library uninstall clean setup
 
 all: library commands
 
@@ -78,6 +79,10 @@ test:
 # With ONDAT_TELEMETRY_BUILD it tests what is there, and builds nothing.
 test-vm: $(if $(ONDAT_TELEMETRY_BUILD),,library)
 	@./tools/test-vm $(VM)
+
+# Some minutes where nothing is built yet.
+test-field:
+	@./tools/test-field
 
 fuzz:
 	@./tools/setup test

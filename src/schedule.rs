@@ -84,12 +84,27 @@ pub struct Reported {
     pub last: Option<Moment>,
 }
 
-/// When the next daily report is due: in the slot of a UTC day that has none yet, 20 to 48 hours after the last one as
+/// What decides when a report is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// The node's slot of a day that has no report.
+    Slot,
+    /// The slot of today was over when the process started.
+    Overdue,
+    /// The last report is 48 hours old by the boot's clock, whatever the day is called.
+    LongestGap,
+    /// The last report is less than 20 hours old by the boot's clock.
+    Floor,
+    /// The process has just started.
+    Start,
+}
+
+/// When the next daily report is due, and what decides that: in the slot of a UTC day that has none yet, 20 to 48 hours after the last one as
 /// far as this boot knows. A process that starts after its slot of the day makes up for it within the hour.
 ///
 /// `started` is when the process started, `chance` one draw of the process: the moment must not move while it is waited
 /// for.
-pub fn next_report(now: &Moment, started: &Moment, slot: i64, reported: &Reported, chance: u64) -> i64 {
+pub fn next_report(now: &Moment, started: &Moment, slot: i64, reported: &Reported, chance: u64) -> (i64, Reason) {
     let today = day(now.unix);
     let after = |since: &Moment, wait| Timer { since: since.clone(), wait }.due(now);
     // If the clock ran ahead earlier, tomorrow may already have its report.
@@ -105,15 +120,23 @@ pub fn next_report(now: &Moment, started: &Moment, slot: i64, reported: &Reporte
     let in_slot = next * DAY + moment;
     let started_at = after(started, 0);
     let earliest = started_at + REPORT_START_DELAY;
-    let due = if next > today || in_slot > earliest {
-        in_slot
-    } else {
-        earliest + spread(mixed(chance, next), OVERDUE_SPREAD)
-    };
     let last = reported.last.as_ref().filter(|last| last.is_of_boot(now));
     let latest = last.map_or(i64::MAX, |last| after(last, LONGEST_REPORT_GAP));
     let floor = last.map_or(i64::MIN, |last| after(last, REPORT_FLOOR));
-    due.min(latest).max(floor).max(earliest)
+    let is_in_time = next > today || in_slot > earliest;
+    let overdue = earliest + spread(mixed(chance, next), OVERDUE_SPREAD);
+    let mut due = if is_in_time { (in_slot, Reason::Slot) } else { (overdue, Reason::Overdue) };
+    // The later of these wins.
+    if latest < due.0 {
+        due = (latest, Reason::LongestGap);
+    }
+    if floor > due.0 {
+        due = (floor, Reason::Floor);
+    }
+    if earliest > due.0 {
+        due = (earliest, Reason::Start);
+    }
+    due
 }
 
 /// Whether a report may be made today, else from when on. Where the clock has gone as the boot's has since the last
@@ -255,7 +278,7 @@ mod tests {
     fn a_report_is_due_once_a_day() {
         let noon = moment(100 * DAY + DAY / 2, "a", 10 * DAY);
         let due =
-            |days: &[i64], slot| next_report(&noon, &noon, slot, &Reported { days: days.to_vec(), last: None }, 7);
+            |days: &[i64], slot| next_report(&noon, &noon, slot, &Reported { days: days.to_vec(), last: None }, 7).0;
         let tomorrow = due(&[100], 3_600);
         assert!((101 * DAY + 3_300..101 * DAY + 3_900).contains(&tomorrow), "{tomorrow}");
         let overdue = due(&[99], 3_600) - noon.unix;
@@ -263,6 +286,22 @@ mod tests {
         // Days that a clock used up when it was ahead do not silence reports until then.
         assert_eq!(day(due(&[200], 80_000)), 100);
         assert_eq!(day(due(&[100, 101], 80_000)), 102);
+    }
+
+    #[test]
+    fn what_decides_when_a_report_is_due_is_told() {
+        let at = |hours: i64| moment(100 * DAY + hours * HOUR, "a", 10 * DAY + hours * HOUR);
+        let why = |now: i64, started: i64, slot: i64, last: Option<i64>, days: &[i64]| {
+            let reported = Reported { days: days.to_vec(), last: last.map(at) };
+            next_report(&at(now), &at(started), slot * HOUR, &reported, 7).1
+        };
+        assert_eq!(why(12, 0, 18, None, &[]), Reason::Slot);
+        assert_eq!(why(12, 12, 6, None, &[]), Reason::Overdue);
+        // Its days are used up by a clock that ran ahead.
+        assert_eq!(why(12, 0, 18, Some(-24), &[100, 101, 102, 103]), Reason::LongestGap);
+        // The last was made at the end of yesterday's slot, and today's is early.
+        assert_eq!(why(0, -30, 1, Some(-2), &[99]), Reason::Floor);
+        assert_eq!(why(12, 12, 18, Some(-47), &[98, 100, 101]), Reason::Start);
     }
 
     #[test]

@@ -308,7 +308,7 @@ impl Core {
         }
         let now = self.moment();
         let reported = self.report_memory().reported(&self.cluster_id());
-        let due = schedule::next_report(&now, &self.started, self.config.slot, &reported, self.chance);
+        let (due, _) = schedule::next_report(&now, &self.started, self.config.slot, &reported, self.chance);
         Some(due.max(lock(&self.making_pace).not_before(&now)))
     }
 }

@@ -1,4 +1,8 @@
 //! The version check of a client.
+//!
+//! Its locks, from the outermost: the turn (`version_turn`, between the threads of this process), the lock file of
+//! `version.json` (between processes), and what is known (`version`, never held while a disk is used, because
+//! `latest_version` takes it).
 
 use std::time::Duration;
 

@@ -310,6 +310,11 @@ pub fn remove(dir: &StateDir, name: &str) -> Result<(), Error> {
 }
 
 /// Gives `take` what runs that are over have left behind, one by one, and removes what it has taken.
+///
+/// Another process may start meanwhile. It makes the folder with its lock, takes that lock, and only then gives the marker its
+/// name. So whoever finds a marker finds its lock held while the process lives; if the lock is free, the process has ended, or
+/// has become another program. A folder with a lock and without a marker belongs to a process that is about to write one, or
+/// has died before: the first holds the lock.
 pub fn take_leftovers(dir: &StateDir, mut take: impl FnMut(Leftover) -> Result<(), Error>) -> Result<(), Error> {
     let folder = dir.folder(FOLDER);
     for entry in folder.entries()? {

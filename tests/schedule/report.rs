@@ -345,7 +345,7 @@ fn a_fleet_is_spread_over_the_day_and_over_the_hour_after_an_outage() {
     let reported = Reported { days: vec![START / DAY - 1], last: Some(made) };
     let started = Moment { unix: START - 2 * DAY, boot: None };
     let due: Vec<i64> =
-        slots.iter().map(|slot| next_report(&midnight, &started, *slot, &reported, pseudo_random())).collect();
+        slots.iter().map(|slot| next_report(&midnight, &started, *slot, &reported, pseudo_random()).0).collect();
     let (fullest, mean) = fullest_and_mean(&due, START, DAY / 60);
     assert!(mean >= i64::from(FLEET) / (DAY / 60) - 1, "{mean}");
     assert!(fullest <= 2 * mean, "{fullest} in a minute, {mean} in the mean one");
@@ -353,7 +353,7 @@ fn a_fleet_is_spread_over_the_day_and_over_the_hour_after_an_outage() {
     // Power was off for the first half of the day, and comes back everywhere in the same second.
     let power = up_since(START + DAY / 2, 0);
     let due: Vec<i64> =
-        slots.iter().map(|slot| next_report(&power, &power, *slot, &reported, pseudo_random())).collect();
+        slots.iter().map(|slot| next_report(&power, &power, *slot, &reported, pseudo_random()).0).collect();
     let (fullest, mean) = fullest_and_mean(&due, power.unix + 300, 60);
     assert!(mean > 800, "half the fleet makes up for it: {mean}");
     assert!(fullest <= 2 * mean, "{fullest} in a minute, {mean} in the mean one");

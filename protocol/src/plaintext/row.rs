@@ -1,5 +1,16 @@
 //! One record on its way into the columns of a row group: checked and written field by field as it is read, with no tree
 //! in between.
+//!
+//! The parser of serde_json calls the visitors here. For `{"volume_replicas":2,"volume_id":"v"}` that is, in this order:
+//!
+//! 1. `Row::visit_map`: a record begins.
+//! 2. `Name::visit_str` with `volume_replicas`: which column is it? `Cell::visit_u64` with 2: checked, and written
+//!    behind the column's other values as `,2`.
+//! 3. The same for `volume_id`; the column gets `,"<anonymised id>"`.
+//! 4. The group ends the record: every column that got nothing gets `,null`.
+//!
+//! If a value is refused, the visitor notes why in `Row::refused`, as serde carries only text, and the group takes back
+//! what the record has written into any column.
 
 use std::fmt;
 use std::io::{self, Write};
