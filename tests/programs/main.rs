@@ -9,6 +9,7 @@
 #![allow(unsafe_code, reason = "the tests wait for processes that are not their children")]
 
 mod abi;
+mod abi_baseline;
 mod bad_input;
 mod compile;
 mod descriptors;
