@@ -283,6 +283,35 @@ fn paths_that_documents_name_exist() {
     assert!(found > 100, "{found}: the paths are looked for in the wrong way");
 }
 
+/// tools/fuzz builds with `--locked`, and nothing else reads that file.
+#[test]
+fn the_lock_of_the_fuzz_targets_has_our_packages() {
+    let read = |name: &str| std::fs::read_to_string(root().join(name)).unwrap();
+    let (manifest, lock) = (read("fuzz/Cargo.toml"), read("fuzz/Cargo.lock"));
+    let ours: Vec<&str> = manifest
+        .lines()
+        .filter(|line| line.contains("path = \".."))
+        .filter_map(|line| line.split(' ').next())
+        .collect();
+    assert!(ours.len() > 1, "{ours:?}");
+    let packages: Vec<&str> = lock.split("[[package]]\n").collect();
+    for name in ours.iter().chain(&["ondat-telemetry-fuzz"]) {
+        let begins = format!("name = \"{name}\"\n");
+        let package = packages.iter().find(|package| package.starts_with(&begins));
+        let package = package.unwrap_or_else(|| panic!("fuzz/Cargo.lock lacks {name}: run cargo update in fuzz/"));
+        // What each of them depends on among ours stands in its entry.
+        let folder =
+            if *name == "ondat-telemetry-fuzz" { "fuzz" } else { name.strip_prefix("ondat-telemetry-").unwrap_or("") };
+        let manifest = read(&Path::new(folder).join("Cargo.toml").to_string_lossy());
+        for line in
+            manifest.split("[dev-dependencies]").next().unwrap().lines().filter(|line| line.contains("{ path = "))
+        {
+            let used = line.split(' ').next().unwrap();
+            assert!(package.contains(&format!("\"{used}\"")), "fuzz/Cargo.lock, {name}: {used} is missing");
+        }
+    }
+}
+
 /// The constants of a file by name and value, where that is a number, a power of two or a shift.
 fn numbers(text: &str) -> Vec<(String, u64)> {
     let constants = text.lines().filter_map(|line| line.strip_prefix("pub const ")?.split_once(": "));
