@@ -10,6 +10,7 @@ pub mod library;
 pub mod memory_limit;
 pub mod page;
 pub mod pidfd;
+pub mod prctl;
 pub mod privilege;
 pub mod procfs;
 pub mod program;

@@ -10,7 +10,7 @@ use nix::fcntl::OFlag;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::unistd::{Pid, pipe2, read};
 
-use super::signals;
+use super::{prctl, signals};
 
 /// Whether SIGPIPE was ignored when this process started; Rust's runtime ignores it before `main`. systemd starts
 /// services so (IgnoreSIGPIPE= of systemd.exec(5)), and what they start must find it so.
@@ -73,7 +73,7 @@ pub fn start(words: &[CString], mask: &signals::Mask, is_sigchld_ignored: bool) 
     if child == 0 {
         // SAFETY: as above; `pointers` is a list of strings ended by a null pointer.
         unsafe {
-            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+            prctl::die_with_parent();
             if libc::getppid() != parent.as_raw() {
                 libc::_exit(127);
             }
@@ -180,9 +180,9 @@ pub fn pass_on(to: Pid, signal: libc::c_int, value: Option<libc::c_int>) {
 pub fn die_by(signal: libc::c_int) -> ! {
     if nix::unistd::getpid().as_raw() != 1 {
         let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
+        prctl::be_undumpable();
         // SAFETY: changes this process only, whose end this is; the signal stays pending until it is unblocked.
         unsafe {
-            libc::prctl(libc::PR_SET_DUMPABLE, 0);
             libc::signal(signal, libc::SIG_DFL);
             libc::kill(libc::getpid(), signal);
         }

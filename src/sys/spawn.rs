@@ -9,8 +9,8 @@ use std::{io, ptr};
 use nix::fcntl::OFlag;
 use nix::unistd::pipe2;
 
-use super::descriptor;
 use super::signals::AllSignalsBlocked;
+use super::{descriptor, prctl};
 use crate::error::Error;
 
 /// Bytes of stack for each of the two small children; they call some dozen system calls.
@@ -320,8 +320,7 @@ unsafe fn be_ordinary() {
         let all = [u64::MAX; 1024 / 64];
         libc::syscall(libc::SYS_sched_setaffinity, 0, size_of_val(&all), all.as_ptr());
         libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, 0);
-        // 0 is what the process began with, prctl(2).
-        libc::prctl(libc::PR_SET_TIMERSLACK, 0);
+        prctl::forget_timer_slack();
     }
 }
 
