@@ -11,6 +11,8 @@ use super::descriptor;
 
 /// include/linux/sched.h.
 const PF_EXITING: u64 = 0x4;
+/// `PF_EXITING`, `PF_DUMPCORE` and `PF_SIGNALED` of the same: a thread that a signal is ending.
+const PF_DYING: u64 = 0x4 | 0x200 | 0x400;
 /// Bytes of a program's name, prctl(2), PR_SET_NAME; without the NUL.
 const NAME_BYTES: usize = 15;
 /// The longest line of /proc/PID/stat: 52 numbers of at most 20 digits, and the name.
@@ -103,7 +105,7 @@ pub fn parse(line: &[u8]) -> Option<Stat> {
     let field = |number: usize| fields.get(number - 3).copied();
     Some(Stat {
         state: field(3)?.chars().next()?,
-        is_exiting: field(9)?.parse::<u64>().ok()? & PF_EXITING != 0,
+        is_exiting: flags(line)? & PF_EXITING != 0,
         start_time: field(22)?.parse().ok()?,
         start_stack: field(28)?.parse().ok()?,
         start_code: field(26)?.parse().ok()?,
@@ -111,6 +113,14 @@ pub fn parse(line: &[u8]) -> Option<Stat> {
         threads: field(20)?.parse().ok()?,
         name,
     })
+}
+
+/// The kernel's flags of a process or a thread, of its stat file's line.
+fn flags(line: &[u8]) -> Option<u64> {
+    let name_end = line.iter().rposition(|byte| *byte == b')')?;
+    let mut fields = line[name_end + 1..].split(|byte| *byte == b' ').filter(|field| !field.is_empty());
+    // Field 9, where the first one here is field 3.
+    std::str::from_utf8(fields.nth(9 - 3)?).ok()?.parse().ok()
 }
 
 /// Whether a file of this inode is mapped as shared memory in a process; none where that may not be known.
@@ -136,12 +146,20 @@ pub fn program_of(pid: u32) -> Option<(u64, u64)> {
     fs::metadata(format!("/proc/{pid}/exe")).ok().map(|meta| (meta.dev(), meta.ino()))
 }
 
-/// Whether a thread blocks a signal; false where that may not be known.
-pub fn blocks(pid: u32, thread: u32, signal: i32) -> bool {
-    let status = fs::read_to_string(format!("/proc/{pid}/task/{thread}/status")).unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigBlk:"));
-    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
-    u32::try_from(signal - 1).is_ok_and(|bit| mask.checked_shr(bit).unwrap_or(0) & 1 != 0)
+/// Whether a thread may still come to its end by this signal: its handler runs, which blocks it, the signal waits for the thread,
+/// or the thread is dying of one, while a core is written too.
+pub fn is_acting_on(pid: u32, thread: u32, signal: i32) -> bool {
+    let folder = format!("/proc/{pid}/task/{thread}");
+    let status = fs::read_to_string(format!("{folder}/status")).unwrap_or_default();
+    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+    let has_signal = |name: &str| {
+        let mask = field(name).and_then(|mask| u64::from_str_radix(mask, 16).ok()).unwrap_or(0);
+        u32::try_from(signal - 1).is_ok_and(|bit| mask.checked_shr(bit).unwrap_or(0) & 1 != 0)
+    };
+    // The flags come last: a signal that has just left the masks is in them.
+    ["SigBlk:", "SigPnd:", "ShdPnd:"].into_iter().any(has_signal)
+        || field("CoreDumping:") == Some("1")
+        || descriptor::read(format!("{folder}/stat")).ok().and_then(|line| flags(&line)).unwrap_or(0) & PF_DYING != 0
 }
 
 /// The PID namespace of this process, as the kernel names it; empty where that may not be known.
@@ -176,6 +194,37 @@ pub fn cwd(pid: u32) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_thread_acts_on_a_signal_while_it_blocks_it() {
+        use nix::sys::signal::{SigSet, Signal};
+        std::thread::spawn(|| {
+            let thread = nix::unistd::gettid().as_raw().unsigned_abs();
+            let is_acting = || is_acting_on(std::process::id(), thread, libc::SIGUSR2);
+            assert!(!is_acting());
+            let set = SigSet::from(Signal::SIGUSR2);
+            set.thread_block().unwrap();
+            assert!(is_acting());
+            set.thread_unblock().unwrap();
+            assert!(!is_acting());
+        })
+        .join()
+        .unwrap();
+        assert!(!is_acting_on(std::process::id(), u32::MAX, libc::SIGUSR2), "there is no such thread");
+    }
+
+    #[test]
+    fn a_zombie_is_dying_of_its_signal() {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        assert!(!is_acting_on(child.id(), child.id(), libc::SIGTERM));
+        child.kill().unwrap();
+        // Waits for the end and leaves the zombie.
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap());
+        let flags = nix::sys::wait::WaitPidFlag::WEXITED | nix::sys::wait::WaitPidFlag::WNOWAIT;
+        nix::sys::wait::waitid(nix::sys::wait::Id::Pid(pid), flags).unwrap();
+        assert!(is_acting_on(child.id(), child.id(), libc::SIGTERM));
+        child.wait().unwrap();
+    }
 
     #[test]
     fn a_name_may_hold_parentheses_and_half_a_character() {

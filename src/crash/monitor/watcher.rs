@@ -476,8 +476,10 @@ impl Host {
         }
         recovery.looks += 1;
         let last = self.words.last().filter(|record| record.kind == Kind::Crash);
-        let still_runs = last.is_some_and(|record| procfs::blocks(pid, record.thread.unsigned_abs(), record.signal));
-        if still_runs && recovery.looks < RECOVERY_LOOKS {
+        let may_die = |record: &Record| procfs::is_acting_on(pid, record.thread.unsigned_abs(), record.signal);
+        // Of a process that has ended, the end comes with the next poll.
+        let has_ended = self.stat.as_ref().is_some_and(|stat| stat.read().is_none_or(|stat| stat.has_ended()));
+        if (has_ended || last.is_some_and(may_die)) && recovery.looks < RECOVERY_LOOKS {
             recovery.at = Instant::now() + RECOVERY;
             return;
         }
