@@ -19,3 +19,4 @@ mod large_documents;
 mod manners;
 mod out_of_memory;
 mod support;
+mod valgrind;
