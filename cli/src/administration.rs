@@ -17,19 +17,20 @@ use ondat_telemetry_protocol::time::rfc3339;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-/// One line for each change.
+/// The audit file, with a line for each change.
 const AUDIT_FILE: &str = layout::AUDIT;
-/// A change is about 300 bytes: some 3000 changes.
+/// The size of the audit file. A change takes about 300 bytes, so it holds some 3000 changes.
 const AUDIT_BYTES: u64 = 1 << 20;
-/// The most changes that are in force and wait for room in the audit file.
+/// The most changes that are in force but still wait for room in the audit file.
 const MOST_UNAUDITED: usize = 8;
-/// What reading and writing a few kilobytes takes, fsync(2) on a busy disk included.
+/// How long a change waits for the lock: reading and writing a few kilobytes takes that long at most, including fsync(2) on a busy
+/// disk.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// The API promises at most 30 characters for the version of the settings.
 const VERSION_DIGITS: usize = 24;
 
 const OBJECTIONS: &str = "objections";
-/// Lines for the audit file, of changes that a full disk did not keep from being made.
+/// The lines that still have to go into the audit file, of changes that were made on a full disk.
 const UNAUDITED: &str = "unaudited";
 const LOG_LEVEL: &str = "log_level";
 const LOG_FORMAT: &str = "log_format";
@@ -42,8 +43,8 @@ pub(crate) const LOG_LEVELS: [&str; 4] = ["info", "debug", "warn", "error"];
 /// The values of `logFormat`, the default first.
 pub(crate) const LOG_FORMATS: [&str; 2] = ["default", "json"];
 
-/// Whose word something is. Off wins, and neither of them takes back what the other one has said: an operator that writes the
-/// cluster's resource over and over does not turn on what a person has turned off.
+/// The two authors of choices in switches.json. Off wins, and neither author can take back the other's choice: an operator that
+/// keeps writing the cluster's resource does not turn on what a person has turned off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Speaker {
     /// A person, by the command, the page or with an editor.
@@ -53,7 +54,7 @@ pub(crate) enum Speaker {
 }
 
 impl Speaker {
-    /// Both.
+    /// Both authors.
     pub(crate) const ALL: [Self; 2] = [Self::Administrator, Self::ApiClient];
 
     /// The name in switches.json and in the audit file.
@@ -64,7 +65,7 @@ impl Speaker {
         }
     }
 
-    /// For people.
+    /// The author's name for people.
     fn title(self) -> &'static str {
         match self {
             Self::Administrator => "the administrator",
@@ -73,16 +74,16 @@ impl Speaker {
     }
 }
 
-/// What switches.json says.
+/// The content of switches.json.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Word {
-    /// Also what is not known here: it is kept.
+    /// All members. Unknown members are kept.
     map: Map<String, Value>,
     version: String,
 }
 
 impl Word {
-    /// Reads the file's bytes; no bytes are no file.
+    /// Parses the file's bytes. An empty slice stands for a missing file.
     fn parse(bytes: &[u8]) -> Result<Self, String> {
         let map = if bytes.is_empty() {
             Map::new()
@@ -100,28 +101,28 @@ impl Word {
         &self.version
     }
 
-    /// Whether this one leaves the switch on.
+    /// Whether this author leaves the switch on.
     pub(crate) fn is_on(&self, speaker: Speaker, switch: Switch) -> bool {
         let is_off = |word: &Value| word[switch.name()] == Value::Bool(false);
         let words = self.map.get(WORDS).and_then(Value::as_object);
         let is_off_by_itself = words.and_then(|words| words.get(speaker.name())).is_some_and(is_off);
-        // What none of the words turns off, an older version or a hand has turned off.
+        // If neither author turns it off, an older version or an editor has.
         let is_off_by_hand = || self.is_off_by_any(switch) && !words.into_iter().flat_map(Map::values).any(is_off);
         !(is_off_by_itself || speaker == Speaker::Administrator && is_off_by_hand())
     }
 
-    /// What this one leaves on, each switch by its name.
+    /// Returns this author's choices: true for each switch that is left on.
     pub(crate) fn to_json(&self, speaker: Speaker) -> Map<String, Value> {
         let said = |switch: Switch| (switch.name().to_owned(), self.is_on(speaker, switch).into());
         Switch::ALL.into_iter().map(said).collect()
     }
 
-    /// What older versions read.
+    /// Whether the member that older versions read turns the switch off.
     fn is_off_by_any(&self, switch: Switch) -> bool {
         self.map.get(switch.name()) == Some(&Value::Bool(false))
     }
 
-    /// Says that a switch is on or off, for one of them.
+    /// Sets one author's choice on a switch.
     pub(crate) fn set(&mut self, speaker: Speaker, switch: Switch, on: bool) {
         let mut said = Vec::new();
         for one in Speaker::ALL {
@@ -136,19 +137,19 @@ impl Word {
         }
         let words: Vec<_> = words.as_object().into_iter().flat_map(Map::values).cloned().collect();
         for which in Switch::ALL {
-            // An older version reads nothing but this.
+            // An older version reads this member only.
             let is_on = words.iter().all(|word| word[which.name()] != Value::Bool(false));
             self.map.insert(which.name().to_owned(), is_on.into());
         }
     }
 
-    /// What was taken over from other sources.
+    /// Returns the objections that were adopted from other sources.
     pub(crate) fn objections(&self) -> Vec<Objection> {
         let objections = self.map.get(OBJECTIONS).cloned().unwrap_or_default();
         serde_json::from_value(objections).unwrap_or_default()
     }
 
-    /// Replaces what was taken over from other sources.
+    /// Replaces the objections that were adopted from other sources.
     pub(crate) fn set_objections(&mut self, objections: &[Objection]) {
         if objections.is_empty() {
             self.map.remove(OBJECTIONS);
@@ -157,37 +158,37 @@ impl Word {
         }
     }
 
-    /// One of [`LOG_LEVELS`].
+    /// The log level, one of [`LOG_LEVELS`].
     pub(crate) fn log_level(&self) -> &'static str {
         one_of(&LOG_LEVELS, self.map.get(LOG_LEVEL))
     }
 
-    /// Sets it.
+    /// Sets this member.
     pub(crate) fn set_log_level(&mut self, level: &'static str) {
         self.map.insert(LOG_LEVEL.to_owned(), level.into());
     }
 
-    /// One of [`LOG_FORMATS`].
+    /// The log format, one of [`LOG_FORMATS`].
     pub(crate) fn log_format(&self) -> &'static str {
         one_of(&LOG_FORMATS, self.map.get(LOG_FORMAT))
     }
 
-    /// Sets it.
+    /// Sets this member.
     pub(crate) fn set_log_format(&mut self, format: &'static str) {
         self.map.insert(LOG_FORMAT.to_owned(), format.into());
     }
 
-    /// When the first word was said, Unix seconds.
+    /// When the file was first written, Unix seconds.
     pub(crate) fn created_at(&self) -> Option<i64> {
         self.map.get(CREATED_AT).and_then(Value::as_i64)
     }
 
-    /// When the last word was said, Unix seconds.
+    /// When the file was last written, Unix seconds.
     pub(crate) fn updated_at(&self) -> Option<i64> {
         self.map.get(UPDATED_AT).and_then(Value::as_i64)
     }
 
-    /// Whether this switch is off by what is written here.
+    /// Whether this file turns the switch off.
     pub(crate) fn is_off(&self, switch: Switch) -> bool {
         let is_said_off = Speaker::ALL.into_iter().any(|speaker| !self.is_on(speaker, switch));
         self.is_off_by_any(switch)
@@ -195,7 +196,7 @@ impl Word {
             || self.objections().iter().any(|objection| objection.switch == switch)
     }
 
-    /// Whether nothing is turned on by it that was off.
+    /// Whether this content turns nothing on that was off before.
     fn only_turns_off(&self, before: &Self) -> bool {
         Switch::ALL.into_iter().all(|switch| self.is_off(switch) || !before.is_off(switch))
     }
@@ -213,13 +214,13 @@ impl Word {
         }
     }
 
-    /// The switches about which this one has said something else than before.
+    /// Returns the switches on which this author's choice has changed.
     fn turned_from<'a>(&'a self, before: &'a Self, speaker: Speaker) -> impl Iterator<Item = Switch> + 'a {
         let is_turned = move |switch: &Switch| self.is_on(speaker, *switch) != before.is_on(speaker, *switch);
         Switch::ALL.into_iter().filter(is_turned)
     }
 
-    /// From, to, for what this one says of the switches.
+    /// Returns this author's changed choices, as `from` and `to`.
     fn changes_from(&self, before: &Self, speaker: Speaker) -> Map<String, Value> {
         let changes = self.turned_from(before, speaker).map(|switch| {
             let (from, to) = (before.is_on(speaker, switch), self.is_on(speaker, switch));
@@ -228,7 +229,7 @@ impl Word {
         changes.collect()
     }
 
-    /// The same for everything else that differs but for the bookkeeping.
+    /// Returns the other changed members, as `from` and `to`, without the bookkeeping.
     fn other_changes_from(&self, before: &Self) -> Map<String, Value> {
         let mut changes = Map::new();
         let mut note = |name: &str, from: Value, to: Value| {
@@ -242,7 +243,7 @@ impl Word {
         changes
     }
 
-    /// What an actor has changed, for the audit file: a line for each word.
+    /// Returns an actor's changes as lines for the audit file, one for each author.
     fn lines(&self, before: &Self, actor: &Actor) -> Vec<Value> {
         let mut lines = Vec::new();
         for speaker in Speaker::ALL {
@@ -258,7 +259,7 @@ impl Word {
         lines
     }
 
-    /// What was changed, in words.
+    /// Returns the changes in words.
     fn changed_in_words(&self, before: &Self) -> String {
         let mut said = Vec::new();
         for speaker in Speaker::ALL {
@@ -281,7 +282,7 @@ impl Word {
         if said.is_empty() { "changed nothing".to_owned() } else { said.join(", ") }
     }
 
-    /// The bytes to be written: never the same twice, so that a version names one state and not also a later one.
+    /// Returns the bytes to write. They are never the same twice, so that a version names exactly one state.
     fn renewed(mut self, now: i64) -> Vec<u8> {
         let revision = self.map.get(REVISION).and_then(Value::as_u64).unwrap_or(0);
         self.map.insert(REVISION.to_owned(), revision.wrapping_add(1).into());
@@ -298,25 +299,25 @@ fn one_of(values: &[&'static str], value: Option<&Value>) -> &'static str {
     known.or(values.first()).copied().unwrap_or_default()
 }
 
-/// Who changes something, for the audit file.
+/// Who makes a change, for the audit file.
 #[derive(Clone, Debug)]
 pub(crate) struct Actor {
     /// `command`, `api` or `page`.
     pub(crate) via: &'static str,
-    /// The user of this machine, or the one who logged in.
+    /// The user of this machine, or the user who is logged in.
     pub(crate) user: String,
-    /// The address it came from.
+    /// The client's address.
     pub(crate) address: Option<String>,
 }
 
 impl Actor {
-    /// Whoever runs this command.
+    /// The user who runs this command.
     pub(crate) fn command() -> Self {
         let name = |uid: Uid| User::from_uid(uid).ok().flatten().map_or_else(|| uid.to_string(), |user| user.name);
         Self { via: "command", user: name(getuid()), address: None }
     }
 
-    /// Whose word it is.
+    /// The author for whom this actor speaks.
     pub(crate) fn speaker(&self) -> Speaker {
         if self.via == "api" { Speaker::ApiClient } else { Speaker::Administrator }
     }
@@ -325,11 +326,11 @@ impl Actor {
 /// Why nothing was changed.
 #[derive(Debug)]
 pub(crate) enum Refused {
-    /// Somebody else has changed it since this one has read it.
+    /// Somebody has changed the file since the actor read it.
     Stale,
-    /// What is there cannot be read; why.
+    /// The file cannot be read, for this reason.
     Unreadable(String),
-    /// The disk.
+    /// The disk failed.
     Failed(Error),
 }
 
@@ -351,12 +352,12 @@ impl From<Refused> for Error {
     }
 }
 
-/// What is said of an unreadable file: what, and what to do.
+/// Returns the sentence about an unreadable file: what is wrong and what to do.
 pub(crate) fn unreadable(why: &str) -> String {
     format!("{why}: everything counts as off until `ondat-telemetry repair` has put the file aside")
 }
 
-/// What the file says now; the text says why it cannot be read.
+/// Reads the file. The error says why it cannot be read.
 pub(crate) fn read(dir: &StateDir) -> Result<Word, String> {
     match dir.root().look(FILE) {
         Look::Bytes(bytes) if bytes.is_empty() => Err(format!("{FILE} is empty")),
@@ -368,15 +369,15 @@ pub(crate) fn read(dir: &StateDir) -> Result<Word, String> {
 
 /// A change that was made.
 pub(crate) struct Changed {
-    /// What the file says now.
+    /// The new content of the file.
     pub(crate) word: Word,
-    /// What was changed, in words.
+    /// Returns the changes in words.
     pub(crate) what: String,
 }
 
-/// Changes it, in the audit file first: what is in force was written down. Where the disk is full, what turns off goes first
-/// all the same, and the line follows when it can. What was stored for what is off is removed. With `expected`, only what has
-/// been read is changed.
+/// Changes the file. The audit file is written first, so that every change in force is on record. On a full disk a change that only
+/// turns off is made all the same, and its line follows when there is room. Files stored for switches that are off are removed.
+/// With `expected`, the change is made only if the file still has that version.
 pub(crate) fn change(
     dir: &StateDir,
     actor: &Actor,
@@ -402,9 +403,9 @@ pub(crate) fn change(
     let is_all_off = Switch::ALL.into_iter().all(|switch| after.is_off(switch));
     let mut bytes = after.renewed(now());
     if let Err(error) = dir.root().write_on_full_disk(FILE, layout::SWITCHES_RESERVE, &bytes) {
-        // A file without a byte takes no room, and turns everything off.
+        // An empty file takes no room, and turns everything off.
         if !is_all_off || dir.root().write(FILE, b"").is_err() {
-            // The disk that takes no file may take no line either; the error itself says it all.
+            // A disk that takes no file may take no line either. The error itself says everything.
             let entry = json!({ "action": "failed", "file": FILE, "why": error.to_string() });
             let _ = append_line(dir, &line_of(actor, &entry));
             return Err(Refused::Failed(error));
@@ -413,7 +414,7 @@ pub(crate) fn change(
     let parse = |bytes: &[u8]| Word::parse(bytes).map_err(|why| Refused::Failed(Error::Internal(why)));
     let mut word = parse(&bytes)?;
     purge(dir, &word)?;
-    // What was removed has made room.
+    // The removal may have made room.
     let left = append_unaudited(dir, word.unaudited());
     if left.len() < word.unaudited().len() {
         word.set_unaudited(left);
@@ -426,7 +427,8 @@ pub(crate) fn change(
     Ok(Changed { word: parse(&bytes)?, what })
 }
 
-/// Writes down what was changed on a full disk, and keeps room for the next time. What cannot be done yet is done later.
+/// Adds the lines of changes that were made on a full disk to the audit file, and reserves room for the next change. If that is not
+/// possible yet, a later call does it.
 pub(crate) fn settle(dir: &StateDir) {
     let Ok(_lock) = lock(dir) else { return };
     if let Ok(mut word) = read(dir) {
@@ -439,7 +441,7 @@ pub(crate) fn settle(dir: &StateDir) {
     dir.root().keep_reserve(layout::SWITCHES_RESERVE);
 }
 
-/// Removes what is stored for what is off, whether or not a daemon runs that would.
+/// Removes the files that are stored for switches that are off, whether or not a daemon runs.
 fn purge(dir: &StateDir, word: &Word) -> Result<(), Error> {
     for switch in Switch::ALL.into_iter().filter(|switch| word.is_off(*switch)) {
         purge::purge(dir, switch).map_err(|error| {
@@ -449,12 +451,12 @@ fn purge(dir: &StateDir, word: &Word) -> Result<(), Error> {
     Ok(())
 }
 
-/// Puts an unreadable file aside. Everything stays off, by the administrator's own word now. False where it can be read.
+/// Sets an unreadable file aside. Everything stays off, now by the administrator's own choice. False: the file can be read.
 pub(crate) fn repair(dir: &StateDir, actor: &Actor) -> Result<bool, Error> {
     let _lock = lock(dir)?;
     let Err(why) = read(dir) else { return Ok(false) };
     audit_locked(dir, actor, &json!({ "action": "repair", "why": why }))?;
-    // Copied, not renamed: without the file, everything would be on for a moment. What cannot be read at all, such as a
+    // The file is copied, not renamed: without it everything would be on for a moment. A file that cannot be read at all, such as a
     // symlink, is only replaced.
     let damaged = dir.root().read(FILE).ok().flatten();
     if let Some(bytes) = &damaged {
@@ -464,7 +466,7 @@ pub(crate) fn repair(dir: &StateDir, actor: &Actor) -> Result<bool, Error> {
     let damaged: Value = damaged.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
     for switch in Switch::ALL {
         word.set(Speaker::Administrator, switch, false);
-        // As far as it can be read, the API client's word is kept: the administrator does not take it back by repairing.
+        // The API client's choice is kept as far as it can be read, because repairing must not take it back.
         if damaged[WORDS][WORD_OF_API_CLIENT][switch.name()] == Value::Bool(false) {
             word.set(Speaker::ApiClient, switch, false);
         }
@@ -473,8 +475,8 @@ pub(crate) fn repair(dir: &StateDir, actor: &Actor) -> Result<bool, Error> {
     Ok(true)
 }
 
-/// Writes a file of the administrator's after an entry in the audit file. `make` may read what is there: nobody else changes it
-/// meanwhile.
+/// Writes a file of the administrator after an entry in the audit file. `make` runs under the lock, so it may read the present
+/// file.
 pub(crate) fn write(
     dir: &StateDir,
     actor: &Actor,
@@ -487,11 +489,11 @@ pub(crate) fn write(
     write_audited(dir, actor, name, &bytes)
 }
 
-/// Where it fails, the audit file says that, too.
+/// Writes a file. If that fails, the audit file records the failure.
 fn write_audited(dir: &StateDir, actor: &Actor, name: &str, bytes: &[u8]) -> Result<(), Error> {
     let written = dir.root().write(name, bytes);
     if let Err(error) = &written {
-        // The disk that takes no file may take no line either; the error itself says it all.
+        // A disk that takes no file may take no line either. The error itself says everything.
         let _ = audit_locked(dir, actor, &json!({ "action": "failed", "file": name, "why": error.to_string() }));
     }
     written
@@ -502,7 +504,7 @@ fn lock(dir: &StateDir) -> Result<Lock, Error> {
     lock.ok_or_else(|| Error::InvalidState(format!("another process holds {}: try again", layout::SWITCHES_LOCK)))
 }
 
-/// On a full disk there may be no room for it. Turning off must not depend on that.
+/// Takes the lock. None: there is no room for it on a full disk, and turning off must not depend on that.
 fn lock_if_possible(dir: &StateDir) -> Result<Option<Lock>, Error> {
     match lock(dir) {
         Err(Error::Io(_)) => Ok(None),
@@ -527,7 +529,7 @@ fn append_line(dir: &StateDir, line: &Value) -> Result<(), Error> {
     append_lines(dir, std::slice::from_ref(line))
 }
 
-/// All of them or none.
+/// Appends all of these lines, or none.
 fn append_lines(dir: &StateDir, lines: &[Value]) -> Result<(), Error> {
     if lines.is_empty() {
         return Ok(());
@@ -536,7 +538,7 @@ fn append_lines(dir: &StateDir, lines: &[Value]) -> Result<(), Error> {
         .map_err(|error| Error::Io(format!("nothing was changed, as {AUDIT_FILE} cannot be written: {error}")))
 }
 
-/// Writes down what was changed on a full disk. What still is not.
+/// Appends the lines of changes that were made on a full disk. Returns those for which there is still no room.
 fn append_unaudited(dir: &StateDir, mut lines: Vec<Value>) -> Vec<Value> {
     while lines.first().is_some_and(|line| append_line(dir, line).is_ok()) {
         lines.remove(0);
@@ -544,14 +546,14 @@ fn append_unaudited(dir: &StateDir, mut lines: Vec<Value>) -> Vec<Value> {
     lines
 }
 
-/// The lines of the audit file, the oldest first; a damaged one is passed over, and so is a file that cannot be read.
+/// Returns the lines of the audit file, the oldest first. Damaged lines are skipped. A file that cannot be read counts as empty.
 pub(crate) fn audit(dir: &StateDir) -> Vec<Value> {
     let files = [layout::AUDIT_BEFORE, AUDIT_FILE].map(|name| dir.root().read(name).ok().flatten().unwrap_or_default());
     let lines = files.iter().flat_map(|bytes| bytes.split(|byte| *byte == b'\n'));
     lines.filter_map(|line| serde_json::from_slice(line).ok()).collect()
 }
 
-/// Adds a line, durably. One that a power cut has cut short stays alone on its line.
+/// Appends a line durably. A line that a power cut has cut short stays on a line of its own.
 fn append(root: &Folder, line: &str) -> Result<(), Error> {
     if root.entry(AUDIT_FILE)?.is_some_and(|entry| entry.bytes + line.len() as u64 > AUDIT_BYTES) {
         root.rename(AUDIT_FILE, layout::AUDIT_BEFORE)?;
@@ -567,7 +569,7 @@ fn append(root: &Folder, line: &str) -> Result<(), Error> {
         }
         let line = if last == *b"\n" { line.to_owned() } else { format!("\n{line}") };
         if let Err(error) = file.write_all(line.as_bytes()).and_then(|()| file.sync_data()) {
-            // Half a line is none; it is written again when there is room.
+            // Half a line is removed. The whole line is written again when there is room.
             let _ = file.set_len(length);
             return Err(error);
         }
@@ -603,7 +605,7 @@ mod tests {
         Word::parse(text.as_bytes()).unwrap()
     }
 
-    /// What each says of the daily report, and what an older version reads.
+    /// Each author's choice on the daily report, and what an older version reads.
     fn daily_report(word: &Word) -> (bool, bool, bool) {
         let by = |speaker| word.is_on(speaker, Switch::DailyReport);
         (by(Speaker::Administrator), by(Speaker::ApiClient), !word.is_off_by_any(Switch::DailyReport))
@@ -636,15 +638,15 @@ mod tests {
         let mut said = word(old);
         said.set(Speaker::ApiClient, Switch::DailyReport, true);
         assert_eq!(daily_report(&said), (false, true, false), "an operator that says on turns nothing on");
-        // Turned off by an older command since.
+        // An older command has turned it off since.
         let by_neither =
             r#"{"daily_report":false,"words":{"administrator":{"daily_report":true},"api":{"daily_report":true}}}"#;
         assert_eq!(daily_report(&word(by_neither)), (false, true, false));
-        // Turned on by an older command since: off wins.
+        // An older command has turned it on since, but off wins.
         let by_api = r#"{"daily_report":true,"words":{"api":{"daily_report":false}}}"#;
         assert_eq!(daily_report(&word(by_api)), (true, false, true));
         assert!(word(by_api).is_off(Switch::DailyReport));
-        // Of somebody whom only a newer version knows.
+        // The file has the choice of an author whom only a newer version knows.
         let mut newer = word(r#"{"daily_report":false,"words":{"fleet":{"daily_report":false,"by":"x"}}}"#);
         assert_eq!(daily_report(&newer), (true, true, false));
         newer.set(Speaker::Administrator, Switch::DailyReport, true);

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::Output;
 use crate::settings::Settings;
 
-/// What is done with them.
+/// The subcommands.
 #[derive(Subcommand)]
 pub(crate) enum Action {
     /// List those that wait and the last that were sent, the oldest first
@@ -41,7 +41,7 @@ pub(crate) enum Action {
 const FOLDER: &str = layout::CRASHES;
 const SENT: &str = layout::SENT_CRASHES;
 
-/// Lists, shows, sends or removes.
+/// Runs the subcommand.
 pub(crate) fn run(action: &Action, settings: Settings, json: bool) -> Result<Output, Error> {
     let dir = settings.state_dir("crash reports are stored in the state directory")?.clone();
     match action {
@@ -69,24 +69,24 @@ fn file_name(id: &str) -> String {
     format!("{id}.json")
 }
 
-/// The bytes of an event in this folder; none where it is not there.
+/// Returns the bytes of an event in this folder. None: the event is not there.
 fn event(folder: &Folder, id: &str) -> Result<Option<Vec<u8>>, Error> {
     let is_id = id.len() == 32 && id.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
     if is_id { folder.read(&file_name(id)) } else { Ok(None) }
 }
 
-/// Why there is nothing to remove.
+/// Returns the error about an event that does not exist.
 fn unknown(dir: &StateDir, id: &str) -> Error {
     let is_sent = event(&dir.folder(SENT), id).is_ok_and(|sent| sent.is_some());
     let what = if is_sent { "waits: it was sent" } else { "is stored" };
     Error::InvalidArgument(format!("no crash report {id:?} {what}; `crashes list` names them"))
 }
 
-/// The events in a folder, the oldest first.
+/// Returns the events in a folder, the oldest first.
 fn events(folder: &Folder) -> Result<Vec<(String, Value)>, Error> {
     let mut events = Vec::new();
     for entry in folder.entries()? {
-        // One that cannot be read, or is too large to be one, is for the library to set aside; here it is shown for what it is.
+        // The library sets unreadable and oversized files aside. This command shows them as they are.
         let bytes = folder.read(&entry.name).ok().flatten().unwrap_or_default();
         let event: Value = serde_json::from_slice(&bytes).unwrap_or_default();
         events.push((entry.name.trim_end_matches(".json").to_owned(), event));
@@ -98,7 +98,7 @@ fn events_json(events: &[(String, Value)]) -> Vec<Value> {
     events.iter().map(|(id, event)| json!({ "id": id, "event": event })).collect()
 }
 
-/// For the API: what waits, and the last that were sent.
+/// Returns, for the API, the waiting events and the last that were sent.
 pub(crate) fn json(dir: &StateDir) -> Result<Value, Error> {
     Ok(json!({
         "waiting": events_json(&events(&dir.folder(FOLDER))?),
@@ -128,7 +128,7 @@ fn list(dir: &StateDir, json: bool) -> Result<Output, Error> {
     Ok(Output::text(text))
 }
 
-/// An event in a line. Whatever stands in the file, the terminal gets plain characters.
+/// Returns an event as a line of plain characters, whatever the file contains.
 fn line((id, event): &(String, Value)) -> String {
     let word = |pointer: &str| event.pointer(pointer).and_then(Value::as_str).unwrap_or("unreadable");
     let (time, release, value) = (word("/timestamp"), word("/release"), word("/exception/values/0/value"));

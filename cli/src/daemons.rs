@@ -13,10 +13,10 @@ use serde_json::{Map, Value, json};
 use crate::settings::Settings;
 use crate::sources::{Sources, named, sources_of};
 
-/// What is said where nobody runs and this command was told nothing.
+/// The text if no process runs and this command has no such setting.
 pub(crate) const NOT_KNOWN: &str = "not known to this command";
 
-/// The members in which processes on one state directory may differ, and what they are called.
+/// The members in which processes on one state directory may differ, and their names for people.
 const MEMBERS: [(&str, &str); 10] = [
     ("cluster_id", "cluster id"),
     ("node_id", "node id"),
@@ -30,7 +30,7 @@ const MEMBERS: [(&str, &str); 10] = [
     ("state_dir", "state directory"),
 ];
 
-/// What processes leave in a state directory, whatever they do there.
+/// The files of which every process leaves some in its state directory.
 const TRACES: [&str; 11] = [
     layout::PROCESSES,
     layout::RUN,
@@ -45,38 +45,38 @@ const TRACES: [&str; 11] = [
     layout::SENT,
 ];
 
-/// Why a state directory is a folder in the one that was named.
+/// Why the state directory is a subfolder of the directory that was named.
 const WHY_SUBFOLDER: &str = "others may write to the directory that was named, or it is another user's";
 
 /// The running processes and their settings.
 pub(crate) struct Daemons {
     daemons: Vec<Daemon>,
-    /// What this command was told itself, in the same form; null where it was told nothing.
+    /// The settings of this command in the same form. Members without a setting are null.
     own: Map<String, Value>,
-    /// Of its keys for reports, from when and until when each is valid.
+    /// The validity of each of its report keys, from and to in Unix seconds.
     own_times: Option<Vec<(i64, i64)>>,
 }
 
-/// One of them.
+/// The settings of one process.
 struct Daemon {
     name: String,
-    /// None where it is of an older version.
+    /// None: the process is of an older version.
     settings: Option<Map<String, Value>>,
     times: Option<Vec<(i64, i64)>>,
 }
 
-/// What is known of one member.
+/// The knowledge of one member.
 pub(crate) enum Known<'a> {
-    /// All who run say this, or this command was told so and nobody runs.
+    /// All running processes say this, or none runs and this command has this setting.
     One(&'a Value),
-    /// They say different things.
+    /// The processes say different things.
     Several(Vec<(&'a str, &'a Value)>),
-    /// Nobody says; why.
+    /// Nobody says anything, for this reason.
     Nothing(String),
 }
 
 impl Daemons {
-    /// Of these processes, whose crash handlers have marked these runs.
+    /// Reads the settings of these processes. `runs` are the run markers of their crash handlers.
     pub(crate) fn read(settings: &Settings, processes: &[Process], runs: &[Run]) -> Self {
         let daemons = processes.iter().map(|process| Daemon {
             name: named(process),
@@ -85,7 +85,7 @@ impl Daemons {
         });
         let told = settings.config.shown();
         let mut own = said(&told, None);
-        // That nothing was said of it does not tell what a daemon has.
+        // A command without these settings says nothing about a daemon.
         for name in ["version_keys", "report_keys", "seals_queries"] {
             let is_said = name == "version_keys" && own["version_zone"].is_string();
             if !is_said && (own[name] == json!([]) || own[name] == json!(false)) {
@@ -106,7 +106,7 @@ impl Daemons {
         !self.daemons.is_empty()
     }
 
-    /// What each process says for itself.
+    /// Returns what each process says about itself.
     pub(crate) fn processes_json(&self, sources: &Sources) -> Value {
         let processes = sources.processes().iter().enumerate().map(|(place, process)| {
             let of = |to_json: &dyn Fn(&[Source]) -> Value| {
@@ -127,19 +127,19 @@ impl Daemons {
         processes.collect()
     }
 
-    /// The settings of the process at this place; null where it is of an older version.
+    /// Returns the settings of the process at this index. Null: the process is of an older version.
     fn json_of(&self, place: usize) -> Value {
         let settings = self.daemons.get(place).and_then(|daemon| daemon.settings.clone());
         settings.map_or(Value::Null, Value::Object)
     }
 
-    /// The names of the members in which they differ.
+    /// Returns the names of the members in which the processes differ.
     pub(crate) fn differing(&self) -> Vec<&'static str> {
         let differs = |name: &&str| matches!(self.of(name), Known::Several(_));
         MEMBERS.iter().map(|(name, _)| *name).filter(differs).collect()
     }
 
-    /// The same for people, a sentence each.
+    /// Returns these differences as sentences.
     pub(crate) fn differences(&self) -> Vec<String> {
         let sentence = |(name, title): &(&str, &str)| match self.of(name) {
             Known::Several(said) => Some(format!("{title} differs: {}", each(&said))),
@@ -148,7 +148,7 @@ impl Daemons {
         MEMBERS.iter().filter_map(sentence).collect()
     }
 
-    /// What is known of a member.
+    /// Returns what is known of a member.
     pub(crate) fn of(&self, name: &str) -> Known<'_> {
         let mut said: Vec<(&str, &Value)> = Vec::new();
         for daemon in &self.daemons {
@@ -167,7 +167,7 @@ impl Daemons {
         }
     }
 
-    /// What all say, null where it is not known or differs.
+    /// Returns the value on which all agree. Null: it is unknown, or they differ.
     pub(crate) fn value(&self, name: &str) -> Value {
         match self.of(name) {
             Known::One(value) => value.clone(),
@@ -175,7 +175,7 @@ impl Daemons {
         }
     }
 
-    /// The zones that are asked and the ids of the keys by which their answers are verified.
+    /// Returns the zones that are asked, with the ids of the keys that verify their answers.
     pub(crate) fn zones(&self) -> Vec<(&str, Vec<&str>)> {
         let own = if self.is_any() { None } else { Some(&self.own) };
         let all = self.daemons.iter().filter_map(|daemon| daemon.settings.as_ref()).chain(own);
@@ -186,7 +186,7 @@ impl Daemons {
         zones.collect()
     }
 
-    /// Whether reports could be sealed now, by everybody who has keys; none where nobody is known to have any.
+    /// Whether every process with report keys could seal a report now. None: no process is known to have keys.
     pub(crate) fn has_valid_key(&self, now: i64) -> Option<bool> {
         let own = if self.is_any() { None } else { self.own_times.as_ref() };
         let all: Vec<_> = self.daemons.iter().filter_map(|daemon| daemon.times.as_ref()).chain(own).collect();
@@ -194,7 +194,7 @@ impl Daemons {
         (!all.is_empty()).then(|| all.iter().all(is_valid))
     }
 
-    /// Of a process what it says besides its switches, for people.
+    /// Returns, for people, what a process says about itself besides its switches.
     pub(crate) fn line_of(&self, place: usize) -> String {
         let Some(Some(settings)) = self.daemons.get(place).map(|daemon| &daemon.settings) else {
             return "settings not known: it is of an older version".to_owned();
@@ -210,13 +210,13 @@ impl Daemons {
     }
 }
 
-/// What each says, for people.
+/// Returns, for people, what each process says.
 pub(crate) fn each(said: &[(&str, &Value)]) -> String {
     let one = |(name, value): &(&str, &Value)| format!("{name} has {}", shown(value));
     said.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
-/// A member for people.
+/// Returns a member for people.
 pub(crate) fn shown(value: &Value) -> String {
     let item = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     match value {
@@ -228,7 +228,7 @@ pub(crate) fn shown(value: &Value) -> String {
     }
 }
 
-/// The settings in the form of the API. What is not what belongs there is not known.
+/// Returns the settings in the form of the API. A member of an unexpected type counts as unknown.
 fn said(settings: &Value, watched: Option<&Watched>) -> Map<String, Value> {
     let mut said = Map::new();
     for name in ["cluster_id", "node_id", "version_zone", "report_host", "sentry_host"] {
@@ -266,13 +266,13 @@ fn said(settings: &Value, watched: Option<&Watched>) -> Map<String, Value> {
     said
 }
 
-/// From when and until when each key is valid; none where there is no list of keys.
+/// Returns the validity of each key, from and to in Unix seconds. None: there is no list of keys.
 fn times(keys: &Value) -> Option<Vec<(i64, i64)>> {
     let keys = keys.as_array()?.iter();
     Some(keys.filter_map(|key| key[1].as_i64().zip(key[2].as_i64())).collect())
 }
 
-/// Who deals with the end of this process; none where it has not installed the crash handler.
+/// Returns who deals with the end of this process. None: the process has not installed the crash handler.
 fn watched<'a>(process: &Process, runs: &'a [Run]) -> Option<&'a Watched> {
     let name = presence::name(&process.component, process.pid);
     let is_its = |run: &&Run| {
@@ -283,13 +283,13 @@ fn watched<'a>(process: &Process, runs: &'a [Run]) -> Option<&'a Watched> {
     runs.iter().rfind(is_its).map(|run| &run.head.watched)
 }
 
-/// What is to be said of a state directory that no process has used so far; none where one has, or where that cannot be seen.
-/// Whoever changes something there may have meant another one.
+/// Returns a hint if no process has ever used this state directory: the administrator may have meant another one. None: a process
+/// has used it, or that cannot be seen.
 pub(crate) fn unused(dir: &StateDir) -> Option<String> {
     let path = dir.path();
     let is_there = |name: &str| {
         let found = fs::symlink_metadata(path.join(name));
-        // What cannot be looked at may be there.
+        // A file that cannot be looked at may exist.
         !matches!(found, Err(error) if error.kind() == std::io::ErrorKind::NotFound)
     };
     if TRACES.into_iter().any(is_there) {
@@ -304,7 +304,7 @@ pub(crate) fn unused(dir: &StateDir) -> Option<String> {
     Some(format!("no process has used this directory: {hint}"))
 }
 
-/// The folders of other users, where the directory is one that they share.
+/// Returns the folders of other users in a shared directory.
 fn folders_of_others(dir: &StateDir) -> Vec<String> {
     let (given, own) = (dir.given(), dir.path());
     let entries = fs::read_dir(given).into_iter().flatten().flatten();
@@ -340,7 +340,7 @@ mod tests {
         let one = daemons(vec![daemon("a", asks("zone.test")), daemon("old", None)]);
         assert_eq!((one.value("version_zone"), one.value("verifies_answers")), (json!("zone.test"), json!(true)));
         assert_eq!(one.zones(), [("zone.test", vec!["0a1b2c3d"])]);
-        // That a daemon has none is known.
+        // It is known that a daemon has none.
         assert!(matches!(one.of("sentry_host"), Known::One(Value::Null)));
         assert!(one.differing().is_empty());
         let old = daemons(vec![daemon("old", None)]);

@@ -1,4 +1,4 @@
-//! The last days of the daily report, as far as the state directory knows them: what was delivered, and what was not.
+//! What became of the daily reports of the last days, as far as the state directory tells.
 
 use std::collections::BTreeMap;
 
@@ -13,10 +13,10 @@ use serde_json::{Value, json};
 use crate::administration;
 use crate::status::date;
 
-/// How many days are told of, today among them.
+/// The number of days, including today.
 const DAYS: i64 = 30;
 
-/// What became of the report of a day.
+/// The result of the report of one day.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     /// It was delivered on its day.
@@ -25,20 +25,20 @@ enum State {
     Late,
     /// It is stored for delivery.
     Waiting,
-    /// It was due, and is neither delivered nor stored.
+    /// It was due, but is neither delivered nor stored.
     Missing,
     /// The switch was off all that day.
     Off,
     /// The day is before the state directory was first used.
     Before,
-    /// Today's is not made yet.
+    /// It is today's report, which is not made yet.
     Due,
-    /// No report of the day is known, nor whether one was due.
+    /// No report of the day is known, and it is not known whether one was due.
     Unknown,
 }
 
 impl State {
-    /// Of a report of this day that was delivered then.
+    /// The state of the report of day `of` that was delivered at `at`, Unix seconds.
     fn of_delivery(of: i64, at: i64) -> Self {
         if day(at) > of { Self::Late } else { Self::Delivered }
     }
@@ -57,20 +57,20 @@ impl State {
     }
 }
 
-/// What there is to go by.
+/// The evidence in the state directory.
 struct Known {
     now: i64,
     memory: ReportMemory,
     /// The days of the reports that are stored for delivery.
     waiting: Vec<i64>,
-    /// When the administrator was told what is sent: when the first process has started.
+    /// When the administrator was told what is sent, which is when the first process started.
     notice: Option<i64>,
     processes: Vec<Process>,
-    /// When the administrator held the daily report off.
+    /// The times at which the administrator held the daily report off.
     off: Spans,
 }
 
-/// The last days, the oldest first.
+/// Returns the last days, the oldest first.
 pub(crate) fn json(dir: &StateDir, memory: ReportMemory, processes: Vec<Process>, now: i64) -> Vec<Value> {
     let stored = dir.folder(layout::REPORTS).entries().unwrap_or_default();
     let known = Known {
@@ -86,7 +86,7 @@ pub(crate) fn json(dir: &StateDir, memory: ReportMemory, processes: Vec<Process>
     days.map(|day| json!({ "day": date(day), "state": known.state_of(day).name() })).collect()
 }
 
-/// The day of a date, in days since 1970-01-01.
+/// Parses a date into days since 1970-01-01.
 fn day_of(date: &str) -> Option<i64> {
     Some(day(parse_date(date)?))
 }
@@ -105,7 +105,7 @@ impl Known {
         if let Some(state) = self.state_by_tries(day) {
             return state;
         }
-        // Of today counts what is now.
+        // Today counts as it is now.
         let (from, to) = if day == today { (self.now, self.now + 1) } else { (day * DAY, (day + 1) * DAY) };
         match () {
             () if self.first_use().is_none_or(|first| day < self::day(first)) => State::Before,
@@ -116,7 +116,7 @@ impl Known {
         }
     }
 
-    /// The report of this day; where two clusters share the directory, the one that is not delivered.
+    /// Returns the report of this day. If two clusters share the directory, an undelivered report counts first.
     fn made(&self, day: i64) -> Option<&MadeReport> {
         let made = self.memory.made.values().flatten().filter(|made| made.day == day);
         made.max_by_key(|made| made.delivered_at.map_or(i64::MAX, |at| at))
@@ -126,16 +126,16 @@ impl Known {
         match made.delivered_at {
             Some(at) => State::of_delivery(made.day, at),
             None if self.waiting.contains(&made.day) => State::Waiting,
-            // What is stored is removed by turning off.
+            // Turning off removes stored reports.
             None if self.off.touch(made.at.unix, self.now + 1) => State::Off,
-            // The oldest is dropped where there are too many.
+            // If too many reports are stored, the oldest is dropped.
             None if self.state_by_tries(made.day) == Some(State::Missing) => State::Missing,
             None if self.waiting.iter().any(|day| *day > made.day) => State::Missing,
             None => State::Unknown,
         }
     }
 
-    /// What the last try says: what was refused for good is not remembered as made.
+    /// Returns the state that the last try tells. A report that was refused for good is not remembered as made.
     fn state_by_tries(&self, day: i64) -> Option<State> {
         let last = self.memory.tries.iter().rfind(|try_| try_.day == day)?;
         match last.outcome() {
@@ -145,7 +145,7 @@ impl Known {
         }
     }
 
-    /// When a process has first used the directory, as far as one has left word.
+    /// Returns when a process first used the directory, as far as one has left a trace.
     fn first_use(&self) -> Option<i64> {
         let made = self.memory.made.values().flatten().map(|made| made.at.unix);
         let tries = self.memory.tries.iter().map(|try_| try_.at);
@@ -153,7 +153,7 @@ impl Known {
         made.chain(tries).chain(processes).chain(self.notice).filter(|at| *at > 0).min()
     }
 
-    /// The processes that have been there since before then, and what they say has not changed since.
+    /// Returns the processes that have been running, with unchanged statements, since before then.
     fn processes_since(&self, from: i64) -> impl Iterator<Item = &Process> {
         self.processes.iter().filter(move |process| process.at <= from)
     }
@@ -162,8 +162,8 @@ impl Known {
         self.processes_since(from).next().is_some() && self.processes.iter().all(holds_off)
     }
 
-    /// Whether a report was due at all: a process that lives was there all day and did not hold it off, and reports are made
-    /// in this directory. Whether others were there that day, nobody has written down.
+    /// Whether a report was certainly due: a process that still runs was there all day without holding the report off, and reports
+    /// are made in this directory. Nothing records which other processes ran that day.
     fn was_due(&self, from: i64) -> bool {
         let to = from + DAY;
         let is_made_here = self.memory.made.values().any(|made| !made.is_empty());
@@ -176,18 +176,18 @@ fn holds_off(process: &Process) -> bool {
     process.off.iter().any(|off| off.switch == Switch::DailyReport)
 }
 
-/// Times that are covered, from and to in Unix seconds.
+/// Spans of time, from and to in Unix seconds.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Spans(Vec<(i64, i64)>);
 
 impl Spans {
-    /// When the administrator held the daily report off, by what is written down of it.
+    /// Reads from the audit file when the administrator held the daily report off.
     fn read(dir: &StateDir, now: i64) -> Self {
         let mut spans = Self::of(&administration::audit(dir));
         let word = administration::read(dir);
         let is_off = word.as_ref().map_or(true, |word| word.is_off(Switch::DailyReport));
         if is_off && !spans.cover(now, now + 1) {
-            // Not written down: by hand, or unreadable.
+            // There is no record of it: it was turned off by hand, or the file is unreadable.
             let since = word.ok().and_then(|word| word.updated_at()).unwrap_or(now);
             spans.0.push((since.min(now), i64::MAX));
         }
@@ -195,13 +195,13 @@ impl Spans {
     }
 
     fn of(lines: &[Value]) -> Self {
-        // For each source since when it holds it off.
+        // For each source, since when it has held the report off.
         let mut held = BTreeMap::new();
         let mut spans = Vec::new();
         for line in lines {
             let Some(at) = line["at"].as_str().and_then(parse_rfc3339) else { continue };
             for (source, was_off, is_off) in changes(line) {
-                // What it was before the first line that is there, it was for as long as is known.
+                // The state before the first recorded change is taken as the state since ever.
                 let since = held.entry(source).or_insert(was_off.then_some(i64::MIN));
                 match (*since, is_off) {
                     (None, true) => *since = Some(at),
@@ -217,7 +217,7 @@ impl Spans {
         Self(spans)
     }
 
-    /// Whether all of this time is covered.
+    /// Whether the spans cover all of this time.
     fn cover(&self, from: i64, to: i64) -> bool {
         let mut reached = from;
         while reached < to {
@@ -228,15 +228,15 @@ impl Spans {
         true
     }
 
-    /// Whether any of this time is covered.
+    /// Whether the spans cover any of this time.
     fn touch(&self, from: i64, to: i64) -> bool {
         self.0.iter().any(|(start, end)| *start < to && *end > from)
     }
 }
 
-/// What a line of the audit file says of the daily report: by which source, whether it was off, and whether it is.
+/// Returns what a line of the audit file says about the daily report: the source, whether it was off, and whether it is off now.
 fn changes(line: &Value) -> Vec<(String, bool, bool)> {
-    // The administrator's word and the API client's are two; an older line is the administrator's.
+    // The administrator and the API client are two sources. A line of an older version is the administrator's.
     let source = |name: &str| format!("{} {name}", line["word"].as_str().unwrap_or("administrator"));
     if line["action"] == "repair" {
         return vec![(source(Switch::DailyReport.name()), false, true)];
@@ -248,12 +248,12 @@ fn changes(line: &Value) -> Vec<(String, bool, bool)> {
     known.collect()
 }
 
-/// Whether the value of this name turns the daily report off; none where it is about something else.
+/// Whether the value of this name turns the daily report off. None: the name is about something else.
 fn is_off(name: &str, value: &Value) -> Option<bool> {
     let switch = Switch::DailyReport.name();
     match value {
         Value::Bool(is_on) => (name == switch).then_some(!is_on),
-        // What was taken over from other sources.
+        // These objections were adopted from other sources.
         Value::Array(objections) => Some(objections.iter().any(|objection| objection["switch"] == switch)),
         _ => None,
     }
@@ -276,7 +276,7 @@ mod tests {
         serde_json::from_value(json!({ "unix": day * DAY + 3_600, "boot": null })).unwrap()
     }
 
-    /// A report of this day, delivered so many days later or not at all.
+    /// A report of this day that was delivered so many days later, or was not.
     fn made(day: i64, delivered: Option<i64>) -> MadeReport {
         MadeReport { day, at: at(day), delivered_at: delivered.map(|later| (day + later) * DAY + 7_200) }
     }

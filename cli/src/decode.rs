@@ -18,7 +18,7 @@ use crate::query_log::{Pieces, Reader};
 use crate::summary::Summary;
 use crate::{Output, complain, print, status};
 
-/// What is to be decoded.
+/// The options of `decode-query`.
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// Names as they were asked; with --version-zone, only of that zone
@@ -37,7 +37,7 @@ pub(crate) struct Arguments {
     keys: Vec<PathBuf>,
 }
 
-/// Printed as soon as there is this much.
+/// How many bytes are collected before they are printed.
 const PRINTED_AT_ONCE: usize = 65_536;
 /// gzip's first bytes (RFC 1952, 2.3.1).
 const GZIP: &[u8] = &[0x1f, 0x8b];
@@ -78,23 +78,23 @@ struct Decoder<'a> {
     zone: Option<&'a str>,
     secrets: Vec<MessageSecret>,
     form: Form,
-    /// Where queries are counted and not shown.
+    /// The counts. None: queries are shown, not counted.
     summary: Option<Summary>,
     out: String,
     decoded: u64,
     dropped: u64,
 }
 
-/// What one name says.
+/// The content of one name.
 struct Said {
     label: String,
-    /// Ids and day; none where they are sealed and no key opens them.
+    /// The ids and the day. None: they are sealed, and no key opens them.
     query: Option<Query>,
     is_sealed: bool,
 }
 
 impl Decoder<'_> {
-    /// Puts into the output what the name says. False where it says nothing.
+    /// Adds the content of a name to the output. False: the name is no version query.
     fn decode(&mut self, name: &str) -> Result<bool, Error> {
         let Some(said) = self.read(name) else {
             self.dropped += 1;
@@ -117,7 +117,7 @@ impl Decoder<'_> {
         let sealed = SealedQuery::decode(name, self.zone)?;
         let query = self.secrets.iter().find_map(|secret| sealed.open(secret));
         if query.is_none() && !self.secrets.is_empty() {
-            // With the keys at hand, what none opens is damaged or not from a client of ours.
+            // If keys were given and none opens it, the query is damaged or not from one of our clients.
             return None;
         }
         Some(Said { label: sealed.version, query, is_sealed: true })
@@ -137,7 +137,7 @@ impl Decoder<'_> {
             let why = format!("--from-log {}: it is packed: zcat FILE | ... --from-log -", path.display());
             return Err(Error::InvalidArgument(why));
         }
-        // Lines and a line that is written over would spoil each other.
+        // The output and the progress line would spoil each other on one terminal.
         let may_show = self.summary.is_some() || !io::stdout().is_terminal();
         let mut progress = may_show.then(|| Progress::of(path, size)).flatten();
         while let Some((piece, is_end)) = pieces.next().map_err(failed)? {
@@ -157,7 +157,7 @@ impl Decoder<'_> {
     }
 
     fn found(&mut self, name: &[u8]) -> Result<(), Error> {
-        // What is no text is no name of ours.
+        // A name that is not UTF-8 is none of ours.
         self.decode(std::str::from_utf8(name).unwrap_or_default()).map(drop)
     }
 
@@ -170,7 +170,7 @@ impl Decoder<'_> {
     }
 }
 
-/// How far a log has been read, on a line of the terminal that is written over and is gone at the end.
+/// Shows on a line of the terminal how far a log has been read. The line is overwritten, and is removed at the end.
 struct Progress {
     name: String,
     size: Option<u64>,
@@ -180,11 +180,11 @@ struct Progress {
 }
 
 impl Progress {
-    /// After how many bytes the clock is looked at.
+    /// After how many bytes the progress is updated at the earliest.
     const LOOK: u64 = 1 << 20;
     const SHOWN_EACH: Duration = Duration::from_millis(200);
 
-    /// None where the standard error is no terminal.
+    /// Starts the progress line. None: standard error is not a terminal.
     fn of(path: &Path, size: Option<u64>) -> Option<Self> {
         let name = ondat_telemetry_command::plain::text(&path.display().to_string());
         io::stderr().is_terminal().then(|| Self { name, size, read: 0, not_looked_at: 0, shown_at: Instant::now() })
@@ -208,7 +208,7 @@ impl Progress {
             Some(size) => format!("{read} of {} MiB, {} %", size >> 20, self.read.saturating_mul(100) / size.max(1)),
             None => format!("{read} MiB"),
         };
-        // A terminal that has gone is none to tell.
+        // If the terminal is gone, nobody sees the progress.
         let _ = write!(io::stderr(), "\r{}: {line}\x1b[K", self.name);
     }
 }

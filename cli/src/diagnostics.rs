@@ -12,10 +12,11 @@ use serde_json::{Map, Value, json};
 use crate::settings::Settings;
 use crate::{administration, crashes, report, status};
 
-/// The most crash reports, and the most changes.
+/// The most crash reports in the document, and the most changes.
 const LAST: usize = 100;
 
-/// The document. What cannot be read is said in its place: something is wrong where it is asked for.
+/// Returns the document. If a part cannot be read, the reason stands in its place: people ask for this document when something is
+/// wrong.
 pub(crate) fn json(settings: &Settings, dir: &StateDir) -> Value {
     let status = or_problem(status::json(settings));
     let reports = or_problem(report::json(dir));
@@ -50,7 +51,7 @@ fn versions(status: &Value) -> Value {
     json!({ "ondat_telemetry": env!("CARGO_PKG_VERSION"), "processes": processes.collect::<Vec<_>>() })
 }
 
-/// How each process ended, without the ids of cluster and node.
+/// Returns how each process ended, without the ids of cluster and node.
 fn endings(crashes: &Value) -> Value {
     let endings = |name: &str| {
         let endings = items(crashes, name).map(|crash| {
@@ -70,7 +71,7 @@ fn endings(crashes: &Value) -> Value {
     json!({ "waiting": endings("waiting"), "sent": endings("sent"), "held_back": crashes["held_back"] })
 }
 
-/// A line of the audit file, without who it was and from where.
+/// Returns a line of the audit file without its author and the author's address.
 fn change(line: &Value) -> Value {
     let mut change: Map<String, Value> = line.as_object().cloned().unwrap_or_default();
     for name in ["user", "address", "of"] {
@@ -79,7 +80,7 @@ fn change(line: &Value) -> Value {
     Value::Object(change)
 }
 
-/// What went wrong, the oldest first; what is wrong now comes last and has no time.
+/// Returns the failures, the oldest first. Present problems come last and have no time.
 fn errors(status: &Value, reports: &Value, changes: &[Value]) -> Vec<Value> {
     let time = |at: &Value| at.as_i64().map(rfc3339).into();
     let is_delivered = |try_: &&Value| try_["outcome"] == json!(Outcome::Delivered);

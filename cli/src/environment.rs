@@ -1,4 +1,4 @@
-//! The settings file: the counterpart, for commands, of systemd's `EnvironmentFile=` for daemons, in the same form
+//! Reads the settings file. For commands it is what systemd's `EnvironmentFile=` is for daemons, and has the same form
 //! (systemd.exec(5)).
 
 use std::cell::RefCell;
@@ -14,21 +14,21 @@ use ondat_telemetry::state::{Look, StateDir, layout};
 use ondat_telemetry::switch::{Kind, Source, Switch, objects};
 use ondat_telemetry::sys::descriptor::open_regular;
 
-/// The names of the library's own variables begin with it.
+/// The prefix of the library's own variables.
 const OURS: &str = "ONDAT_TELEMETRY_";
 /// The variable that makes a file secret.
 pub(crate) const IDENTITY_KEY: &str = "ONDAT_TELEMETRY_IDENTITY_KEY";
-/// Set by a web server for a CGI program, by nobody else.
+/// The variable that only a web server sets, for a CGI program.
 const CGI: &str = "REQUEST_METHOD";
 /// The most lines that a warning names.
 const MOST_NAMED: usize = 5;
 
-/// A settings file, as it was read.
+/// The content of a settings file.
 pub(crate) struct SettingsFile {
     path: PathBuf,
     mode: u32,
     variables: BTreeMap<String, Variable>,
-    /// The numbers of the lines that assign nothing.
+    /// The numbers of the lines that were skipped because they assign nothing.
     passed_over: Vec<usize>,
 }
 
@@ -37,17 +37,17 @@ struct Variable {
     value: String,
 }
 
-/// Which of its variables count.
+/// Which variables of a file count.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Extent {
-    /// All of them.
+    /// All variables.
     All,
-    /// Those that turn something off: another file goes in its place.
+    /// The variables that turn something off. Another file replaces the others.
     Switches,
 }
 
 impl SettingsFile {
-    /// The file that an option names. Whatever else bears the name (a folder, a FIFO that nobody writes to) is refused.
+    /// Reads the file that an option names. Only a regular file is accepted: a FIFO without a writer would block.
     pub(crate) fn named(path: &Path) -> Result<Self, Error> {
         let failed = |why: &str| refused(path, why);
         let file = open_regular(path).map_err(|error| failed(&error.to_string()))?;
@@ -58,8 +58,8 @@ impl SettingsFile {
         Self::parse(path, mode, &bytes)
     }
 
-    /// `settings.env` in the state directory; none where there is none, or where the directory cannot be looked into: everything
-    /// is off then, and others say why.
+    /// Reads `settings.env` in the state directory. None: there is no such file, or the directory cannot be read. In the latter
+    /// case everything is off, and other messages say why.
     pub(crate) fn of(dir: &StateDir) -> Result<Option<Self>, Error> {
         let path = dir.path().join(layout::SETTINGS);
         match dir.root().look(layout::SETTINGS) {
@@ -90,7 +90,7 @@ impl SettingsFile {
         Ok(file)
     }
 
-    /// The last word holds, but off wins.
+    /// Adds a variable. The last assignment counts, but off wins.
     fn assign(&mut self, name: String, variable: Variable) {
         let is_off = self.variables.get(&name).is_some_and(|before| objects(&before.value));
         if !(is_off && is_switch(&name)) {
@@ -98,17 +98,17 @@ impl SettingsFile {
         }
     }
 
-    /// Where it is.
+    /// The path of the file.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The value of a variable, unless it is empty.
+    /// Returns the value of a variable. None: it is missing or empty.
     pub(crate) fn value(&self, name: &str) -> Option<&str> {
         self.variables.get(name).map(|variable| variable.value.as_str()).filter(|value| !value.is_empty())
     }
 
-    /// Says it to the settings. What the environment sets goes before, but nothing is turned on by it. Returns what is odd about
+    /// Applies the file to the settings. Variables of the environment override it, but they turn nothing on. Returns warnings about
     /// the file.
     pub(crate) fn load(&self, extent: Extent, builder: &mut ConfigBuilder) -> Result<Vec<String>, Error> {
         let known = RefCell::new(BTreeSet::new());
@@ -144,7 +144,7 @@ impl SettingsFile {
             let lines = some(self.passed_over.iter().map(ToString::to_string));
             warnings.push(format!("settings file {path}: not of the form NAME=VALUE and passed over: line {lines}"));
         }
-        // The file may be that of a whole daemon: other programs' variables are nobody's mistake.
+        // The file may contain a daemon's whole environment, so variables of other programs are no mistake.
         let is_odd = |name: &str| {
             let meant = name.to_ascii_uppercase();
             !known.contains(name) && (meant.starts_with(OURS) || is_switch(&meant))
@@ -174,14 +174,14 @@ fn is_in_environment(name: &str) -> bool {
     std::env::var_os(name).is_some_and(|value| !value.is_empty())
 }
 
-/// The first few of them, and how many more there are.
+/// Returns the first few names, and the number of the others.
 fn some(names: impl ExactSizeIterator<Item = String>) -> String {
     let more = names.len().saturating_sub(MOST_NAMED);
     let named = names.take(MOST_NAMED).collect::<Vec<_>>().join(", ");
     if more == 0 { named } else { format!("{named} and {more} more") }
 }
 
-/// What stands before and after a `=`; no value where there is none.
+/// The text before and after a `=`. Without a `=` there is no value.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Assignment {
     line: usize,
@@ -190,7 +190,7 @@ struct Assignment {
 }
 
 impl Assignment {
-    /// Name and value; none where systemd passes it over. The error says why the whole file is refused.
+    /// Returns name and value. None: systemd would skip the line. The error says why the whole file is refused.
     fn read(self) -> Result<Option<(String, String)>, String> {
         let Some(value) = self.value else { return Ok(None) };
         let name = String::from_utf8(self.name).map_err(|_| "what stands before = is not UTF-8".to_owned())?;
@@ -207,7 +207,7 @@ impl Assignment {
     }
 }
 
-/// Where in an assignment a byte stands, as in systemd's `parse_env_file`.
+/// The position of a byte within an assignment, as in systemd's `parse_env_file`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum At {
     BeforeName,
@@ -222,7 +222,7 @@ enum At {
     DoubleEscape,
 }
 
-/// The lines that are no comment. A zero byte is refused, as systemd does.
+/// Splits the file into assignments, without comments. A zero byte is refused, as by systemd.
 fn assignments(bytes: &[u8]) -> Result<Vec<Assignment>, String> {
     let mut reader =
         Reader { at: At::BeforeName, line: 1, begun: Assignment::default(), trim: None, found: Vec::new() };
@@ -241,7 +241,7 @@ struct Reader {
     at: At,
     line: usize,
     begun: Assignment,
-    /// The length of name or value without the white space at its end, where there is some.
+    /// The length of the name or value without trailing white space. None: there is none.
     trim: Option<usize>,
     found: Vec<Assignment>,
 }
@@ -257,7 +257,8 @@ impl Reader {
                 self.push(byte, At::Name)
             }
             (At::Comment, b'\\') => At::CommentEscape,
-            // Before systemd 254 a backslash made the next line part of the comment: what turns something off there counts.
+            // Before systemd 254, a backslash made the next line part of the comment. The line is read all the same, because it may
+            // turn something off.
             (At::Comment | At::CommentEscape, _) if is_end => At::BeforeName,
             (At::Comment | At::CommentEscape, _) => At::Comment,
             (At::Name, b'=') => self.begin_value(),
@@ -291,7 +292,7 @@ impl Reader {
         at
     }
 
-    /// The same; white space counts where something else follows.
+    /// Adds a byte. White space counts only if something else follows.
     fn push_trimmed(&mut self, byte: u8, at: At) -> At {
         let length = self.begun.value.as_ref().unwrap_or(&self.begun.name).len();
         self.trim = if matches!(byte, b' ' | b'\t') { self.trim.or(Some(length)) } else { None };

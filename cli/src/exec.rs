@@ -1,5 +1,5 @@
-//! `exec`: runs a program and reports how it ends. This command only prepares; it then becomes the small supervisor,
-//! which stays. The program runs whatever is wrong with telemetry.
+//! `exec` runs a program and reports how it ends. This command only prepares the run, and then becomes the small supervisor. The
+//! program runs whatever is wrong with telemetry.
 
 use std::ffi::{CString, OsString};
 use std::io::Write;
@@ -32,7 +32,7 @@ and it stops and continues with the program. It works as PID 1.
 Exit status: that of the program; if a signal ended it, the same signal ends this process (as PID 1: 128 plus its number).
 126 and 127 where the program cannot be run or found.";
 
-/// What is run, and how.
+/// The program to run, and how to run it.
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// Raise the soft limit of core files to the hard one
@@ -46,8 +46,7 @@ pub(crate) struct Arguments {
     program: Vec<OsString>,
 }
 
-/// Becomes the supervisor of the program, or the program itself where there is no supervisor to become. Returns only
-/// where that fails.
+/// Becomes the supervisor of the program, or the program itself if the supervisor is missing. Returns only if that fails.
 pub(crate) fn run(
     arguments: &Arguments,
     settings: Result<Settings, Error>,
@@ -72,7 +71,7 @@ pub(crate) fn run(
     Ok(Output::text(String::new()).with_code(code))
 }
 
-/// What a report will say but the ending.
+/// Returns everything that a report will contain except the ending.
 fn prepare(arguments: &Arguments, settings: Settings) -> Result<Setup, Error> {
     let has_component = settings.has_component;
     let mut config = settings.complete()?;
@@ -87,7 +86,7 @@ fn prepare(arguments: &Arguments, settings: Settings) -> Result<Setup, Error> {
     })?;
     let switches = Switches::new(config.host_switches, config.objections.clone(), config.state_dir.clone());
     let setup = config.crash_setup(&switches, &dsn, std::process::id());
-    // Turned off now is not turned off for ever: the switch is asked again when there is something to report.
+    // A switch that is off now may be on later. It is read again when there is something to report.
     if switches.is_on(Switch::CrashReports) {
         let client = Client::new(config)?;
         if let Err(error) = client.report_leftovers() {
@@ -97,7 +96,7 @@ fn prepare(arguments: &Arguments, settings: Settings) -> Result<Setup, Error> {
     Ok(setup)
 }
 
-/// The program's own name, as far as a component's name may hold it.
+/// Returns the program's own name without characters that a component's name must not have.
 fn component_of(program: &[OsString]) -> String {
     let name = program.first().and_then(|path| Path::new(path).file_name()).unwrap_or_default();
     let name = String::from_utf8_lossy(name.as_bytes()).to_ascii_lowercase();
@@ -112,7 +111,8 @@ fn supervise(monitor: Option<&Path>, task: &Task, words: &[CString]) -> Result<s
     let path = CString::new(monitor.as_os_str().as_bytes())
         .map_err(|_| Error::InvalidConfig("monitor_path: it contains a zero byte".to_owned()))?;
     let task = supervisor::encode(task)?;
-    // No file, and not in the environment or among the arguments, which others can read and the program would inherit.
+    // The setup goes through a pipe. Others could read it in a file, the environment or the arguments, and the program would
+    // inherit it.
     let (read, write) = pipe().map_err(|error| failed("a pipe for the supervisor", error.into()))?;
     fcntl(&write, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(|error| failed("the pipe", error.into()))?;
     std::fs::File::from(write).write_all(&task).map_err(|error| failed("the supervisor's task", error))?;
@@ -121,7 +121,7 @@ fn supervise(monitor: Option<&Path>, task: &Task, words: &[CString]) -> Result<s
     all.extend_from_slice(words);
     let number = read.into_raw_fd();
     let error = program::replace(&path, &all);
-    // Nobody reads it then: the program must not find it open.
+    // Nobody will read the pipe, and the program must not inherit it.
     let _ = nix::unistd::close(number);
     Err(failed(&monitor.display().to_string(), error))
 }

@@ -4,7 +4,7 @@ use clap::ValueEnum;
 use ondat_telemetry_command::plain::{self, is_plain};
 use serde_json::{Number, Value};
 
-/// One of them.
+/// An output form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Form {
     /// Text for people
@@ -16,21 +16,21 @@ pub(crate) enum Form {
 }
 
 impl Form {
-    /// Whether programs are to read it.
+    /// Whether the form is for programs.
     pub(crate) fn is_for_programs(self) -> bool {
         self != Self::Text
     }
 
-    /// A value by itself.
+    /// Formats a single value.
     pub(crate) fn of(self, value: &Value) -> String {
         match self {
-            // Texts and numbers are always written.
+            // Formatting strings and numbers cannot fail.
             Self::Text | Self::Json => plain::json(value).unwrap_or_default() + "\n",
             Self::Yaml => yaml(value),
         }
     }
 
-    /// A value of a row of them, of which nobody knows how many there will be.
+    /// Formats one value of a stream of unknown length.
     pub(crate) fn of_one_more(self, value: &Value) -> String {
         match self {
             Self::Text | Self::Json => self.of(value),
@@ -39,18 +39,18 @@ impl Form {
     }
 }
 
-/// Words that YAML 1.1 or 1.2 takes for something else than text.
+/// Words that YAML 1.1 or 1.2 does not read as text.
 const WORDS: [&str; 9] = ["y", "n", "yes", "no", "on", "off", "true", "false", "null"];
 
-/// A YAML document in block style, as `kubectl -o yaml` has it. By hand: of the crates that write YAML, none quotes all that a
-/// YAML 1.1 parser takes for a date, a number in base 60 or the end of the document.
+/// Formats a YAML document in block style, as `kubectl -o yaml` does. This is our own code because no crate that writes YAML quotes
+/// everything that a YAML 1.1 parser reads as a date, a number in base 60 or the end of the document.
 fn yaml(value: &Value) -> String {
     let mut out = String::new();
     put(value, 0, &mut out);
     out
 }
 
-/// Writes a value from here on; the line is indented already.
+/// Writes a value at the current position. The line is indented already.
 fn put(value: &Value, indent: usize, out: &mut String) {
     match value {
         Value::Object(members) if !members.is_empty() => {
@@ -83,7 +83,7 @@ fn put(value: &Value, indent: usize, out: &mut String) {
     }
 }
 
-/// What stands after the name of a member.
+/// Writes the part after the name of a member.
 fn put_member(value: &Value, indent: usize, out: &mut String) {
     let indent = match value {
         Value::Object(members) if !members.is_empty() => indent + 2,
@@ -102,7 +102,7 @@ fn begin_line(indent: usize, out: &mut String) {
     out.extend(std::iter::repeat_n(' ', indent));
 }
 
-/// Plain where no parser can take it for anything but this text, else in double quotes.
+/// Formats a string: plain if every parser reads it as this text, else in double quotes.
 fn text(string: &str) -> String {
     let needs_no_quotes = |c: char| c.is_ascii_alphanumeric() || "_./- ".contains(c);
     let is_word = WORDS.iter().any(|word| string.eq_ignore_ascii_case(word));
@@ -121,7 +121,7 @@ fn text(string: &str) -> String {
     })
 }
 
-/// YAML 1.1 knows a number with an exponent by its point and the exponent's sign.
+/// Formats a number. YAML 1.1 recognises a number with an exponent only with a point and a sign of the exponent.
 fn digits(number: &Number) -> String {
     let text = number.to_string();
     let Some((mantissa, exponent)) = text.split_once('e') else { return text };

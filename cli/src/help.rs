@@ -1,26 +1,26 @@
-//! The output of `--help`. Every subcommand accepts all settings; its help shows those that it uses.
+//! The output of `--help`. Every subcommand accepts all settings. Its help shows the settings that it uses.
 
 use clap::CommandFactory;
 
 use crate::{Command, exit};
 
-/// The topic that shows all of them.
+/// The help topic that shows all settings.
 const TOPIC: &str = "settings";
-/// The end of the first page.
+/// The end of the main help page.
 const MORE: &str = "Settings, such as --state-dir and --cluster-id: `ondat-telemetry help settings`.";
 
 const FORM: &[&str] = &["output", "json"];
-/// Where the state directory is.
+/// The settings that tell where the state directory is.
 const PLACE: &[&str] = &["state_dir", "env_file"];
 const SPEC: &[&str] = &["cluster_spec"];
 const WHO: &[&str] = &["product_version", "cluster_id", "node_id"];
 const ZONE: &[&str] = &["version_zone", "version_key", "version_seal_key"];
 const REPORTS: &[&str] = &["report_url", "report_keys"];
 const CRASHES: &[&str] = &["sentry_dsn"];
-/// How a server is reached.
+/// The settings that tell how a server is reached.
 const NETWORK: &[&str] = &["nameservers", "ca_file", "proxy", "timeout_ms"];
 
-/// Which settings each subcommand uses. Those that only hold others use none.
+/// The settings that each subcommand uses. A subcommand that only groups others uses none.
 const USED: [(&str, &[&[&str]]); 29] = [
     ("check-version", &[PLACE, SPEC, WHO, ZONE, &["nameservers", "timeout_ms"], FORM]),
     ("report", &[]),
@@ -34,7 +34,7 @@ const USED: [(&str, &[&[&str]]); 29] = [
     ("crashes send", &[PLACE, SPEC, WHO, CRASHES, NETWORK, FORM]),
     ("crashes purge", &[PLACE, FORM]),
     ("exec", &[PLACE, SPEC, &["component", "monitor_path"], WHO, CRASHES, NETWORK]),
-    // Those of --verify.
+    // These are used by --verify.
     ("zone", &[PLACE, &["product_version", "version_key", "nameservers", "timeout_ms"], FORM]),
     ("decode-query", &[&["version_zone"], FORM]),
     ("keygen", &[]),
@@ -54,17 +54,17 @@ const USED: [(&str, &[&[&str]]); 29] = [
     ("man", &[]),
 ];
 
-/// The command line, as it is parsed, completed and printed in manual pages.
+/// Returns the command line for parsing, completion and the help.
 pub(crate) fn command_line() -> clap::Command {
     shown(Command::command())
 }
 
-/// The same without the subcommand `help`, which has no manual page.
+/// Returns the command line without the subcommand `help`, which has no manual page.
 pub(crate) fn for_manual() -> clap::Command {
     shown(Command::command().disable_help_subcommand(true))
 }
 
-/// What the topic has to say.
+/// Returns the text of the help topic.
 pub(crate) fn settings() -> String {
     let mut command = command_line();
     command.find_subcommand_mut(TOPIC).map(|topic| topic.render_long_help().to_string()).unwrap_or_default()
@@ -72,12 +72,12 @@ pub(crate) fn settings() -> String {
 
 fn shown(command: clap::Command) -> clap::Command {
     let mut command = command.after_help(format!("{MORE}\n\n{}", exit::HELP));
-    // Settings are arguments of every subcommand only when this has been done.
+    // Only `build` makes the settings arguments of every subcommand.
     command.build();
     with_used(command, "")
 }
 
-/// Hides of this subcommand and those in it what they do not use.
+/// Hides the settings that this subcommand, and those in it, do not use.
 fn with_used(command: clap::Command, path: &str) -> clap::Command {
     let used = USED.iter().find(|(name, _)| *name == path).map_or([].as_slice(), |(_, used)| used);
     let is_used = |id: &str| used.iter().any(|group| group.contains(&id));
@@ -96,7 +96,7 @@ fn with_used(command: clap::Command, path: &str) -> clap::Command {
 mod tests {
     use super::*;
 
-    /// The subcommands, with those that they are in.
+    /// Returns the subcommands with their parents.
     fn paths(command: &clap::Command, path: &str) -> Vec<String> {
         let inner = command.get_subcommands().filter(|inner| inner.get_name() != "help");
         inner

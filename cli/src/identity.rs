@@ -1,4 +1,4 @@
-//! `reset-identity`: new anonymised ids, which each daemon uses from its next start on.
+//! `reset-identity` makes new anonymised ids, which each daemon uses from its next start on.
 
 use std::path::PathBuf;
 
@@ -14,7 +14,7 @@ use ondat_telemetry::state::layout::IDENTITY_KEY;
 use crate::environment::IDENTITY_KEY as VARIABLE;
 use crate::settings::{Options, Settings, Warnings, read_text};
 
-/// How the new identity is made.
+/// The options of `reset-identity`.
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// Use the key of another node of the cluster, a copy of its identity.key, instead of a new one
@@ -22,7 +22,7 @@ pub(crate) struct Arguments {
     key_file: Option<PathBuf>,
 }
 
-/// Writes the key.
+/// Writes the new key.
 pub(crate) fn run(arguments: &Arguments, options: &Options, warnings: &Warnings, json: bool) -> Result<Output, Error> {
     let goes_before = |place: String| {
         Err(Error::InvalidConfig(format!(
@@ -36,7 +36,7 @@ pub(crate) fn run(arguments: &Arguments, options: &Options, warnings: &Warnings,
     if let Some(path) = options.file_with(VARIABLE, &dir)? {
         return goes_before(format!(" in {}", path.display()));
     }
-    // Not known where the key that is there is damaged, which this command is the way out of.
+    // The present id is unknown if the present key is damaged. This command repairs that.
     let before = cluster_id(options, warnings).ok().flatten();
     let key = match &arguments.key_file {
         None => {

@@ -19,7 +19,7 @@ use serde_json::json;
 use crate::Output;
 use crate::settings::read_text;
 
-/// What kind of key.
+/// The kinds of keys.
 #[derive(Subcommand)]
 pub(crate) enum Action {
     /// The Ed25519 key that signs version answers: version.key and version.pub
@@ -83,7 +83,7 @@ pub(crate) const ED25519: &str = "Ed25519";
 pub(crate) struct VersionKeyFile {
     /// [`ED25519`].
     pub(crate) algorithm: String,
-    /// What answers name the key by, of the public half.
+    /// The id by which answers name the key. It is derived from the public half.
     pub(crate) id: String,
     /// The 32-byte seed in base64.
     pub(crate) private: String,
@@ -92,7 +92,7 @@ pub(crate) struct VersionKeyFile {
 /// `version-seal.key`.
 #[derive(Deserialize, Serialize)]
 struct SealKeyFile {
-    /// Of the public half.
+    /// The id of the public half.
     id: String,
     /// `X25519`.
     kem: String,
@@ -102,7 +102,7 @@ struct SealKeyFile {
 
 const DAY: i64 = 86_400;
 
-/// Makes a key pair and says where its public half is and what to do with it.
+/// Makes a key pair, and prints where its public half is and what to do with it.
 pub(crate) fn run(action: &Action, json: bool) -> Result<Output, Error> {
     match action {
         Action::Version { out } => version_key(out, json),
@@ -174,7 +174,7 @@ fn report_key(out: &Path, kem: KemName, valid_days: i64, json: bool) -> Result<O
     let (private, public) = keys::generate_key(kem.kem());
     let id = HEXLOWER.encode(&keys::key_id(&public));
     let now = unix_now();
-    // One day back: a host whose clock is behind must be able to seal at once.
+    // The validity begins a day earlier, so that a host whose clock is slow can seal at once.
     let (not_before, not_after) = (now - DAY, now + valid_days * DAY);
     let private = json!({ "id": id, "kem": kem.as_str(), "private": BASE64.encode(&private) }).to_string();
     let public = json!({ "keys": [{
@@ -198,7 +198,7 @@ fn report_key(out: &Path, kem: KemName, valid_days: i64, json: bool) -> Result<O
     )))
 }
 
-/// Where the two halves go.
+/// The files of the two halves.
 struct Pair {
     private: PathBuf,
     public: PathBuf,
@@ -210,7 +210,7 @@ impl Pair {
             let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
             made.map_err(|error| Error::InvalidArgument(format!("--out {}: {error}", dir.display())))?;
         }
-        // Looked at before anything is written, so that a refusal leaves no half of a pair behind.
+        // Both files are checked before anything is written, so that a refusal leaves no half of a pair behind.
         for path in [&self.private, &self.public] {
             if path.symlink_metadata().is_ok() {
                 return Err(already_there(path));

@@ -143,42 +143,42 @@ enum Action {
     },
 }
 
-/// What a subcommand has to say, and the exit status that goes with it.
+/// The output of a subcommand and its exit status.
 pub(crate) struct Output {
     said: Said,
     code: u8,
 }
 
-/// For the standard output.
+/// The part for standard output.
 enum Said {
     Bytes(Vec<u8>),
-    /// For programs, in the form that they ask for.
+    /// A value for programs, printed in the requested form.
     Value(Value),
 }
 
 impl Output {
-    /// These very bytes, and success.
+    /// Creates an output of exactly these bytes, with exit status 0.
     pub(crate) fn bytes(bytes: Vec<u8>) -> Self {
         Self { said: Said::Bytes(bytes), code: 0 }
     }
 
-    /// Text, and success.
+    /// Creates an output of text, with exit status 0.
     pub(crate) fn text(text: String) -> Self {
         Self::bytes(text.into_bytes())
     }
 
-    /// Text with colours, which it loses where the standard output is no terminal or NO_COLOR is set.
+    /// Creates an output of coloured text. The colours are removed if standard output is not a terminal, or NO_COLOR is set.
     pub(crate) fn coloured(text: &str) -> Self {
         let has_colours = AutoStream::choice(&io::stdout()) != ColorChoice::Never;
         Self::text(if has_colours { text.to_owned() } else { strip_str(text).to_string() })
     }
 
-    /// What programs read, one line of JSON or the same as YAML, and success.
+    /// Creates an output for programs, one line of JSON or the same as YAML, with exit status 0.
     pub(crate) fn json(value: &Value) -> Self {
         Self { said: Said::Value(value.clone()), code: 0 }
     }
 
-    /// What is printed.
+    /// Returns the bytes to print.
     fn into_bytes(self, form: Form) -> Vec<u8> {
         match self.said {
             Said::Bytes(bytes) => bytes,
@@ -186,7 +186,7 @@ impl Output {
         }
     }
 
-    /// The same with this exit status.
+    /// Sets the exit status.
     pub(crate) fn with_code(self, code: u8) -> Self {
         Self { code, ..self }
     }
@@ -222,8 +222,8 @@ fn main() -> ExitCode {
     }))
 }
 
-/// What to say to whoever looks or changes something where no daemon has ever been. Found before the command makes the
-/// directory itself, said once it has worked: a failure has its one line.
+/// Returns a hint for somebody who reads or changes a state directory that no daemon has ever used. It is found before the command
+/// creates the directory, and printed only if the command succeeds, because a failure prints one line.
 fn unused(command: &Command) -> Option<String> {
     let is_about_daemons = matches!(
         command.action,
@@ -270,19 +270,19 @@ fn run(command: &Command, warnings: &Warnings, form: Form) -> Result<Output, Err
     }
 }
 
-/// Prints. False where nobody reads any more.
+/// Prints bytes on standard output. False: nobody reads it any more.
 pub(crate) fn print(bytes: &[u8]) -> Result<bool, Error> {
     let mut out = io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {
         Ok(()) => Ok(true),
-        // A reader that has seen enough, such as `head`.
+        // The reader has seen enough, as `head` does.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
         Err(error) => Err(Error::Internal(format!("standard output: {error}"))),
     }
 }
 
-/// Says a line on the standard error.
+/// Prints a line on standard error.
 pub(crate) fn complain(line: &str) {
-    // Nobody is left to be told that the standard error is closed.
+    // If standard error is closed, there is nobody to tell.
     let _ = writeln!(io::stderr(), "ondat-telemetry: {}", plain::text(line));
 }

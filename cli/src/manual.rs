@@ -8,13 +8,13 @@ use ondat_telemetry_command::manual;
 
 use crate::{Output, help};
 
-/// The script that completes the command line in this shell.
+/// Returns the script that completes the command line in this shell.
 pub(crate) fn completions(shell: Shell) -> Output {
     let script = manual::completions(help::command_line(), shell);
     Output::text(if shell == Shell::Fish { script + &values_for_fish() } else { script })
 }
 
-/// The values of arguments without a name, of which clap_complete 4.6.11 tells every shell but fish.
+/// Returns the completions of positional values for fish. clap_complete 4.6.11 writes them for every shell but fish.
 fn values_for_fish() -> String {
     let command = help::command_line();
     let lines = command.get_subcommands().flat_map(|inner| {
@@ -30,7 +30,7 @@ fn values_for_fish() -> String {
     lines.collect()
 }
 
-/// The manual page of the whole command on the standard output, or a page for each subcommand in a folder.
+/// Prints the manual page of the whole command, or writes a page for each subcommand into a folder.
 pub(crate) fn man(out: Option<&PathBuf>) -> Result<Output, Error> {
     let command = help::for_manual();
     match out {

@@ -1,4 +1,4 @@
-//! What the next report would be: asks the process that makes it.
+//! Shows the next report by asking the process that makes it.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek, Write};
@@ -18,51 +18,51 @@ use serde_json::json;
 
 use crate::{Output, print};
 
-/// How long all processes together may take to turn to the question: one that is delivering finishes that first.
+/// How long all processes together may take to begin their answers. A process that is delivering finishes that first.
 const GREETING_TIME: Duration = Duration::from_secs(60);
-/// How long a process may say nothing while its report is filled.
+/// How long a process may stay silent while its report is filled.
 const SILENCE: Duration = Duration::from_secs(120);
-/// How long an answer may take.
+/// How long a whole answer may take.
 const ANSWER_TIME: Duration = Duration::from_secs(600);
-/// The longest reason that is read.
+/// The longest reason of a refusal that is read, in bytes.
 const REASON_BYTES: usize = 4096;
-/// The longest piece: processes have smaller buffers.
+/// The longest piece of a report, in bytes. Processes have smaller buffers.
 const LONGEST_PIECE: usize = 1 << 20;
-/// How much of a report is in memory at a time.
+/// How many bytes of a report are in memory at a time.
 pub(crate) const PIECE_BYTES: usize = 64 << 10;
 
 /// A report that would be sent now.
 pub(crate) struct Next {
-    /// Who would send it.
+    /// The process that would send it.
     pub(crate) process: Process,
-    /// Its id.
+    /// The report's id.
     pub(crate) report_id: String,
-    /// Its UTC day.
+    /// The report's UTC day.
     pub(crate) day: String,
-    /// Its length in bytes.
+    /// The report's length in bytes.
     pub(crate) bytes: u64,
-    /// How long it would be sealed.
+    /// The length of the sealed report in bytes.
     pub(crate) sealed_bytes: u64,
-    /// In gzip, in a file without a name.
+    /// The report in gzip, in a file without a name.
     packed: File,
 }
 
-/// Why there is none.
+/// Why no process has answered.
 pub(crate) enum Unanswered {
-    /// Nobody makes reports.
+    /// No process makes reports.
     Nobody(String),
-    /// Who was asked has said why, or nothing.
+    /// A process was asked and refused, or did not answer.
     Failed(Error),
 }
 
 impl Next {
-    /// Its text.
+    /// Returns a reader of the report's text.
     pub(crate) fn into_text(self) -> GzDecoder<File> {
         GzDecoder::new(self.packed)
     }
 }
 
-/// Prints it byte for byte as it would be sealed, or in JSON what it is.
+/// Prints the report byte for byte as it would be sealed, or a description in JSON.
 pub(crate) fn run(dir: &StateDir, json: bool) -> Result<Output, Error> {
     let next = ask(dir).map_err(|unanswered| match unanswered {
         Unanswered::Nobody(why) => Error::InvalidState(why),
@@ -88,7 +88,7 @@ pub(crate) fn run(dir: &StateDir, json: bool) -> Result<Output, Error> {
     }
 }
 
-/// Asks the processes on the state directory, the one that has been there for longest first, until one answers.
+/// Asks the processes on the state directory until one answers. The process that has run longest comes first.
 pub(crate) fn ask(dir: &StateDir) -> Result<Next, Unanswered> {
     let mut processes = presence::processes(dir).map_err(Unanswered::Failed)?;
     processes.sort_by_cached_key(Process::age);
@@ -117,7 +117,7 @@ fn nobody(running: &[String]) -> String {
     format!("{nobody}: {} cannot be asked, without a report callback or of an older version", running.join(", "))
 }
 
-/// None where it cannot be asked.
+/// Asks one process. None: it cannot be asked.
 fn ask_one(dir: &StateDir, process: Process, greeted_by: Instant) -> Result<Option<Next>, Error> {
     let patience = greeted_by.saturating_duration_since(Instant::now());
     let Some(stream) = presence::knock(dir, &process, patience)? else { return Ok(None) };
@@ -140,14 +140,14 @@ fn ask_one(dir: &StateDir, process: Process, greeted_by: Instant) -> Result<Opti
     Ok(Some(Next { process, report_id, day, bytes, sealed_bytes, packed }))
 }
 
-/// What a process says, as [`ondat_telemetry::ask`] describes it.
+/// The answer of a process. [`ondat_telemetry::ask`] describes its form.
 struct Answer {
     stream: UnixStream,
-    /// Who says it.
+    /// The process, for messages.
     who: String,
-    /// When it has to be over.
+    /// When the answer must be complete.
     ends: Instant,
-    /// How long nothing may come.
+    /// How long the process may stay silent.
     silence: Duration,
 }
 
@@ -164,7 +164,7 @@ impl Answer {
         Ok(())
     }
 
-    /// The next piece of the report; none when it is over.
+    /// Reads the next piece of the report. None: the report is complete.
     fn piece(&mut self) -> Result<Option<Vec<u8>>, Error> {
         let mut length = [0; 4];
         self.read(&mut length)?;
@@ -177,7 +177,7 @@ impl Answer {
         Ok((length > 0).then_some(piece))
     }
 
-    /// How long the report would be sealed, its id and its day.
+    /// Reads the length of the sealed report, its id and its day.
     fn end(&mut self) -> Result<(u64, String, String), Error> {
         let mut status = [0];
         self.read(&mut status)?;
@@ -246,7 +246,7 @@ impl Answer {
     }
 }
 
-/// Why a process refuses, as it says.
+/// Returns the error with which a process refuses.
 fn refusal(status: u8, text: String) -> Error {
     match Status::from_number(status.into()) {
         Some(Status::Disabled) => Error::Disabled(text),
@@ -259,7 +259,7 @@ fn refusal(status: u8, text: String) -> Error {
     }
 }
 
-/// A file that is gone with its descriptor: not on the daemons' disk where there is another one.
+/// Creates a file that disappears with its descriptor. It is not on the daemons' disk if there is another one.
 fn unnamed(dir: &StateDir) -> Result<File, Error> {
     let flags = OFlag::O_TMPFILE | OFlag::O_RDWR | OFlag::O_CLOEXEC;
     let made = nix::fcntl::open(&std::env::temp_dir(), flags, Mode::S_IRUSR | Mode::S_IWUSR);
@@ -270,7 +270,7 @@ fn no_room(error: io::Error) -> Error {
     Error::Io(format!("no room for the report in {} or the state directory: {error}", std::env::temp_dir().display()))
 }
 
-/// Counts what is written to it.
+/// Counts the bytes that are written to it.
 struct Counter(u64);
 
 impl Write for Counter {

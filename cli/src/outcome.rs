@@ -13,14 +13,14 @@ use ondat_telemetry::version::memory::Told;
 use ondat_telemetry_protocol::time::rfc3339;
 use serde_json::{Value, json};
 
-/// How one of the three has gone.
+/// The state of one of the three functions.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Outcome {
-    /// When it was last answered or delivered, Unix seconds.
+    /// When the last query was answered, or the last report delivered, Unix seconds.
     last_success: Option<i64>,
-    /// What has failed since.
+    /// The last failure since then.
     last_error: Option<Failure>,
-    /// When it is tried next, Unix seconds, where that is known.
+    /// When it is tried next, Unix seconds. None: that is not known.
     next_try: Option<i64>,
     /// How many items wait.
     waiting: usize,
@@ -31,23 +31,23 @@ pub(crate) struct Outcome {
 pub(crate) struct Failure {
     at: i64,
     text: String,
-    /// When it is tried again, where that is known.
+    /// When it is tried again, Unix seconds. None: that is not known.
     next: Option<i64>,
 }
 
 impl Failure {
-    /// As the library remembers it in this state directory.
+    /// Reads the failure that the library remembers in this state directory.
     pub(crate) fn of(dir: Option<&StateDir>, switch: Switch) -> Option<Self> {
         Self::read(&outcome::failure(dir?, switch))
     }
 
-    /// None for null, and for what is something else.
+    /// Parses a remembered failure. None: it is null or malformed.
     fn read(json: &Value) -> Option<Self> {
         let (at, text) = (json["at"].as_i64()?, json["text"].as_str()?.to_owned());
         Some(Self { at, text, next: json["next"].as_i64() })
     }
 
-    /// An older version does not clear it: what has succeeded since has.
+    /// Drops a failure that a later success has ended. An older version does not remove it itself.
     fn unless_over(failure: Option<Self>, last_success: Option<i64>) -> Option<Self> {
         failure.filter(|failure| last_success.is_none_or(|success| success <= failure.at))
     }
@@ -60,8 +60,8 @@ impl std::fmt::Display for Failure {
 }
 
 impl Outcome {
-    /// Of version checks, by what those versions were told whose labels these are; where there is none of them, the last that
-    /// was told.
+    /// The state of version checks, by the answers to the versions with these labels. If there is none, the last answer to any
+    /// version counts.
     pub(crate) fn of_version_checks(
         failure: Option<Failure>,
         told: &[Told],
@@ -79,7 +79,7 @@ impl Outcome {
         Self { last_success, last_error, next_try: next_try.filter(|_| is_on), waiting: 0 }
     }
 
-    /// Of daily reports. `not_made` is why none could be made, `next_try` is that of those that wait.
+    /// The state of daily reports. `not_made` says why none could be made. `next_try` is when the waiting reports are tried.
     pub(crate) fn of_reports(
         not_made: Option<Failure>,
         memory: &ReportMemory,
@@ -98,7 +98,7 @@ impl Outcome {
         Self { last_success, last_error, next_try, waiting }
     }
 
-    /// Of crash reports: those that wait, and copies of the last that were delivered.
+    /// The state of crash reports, by those that wait and the copies of the last that were delivered.
     pub(crate) fn of_crash_reports(
         failure: Option<Failure>,
         limits: &CrashLimits,
@@ -110,12 +110,12 @@ impl Outcome {
         let last_error = Failure::unless_over(failure, last_success);
         let retry = last_error.as_ref().and_then(|failure| failure.next);
         let pause = Some(limits.paused_until(now)).filter(|until| *until > now.unix);
-        // What is held back is stored when it may be sent.
+        // A report that is held back is stored when it may be sent.
         let next_try = if waiting > 0 { retry.max(pause) } else { limits.next_release(now) };
         Self { last_success, last_error, next_try: next_try.map(|at| at.max(now.unix)), waiting }
     }
 
-    /// Adds it to the members of one of the three.
+    /// Adds this state to the JSON object of the function.
     pub(crate) fn add_to(&self, mut json: Value) -> Value {
         let error = self.last_error.as_ref().map(|failure| json!({ "at": failure.at, "text": failure.text }));
         json["last_success"] = self.last_success.into();
@@ -125,7 +125,7 @@ impl Outcome {
         json
     }
 
-    /// For people.
+    /// Writes this state for people.
     pub(crate) fn write_text(&self, out: &mut String) -> std::fmt::Result {
         if let Some(at) = self.last_success {
             writeln!(out, "  last success   {}", rfc3339(at))?;
@@ -167,7 +167,7 @@ mod tests {
         };
         assert_eq!(said(&of(failure(5, "why", None), 0)), (None, Some("why"), None));
         assert_eq!(said(&of(failure(6, "why", None), 5)), (Some(5), Some("why"), None));
-        // An older version has asked since, and does not know of the failure.
+        // An older version has asked since, and does not know about the failure.
         assert_eq!(said(&of(failure(6, "why", None), 7)), (Some(7), None, None));
         for damaged in [json!(5), json!({ "at": "5", "text": "x" }), json!({ "at": 5 }), json!([])] {
             assert_eq!(Failure::read(&damaged), None);

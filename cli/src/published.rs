@@ -1,5 +1,4 @@
-//! `zone --verify`: whether the published zone answers, which keys have signed its answers, and how long these are
-//! valid.
+//! `zone --verify` checks whether the published zone answers, which keys have signed its answers, and how long they are valid.
 
 use ondat_telemetry::config::setting;
 use ondat_telemetry::error::Error;
@@ -17,10 +16,10 @@ use serde_json::{Value, json};
 use crate::Output;
 use crate::settings::Settings;
 
-/// The exit status for what expires soon.
+/// The exit status if an answer expires soon.
 const EXPIRES_SOON: u8 = 1;
 
-/// Asks, and says what there is.
+/// Asks the zone, and prints what it found.
 pub(crate) fn run(zone: &str, within_days: u16, settings: &Settings, json: bool) -> Result<Output, Error> {
     let zone = setting::zone(zone).map_err(|why| Error::InvalidArgument(format!("--verify: {why}")))?;
     if settings.config.given.version_keys.is_empty() {
@@ -30,10 +29,10 @@ pub(crate) fn run(zone: &str, within_days: u16, settings: &Settings, json: bool)
     let version = settings.has_version.then_some(&settings.config.version);
     let label = version.map(version_label);
     let texts = ask(&zone, label.as_deref(), settings)?;
-    // Without a version, any stands for all: the answer for all is for it too.
+    // Without a version, any version will do: the answer for all versions is for it too.
     let any = version_label(&Version::new(0, 0, 1));
     let label = label.as_deref().unwrap_or(&any);
-    // A client knows one of the keys, so each must have an answer of its own.
+    // A client may know any one of the keys, so each key needs an answer of its own.
     let answers = settings.config.given.version_keys.iter().map(|key| signed_by(key, &zone, label, &texts));
     let answers: Vec<Answer> = answers.collect::<Result<_, _>>()?;
     let answer = answers.into_iter().min_by_key(|answer| answer.expires);
@@ -44,8 +43,7 @@ pub(crate) fn run(zone: &str, within_days: u16, settings: &Settings, json: bool)
     Ok(output.with_code(if said.is_soon { EXPIRES_SOON } else { 0 }))
 }
 
-/// The TXT records of a name that nobody has asked for before, so that no cache answers, and that is no version query, so
-/// that nobody counts it.
+/// Asks for the TXT records of a new name. No cache knows the name, and nobody counts it as a version query.
 fn ask(zone: &str, label: Option<&str>, settings: &Settings) -> Result<Vec<Vec<u8>>, Error> {
     let config = &settings.config;
     let chance = getrandom::u64().map_err(|error| Error::Internal(format!("no randomness for a name: {error}")))?;
@@ -56,12 +54,12 @@ fn ask(zone: &str, label: Option<&str>, settings: &Settings) -> Result<Vec<Vec<u
     ResolverDns::new(config.given.https.nameservers.clone()).txt(permit, &name, config.given.timeout)
 }
 
-/// The answer that clients with this key take, whenever it expires: the last one, of several.
+/// Returns the answer that clients with this key accept, even if it has expired. Of several, the last counts.
 fn signed_by(key: &VersionKey, zone: &str, label: &str, texts: &[Vec<u8>]) -> Result<Answer, Error> {
     let mut refusal = None;
     let mut accepted = Vec::new();
     for text in texts {
-        // As a client judges it, but while it was good.
+        // The answer is judged as a client does, at a time before it expires.
         let now = expires(text).map_or_else(unix_now, |expires| unix_now().min(expires.saturating_sub(1)));
         let judge = Judge { zone, version_label: label, keys: std::slice::from_ref(key), now, newest_issued: 0 };
         match judge.first_acceptable(std::slice::from_ref(text)) {

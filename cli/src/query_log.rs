@@ -18,9 +18,10 @@
 
 use std::io::{self, BufRead, BufReader, Read};
 
-/// What is looked at at once, in bytes. A line is, unless it is longer; a piece of a longer one ends with an object of JSON.
+/// The longest piece that is examined at once, in bytes. A shorter line is one piece. A longer line is cut where an object of JSON
+/// ends.
 pub(crate) const PIECE_BYTES: usize = 16_384;
-/// What is read at once.
+/// How many bytes are read at once.
 const READ_BYTES: usize = 1 << 20;
 
 /// The members that hold a question's name and its type, in small letters and without `_`, `-` and `.`. The first row wins
@@ -76,26 +77,26 @@ const TXT_NUMBER: &str = "16";
 /// The words before the name in lines about an answer: dnsmasq's.
 const ANSWERED: [&str; 4] = ["cached", "config", "forwarded", "reply"];
 
-/// The pieces of a log.
+/// Splits a log into pieces.
 pub(crate) struct Pieces<R: Read> {
     input: BufReader<R>,
     bytes: Vec<u8>,
-    /// How much of `bytes` was given out.
+    /// How many of the `bytes` were returned.
     given: usize,
 }
 
 impl<R: Read> Pieces<R> {
-    /// Of this log.
+    /// Starts with this log.
     pub(crate) fn new(input: R) -> Self {
         Self { input: BufReader::with_capacity(READ_BYTES, input), bytes: Vec::new(), given: 0 }
     }
 
-    /// The first bytes, which tell what a file is.
+    /// Returns the first bytes, which tell the type of a file.
     pub(crate) fn start(&mut self) -> io::Result<&[u8]> {
         self.input.fill_buf()
     }
 
-    /// The next piece, and whether a line ends with it.
+    /// Returns the next piece, and whether a line ends with it.
     pub(crate) fn next(&mut self) -> io::Result<Option<(&[u8], bool)>> {
         self.bytes.drain(..self.given);
         let room = PIECE_BYTES.saturating_sub(self.bytes.len());
@@ -107,36 +108,36 @@ impl<R: Read> Pieces<R> {
     }
 }
 
-/// What is known of a log so far.
+/// The state of reading a log.
 #[derive(Default)]
 pub(crate) struct Reader {
-    /// What the line says whose pieces come.
+    /// The kind of the line whose pieces are being read.
     line: Line,
     object: Object,
     /// dnstap-read -y says some lines above its question what kind of message it is in.
     is_response: bool,
     understood: u64,
     not_understood: u64,
-    /// Lines that are part of something, as pretty JSON and YAML have it.
+    /// The number of lines that are part of a larger item, as in pretty-printed JSON and YAML.
     parts: u64,
     has_whole: bool,
 }
 
-/// What a line is, the best of what its pieces are.
+/// The kind of a line: the highest kind of its pieces.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 enum Line {
     #[default]
     Blank,
     Unknown,
-    /// One of several that say something together.
+    /// One of several lines that make an item together.
     Part,
-    /// The last of these.
+    /// The last line of such an item.
     Whole,
     Understood,
 }
 
 impl Reader {
-    /// Looks at a piece, and gives out each name that TXT was asked for and that may be one of ours.
+    /// Examines a piece, and passes on each name for which TXT was asked and that may be one of ours.
     pub(crate) fn take(&mut self, piece: &[u8], is_end: bool, found: &mut impl FnMut(&[u8])) {
         self.line = self.line.max(self.look(piece, found));
         if is_end {
@@ -144,7 +145,7 @@ impl Reader {
         }
     }
 
-    /// The same for the end of the log.
+    /// Passes on the last name at the end of the log.
     pub(crate) fn finish(&mut self, found: &mut impl FnMut(&[u8])) {
         if self.object.flush(found) {
             self.has_whole = true;
@@ -152,12 +153,12 @@ impl Reader {
         self.count();
     }
 
-    /// The lines that say what was asked, or that nothing was.
+    /// The number of lines that tell what was asked, or that nothing was.
     pub(crate) fn understood(&self) -> u64 {
         self.understood + if self.has_whole { self.parts } else { 0 }
     }
 
-    /// The others.
+    /// The number of the other lines.
     pub(crate) fn not_understood(&self) -> u64 {
         self.not_understood + if self.has_whole { 0 } else { self.parts }
     }
@@ -176,7 +177,7 @@ impl Reader {
     }
 
     fn look(&mut self, piece: &[u8], found: &mut impl FnMut(&[u8])) -> Line {
-        // A byte order mark stands at the start of files that Windows has written.
+        // Files written on Windows start with a byte order mark.
         let text = piece.strip_prefix(b"\xef\xbb\xbf").unwrap_or(piece).trim_ascii();
         if text.is_empty() {
             return Line::Blank;
@@ -186,7 +187,7 @@ impl Reader {
             return Line::Part;
         }
         if piece.starts_with(b"{") {
-            // A new object, whatever has become of the last one.
+            // A new object begins, even if the last one was not complete.
             self.has_whole |= self.object.flush(found);
             self.object.depth = 0;
         }
@@ -198,7 +199,7 @@ impl Reader {
             Asked::Nothing if is_part(text) => by_members.max(Line::Part),
             Asked::Nothing => by_members,
             Asked::Other => Line::Understood,
-            // As YAML has it.
+            // This is the form of YAML.
             Asked::Ours(_) if self.is_response => Line::Whole,
             Asked::Ours(name) => {
                 found(name);
@@ -208,7 +209,7 @@ impl Reader {
     }
 }
 
-/// Whether it is a line of YAML or nothing but brackets.
+/// Whether this is a line of YAML, or contains only brackets.
 fn is_part(text: &[u8]) -> bool {
     let is_key = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
     let rest = &text[text.iter().take_while(|byte| is_key(byte)).count()..];
@@ -216,13 +217,13 @@ fn is_part(text: &[u8]) -> bool {
     is_member || text == b"---" || text.iter().all(|byte| b"{}[], ".contains(byte))
 }
 
-/// An object of JSON, or a line of `key=value`, of which the members are coming, maybe over several lines. Objects in it are
-/// told apart by their depth, which is all that is remembered of them.
+/// An object of JSON, possibly over several lines, or a line of `key=value`. Its members are being read. Of inner objects only the
+/// depth is remembered.
 #[derive(Default)]
 struct Object {
     depth: u64,
     name: Option<Name>,
-    /// Of each row of [`MEMBERS`]: where a type stood, and whether it is TXT.
+    /// For each row of [`MEMBERS`], the depth of a type and whether it is TXT.
     types: [Option<(u64, bool)>; MEMBERS.len()],
     is_response: bool,
 }
@@ -230,12 +231,12 @@ struct Object {
 struct Name {
     row: usize,
     depth: u64,
-    /// None where it cannot be one of ours.
+    /// None: the name cannot be one of ours.
     ours: Option<Vec<u8>>,
 }
 
 impl Object {
-    /// Reads on in a line. Whole or Understood where it ends a question.
+    /// Reads a part of a line. Returns Whole or Understood if it ends a question.
     fn take(&mut self, text: &[u8], found: &mut impl FnMut(&[u8])) -> Line {
         let began_before = self.name.is_some();
         let (mut line, mut is_flat) = (Line::Unknown, false);
@@ -265,7 +266,7 @@ impl Object {
         line
     }
 
-    /// True where it ends the question before it.
+    /// Takes a member. True: it ends the question before it.
     fn member(&mut self, key: &[u8], value: &[u8], found: &mut impl FnMut(&[u8])) -> bool {
         if value.is_empty() {
             return false;
@@ -303,12 +304,12 @@ impl Object {
         }
     }
 
-    /// Gives out the name, if there is one. False if there is none.
+    /// Passes on the name. False: there is none.
     fn flush(&mut self, found: &mut impl FnMut(&[u8])) -> bool {
         let is_response = std::mem::take(&mut self.is_response);
         let Some(Name { row, depth, ours }) = self.name.take() else { return false };
         let kind = self.types[row].take().filter(|(at, _)| *at == depth);
-        // A log may have been told to leave the types out.
+        // A log may be configured to omit the types.
         let is_asked = kind.is_none_or(|(_, is_txt)| is_txt) && !is_response;
         if let Some(name) = ours.filter(|_| is_asked) {
             found(&name);
@@ -317,7 +318,7 @@ impl Object {
     }
 }
 
-/// What JSON's strings may have in the place of a character; a name of ours needs none.
+/// Removes JSON's escapes. Our names contain no characters that need one.
 fn unescaped(value: &[u8]) -> Vec<u8> {
     if !value.contains(&b'\\') {
         return value.to_vec();
@@ -326,7 +327,7 @@ fn unescaped(value: &[u8]) -> Vec<u8> {
         .map_or_else(|_| value.to_vec(), String::into_bytes)
 }
 
-/// Whether a type is TXT; none where it is no type.
+/// Whether a type is TXT. None: the text is no type.
 fn is_txt(value: &[u8]) -> Option<bool> {
     let value = value.strip_prefix(b"TYPE").unwrap_or(value);
     if value.eq_ignore_ascii_case(TXT.as_bytes()) || value == TXT_NUMBER.as_bytes() {
@@ -353,7 +354,7 @@ enum Token<'a> {
     },
 }
 
-/// The members in a line, and where objects begin and end. What is cut short is passed over.
+/// Iterates over the members in a line, and over the starts and ends of objects. A truncated member is skipped.
 struct Tokens<'a> {
     text: &'a [u8],
     at: usize,
@@ -393,7 +394,7 @@ impl<'a> Iterator for Tokens<'a> {
 }
 
 impl<'a> Tokens<'a> {
-    /// The rest of a string behind its first quotation mark.
+    /// Returns the rest of a string after its first quotation mark.
     fn string(&mut self) -> Option<&'a [u8]> {
         let start = self.at;
         loop {
@@ -407,7 +408,7 @@ impl<'a> Tokens<'a> {
         }
     }
 
-    /// What follows a colon; nothing of objects and lists.
+    /// Returns the value after a colon. None: the value is an object or a list.
     fn value_of_json(&mut self) -> Option<&'a [u8]> {
         self.pass_blanks();
         self.text.get(self.at).filter(|byte| **byte == b':')?;
@@ -439,22 +440,22 @@ impl<'a> Tokens<'a> {
     }
 }
 
-/// What a line says in words.
+/// The content of a line of words.
 enum Asked<'a> {
     Nothing,
-    /// A question for something else, or an answer.
+    /// A question for another type, or an answer.
     Other,
     Ours(&'a [u8]),
 }
 
-/// What stands between words.
+/// The bytes between words.
 const SEPARATORS: [bool; 256] = table(b" \t\n\r\x0b\x0c\"'()[]{},;/|");
-/// What members and objects begin with.
+/// The bytes with which members and objects begin.
 const STARTS: [bool; 256] = table(b"{}\"=");
-/// What a name is made of.
+/// The bytes of a name.
 const LETTERS: [bool; 256] = table(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.-_*\\");
 
-/// Which bytes these are: a log has a thousand million of them, and is looked through more than once.
+/// Makes a table of these bytes. A log has 10^9 bytes, and each is looked up more than once.
 const fn table(bytes: &[u8]) -> [bool; 256] {
     let (mut table, mut at) = ([false; 256], 0);
     while at < bytes.len() {
@@ -488,7 +489,7 @@ fn asked(text: &[u8]) -> Asked<'_> {
         }
         before = word;
     }
-    // Names alone, one a line.
+    // The log has one name in each line.
     match count {
         1 if is_like_ours(before) => Asked::Ours(before),
         1 if is_name(before) => Asked::Other,
@@ -496,12 +497,12 @@ fn asked(text: &[u8]) -> Asked<'_> {
     }
 }
 
-/// dnstap marks responses AR, CR, RR and so on; dnsdist begins their lines with "Answer to".
+/// Whether a word marks an answer. dnstap marks responses with AR, CR, RR and so on; dnsdist begins their lines with "Answer to".
 fn is_answer_mark(word: &[u8]) -> bool {
     matches!(word, [kind, b'R'] if b"ACFRSTU".contains(kind)) || word == b"Answer"
 }
 
-/// In capital letters, as every server writes it: "a" is a word of English.
+/// Whether a word is a type. Every server writes types in upper case, and "a" is an English word.
 fn is_type(word: &[u8]) -> bool {
     let is_number = |digits: &[u8]| !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
     word.first().is_some_and(u8::is_ascii_uppercase)
@@ -515,7 +516,7 @@ fn is_name(word: &[u8]) -> bool {
         && word.iter().any(u8::is_ascii_alphabetic)
 }
 
-/// Whether it has the label of version queries somewhere.
+/// Whether a name contains the label of version queries.
 fn is_like_ours(name: &[u8]) -> bool {
     name.windows(4).any(|part| matches!(part, [b'.', b'o' | b'O', b'1', b'.']))
 }
@@ -526,7 +527,7 @@ mod tests {
 
     const NAME: &str = "A.b.o1.z.example";
 
-    /// What is given out, and how many lines are understood and not.
+    /// Returns the names, and the numbers of lines that are understood and not understood.
     fn read(log: &str) -> (Vec<String>, u64, u64) {
         let (mut pieces, mut reader, mut names) = (Pieces::new(log.as_bytes()), Reader::default(), Vec::new());
         let mut found = |name: &[u8]| names.push(String::from_utf8(name.to_vec()).unwrap());
@@ -561,7 +562,7 @@ mod tests {
             // Cloudflare: DNS logs, Gateway DNS.
             r#"{"ColoCode":"SFO","EDNSSubnet":"","EDNSSubnetLength":0,"QueryName":"A.b.o1.z.example","QueryType":16,"ResponseCached":false,"ResponseCode":0,"SourceIP":"192.0.2.1","Timestamp":"2026-11-24T22:12:20Z"}"#,
             r#"{"Datetime":"2026-11-24T22:12:20Z","QueryName":"A.b.o1.z.example","QueryNameReversed":"example.z.o1.b.A","QueryType":16,"QueryTypeName":"TXT"}"#,
-            // Only this member was chosen.
+            // The log is configured to have only this member.
             r#"{"QueryName":"A.b.o1.z.example"}"#,
             // Google Cloud DNS.
             r#"{"insertId":"1x","jsonPayload":{"authAnswer":true,"protocol":"UDP","queryName":"A.b.o1.z.example.","queryType":"TXT","rdata":"A.b.o1.z.example.\t300\tIN\ttxt\t\"o1 v=*\"","responseCode":"NOERROR","serverLatency":0},"resource":{"type":"dns_query","labels":{"target_type":"public-zone"}}}"#,
@@ -637,7 +638,7 @@ mod tests {
         let other = r#"{"queryType":"A","queryName":"c.d.o1.z.example"}"#;
         let line = format!("[{one},{other},{one}]");
         assert_eq!(read(&line), (vec![NAME.to_owned(); 2], 1, 0));
-        // Longer than a piece by far.
+        // The line is much longer than a piece.
         let line = format!("[{}]", vec![one; 10_000].join(","));
         assert_eq!(read(&line), (vec![NAME.to_owned(); 10_000], 1, 0));
     }

@@ -1,4 +1,4 @@
-//! `report`: shows what would be sent, and sends it.
+//! `report` shows reports, and sends them.
 
 use std::fs::File;
 use std::io::Read;
@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use crate::settings::Settings;
 use crate::{Output, days, exit, next, status};
 
-/// What is done with a report document.
+/// The subcommands.
 #[derive(Subcommand)]
 pub(crate) enum Action {
     /// Print byte for byte what would be sealed; nothing is sent or stored
@@ -42,7 +42,7 @@ pub(crate) enum Action {
     History,
 }
 
-/// Previews, submits or looks back.
+/// Runs the subcommand.
 pub(crate) fn run(action: &Action, settings: Settings, json: bool) -> Result<Output, Error> {
     match action {
         Action::Preview { file } => preview(file, settings),
@@ -54,8 +54,8 @@ pub(crate) fn run(action: &Action, settings: Settings, json: bool) -> Result<Out
 
 fn preview(file: &Path, settings: Settings) -> Result<Output, Error> {
     let mut config = settings.complete()?;
-    // The report says which switches are off. They are read here, and the client gets no directory: a client removes
-    // what is stored for a switch that is off, and a preview changes nothing.
+    // The report says which switches are off, so the switches are read here. The client gets no state directory: it would remove
+    // files stored for switches that are off, but a preview changes nothing.
     let switches = Switches::new(config.host_switches, config.objections.clone(), config.state_dir.take());
     config.host_switches = switches.on();
     config.objections.clear();
@@ -73,13 +73,13 @@ fn submit(file: &Path, settings: Settings, json: bool) -> Result<Output, Error> 
     let before = id_of_today();
     let client = Client::new(config)?;
     let outcome = client.submit_report(&document, timeout);
-    // Daemons on the same state directory try too, and midnight may have passed.
+    // Daemons on the same state directory also make reports, and midnight may have passed.
     let ids = [before, id_of_today()];
     let made = client.tries().into_iter().rfind(|try_| ids.contains(&try_.report_id));
     client.close(Duration::ZERO);
     match outcome {
         Ok(()) => Ok(submitted("delivered", None, made.as_ref(), json)),
-        // What is stored in the memory of this process is gone with it.
+        // A report that is stored in this process's memory is lost when the process ends.
         Err(Error::Queued(why)) if !has_state_dir => {
             let reason = why.split_once(": ").map_or(why.as_str(), |(_, reason)| reason);
             Err(Error::Network(format!("not delivered, and not stored because no --state-dir is set: {reason}")))
@@ -92,7 +92,7 @@ fn submit(file: &Path, settings: Settings, json: bool) -> Result<Output, Error> 
     }
 }
 
-/// What became of a report: which one it is, how large, and for which collector.
+/// Describes what became of a report: its id, its size and its collector.
 fn submitted(outcome: &str, reason: Option<&str>, made: Option<&Try>, json: bool) -> Output {
     if json {
         let mut said = json!({
@@ -119,7 +119,7 @@ fn submitted(outcome: &str, reason: Option<&str>, made: Option<&Try>, json: bool
     })
 }
 
-/// Host and port of a URL.
+/// Returns host and port of a URL.
 fn host(url: &str) -> &str {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     rest.split('/').next().unwrap_or_default()
@@ -161,10 +161,10 @@ fn try_json(try_: &Try) -> Value {
     })
 }
 
-/// The folder of the copies of what was sent.
+/// The folder with the copies of reports that were made.
 const SENT: &str = layout::SENT;
 
-/// For the API: what was made, tried and kept, and what became of the last days.
+/// Returns, for the API, the reports that were made, the tries, the copies, and what became of the last days.
 pub(crate) fn json(dir: &StateDir) -> Result<Value, Error> {
     let memory: ReportMemory = status::remembered(Some(dir), layout::REPORT).map_err(Error::Io)?;
     let made = memory.made.iter().flat_map(|(cluster_id, made)| made.iter().map(move |made| (cluster_id, made)));
@@ -176,13 +176,13 @@ pub(crate) fn json(dir: &StateDir) -> Result<Value, Error> {
         .map(|entry| json!({ "day": entry.name.get(..10), "name": entry.name, "bytes": entry.bytes }));
     let made: Vec<_> = made.collect();
     let tries: Vec<_> = memory.tries.iter().map(try_json).collect();
-    // Those that cannot be seen tell nothing.
+    // If the processes cannot be listed, they tell nothing.
     let processes = presence::processes(dir).unwrap_or_default();
     let days = days::json(dir, memory, processes, SystemClock::new().now().unix);
     Ok(json!({ "made": made, "tries": tries, "kept": kept.collect::<Vec<_>>(), "days": days }))
 }
 
-/// The copies of reports, by their days.
+/// Returns the copies of reports, ordered by day.
 fn kept(dir: &StateDir) -> Result<Vec<Entry>, Error> {
     let mut kept = dir.folder(SENT).entries()?;
     kept.retain(|entry| entry.name.ends_with(".jsonl"));
@@ -190,9 +190,9 @@ fn kept(dir: &StateDir) -> Result<Vec<Entry>, Error> {
     Ok(kept)
 }
 
-/// Day and id, plaintext and its length in bytes, of the last report that was made.
+/// Returns the name (day and id) of the last report that was made, its plaintext and its length in bytes.
 pub(crate) fn last_made(dir: &StateDir) -> Result<Option<(String, File, u64)>, Error> {
-    // One may be removed between listing and opening, when there are newer ones.
+    // A copy may be removed between listing and opening, when there are newer ones.
     for entry in kept(dir)?.into_iter().rev() {
         if let Some(file) = dir.folder(SENT).open_existing(&entry.name)? {
             return Ok(Some((entry.name.trim_end_matches(".jsonl").to_owned(), file, entry.bytes)));

@@ -19,14 +19,14 @@ use crate::environment::{Extent, SettingsFile};
 use crate::form::Form;
 use crate::sources::Sources;
 
-/// Where the state directory is, in the environment and the settings file.
+/// The variable that names the state directory.
 const STATE_DIR: &str = "ONDAT_TELEMETRY_STATE_DIR";
 /// Placeholders that let `status` run without these settings; never shown and never sent.
 const NO_VERSION: &str = "0.0.0+not-configured";
 const CLI: &str = "cli";
 const NO_ID: &str = "not configured: 0d8e6b7a4c395f0c1d2be8a7c6f40931";
 
-/// The settings of every subcommand, which are read in the order of [`ORDER`]. Which subcommand shows which stands in help.rs.
+/// The settings of every subcommand, which are read in the order of [`ORDER`]. help.rs says which subcommand shows which.
 #[derive(Args, Clone)]
 #[command(next_help_heading = "Settings (more: `ondat-telemetry help settings`)")]
 pub(crate) struct Options {
@@ -93,7 +93,7 @@ pub(crate) struct Options {
     json: bool,
 }
 
-/// Where settings come from.
+/// The help text about the sources of settings.
 pub(crate) const ORDER: &str = "\
 Settings are read from the settings file, the environment, the cluster spec and the options; of two words on one setting,
 the later one's holds. What any of them turns off stays off.
@@ -103,24 +103,24 @@ EnvironmentFile= (systemd.exec(5)): NAME=VALUE in lines, # and ; before comments
 from it, others are passed over. Another file than settings.env goes in its place, but what settings.env turns off stays
 off. Daemons do not read it: they have the environment that they are started with. docs/settings.md has more.";
 
-/// What is true, and which of it was said at all.
+/// The settings as they apply, and which of them were given.
 pub(crate) struct Settings {
-    /// The settings, with stand-ins for what was not said.
+    /// The settings, with placeholders for required settings that were not given.
     pub(crate) config: Config,
-    /// Whether the component's name was said.
+    /// Whether the component's name was given.
     pub(crate) has_component: bool,
-    /// Whether the product's version was said.
+    /// Whether the product's version was given.
     pub(crate) has_version: bool,
-    /// Whether the cluster id was said.
+    /// Whether the cluster id was given.
     pub(crate) has_cluster_id: bool,
-    /// Whether the node id was said.
+    /// Whether the node id was given.
     pub(crate) has_node_id: bool,
     /// The settings file that was read.
     pub(crate) file: Option<PathBuf>,
 }
 
 impl Options {
-    /// The form of what is printed.
+    /// Returns the output form.
     pub(crate) fn form(&self) -> Result<Form, Error> {
         match (self.json, self.output) {
             (true, None | Some(Form::Json)) => Ok(Form::Json),
@@ -129,7 +129,7 @@ impl Options {
         }
     }
 
-    /// The state directory alone, where something else may be wrong with the settings.
+    /// Returns the state directory, even if other settings are wrong.
     pub(crate) fn state_dir(&self, why: &str) -> Result<StateDir, Error> {
         let path = self.state_dir.clone().map(PathBuf::from);
         let path = path.or_else(|| std::env::var_os(STATE_DIR).map(PathBuf::from));
@@ -140,13 +140,13 @@ impl Options {
         StateDir::open(&path.ok_or_else(|| no_state_dir(why))?)
     }
 
-    /// Where this variable is set besides the environment.
+    /// Returns the settings file that sets this variable. None: no file does.
     pub(crate) fn file_with(&self, variable: &str, dir: &StateDir) -> Result<Option<PathBuf>, Error> {
         let file = self.named_file().transpose()?.map_or_else(|| SettingsFile::of(dir), |file| Ok(Some(file)))?;
         Ok(file.filter(|file| file.value(variable).is_some()).map(|file| file.path().to_owned()))
     }
 
-    /// The cluster spec as it was written.
+    /// Returns the text of the cluster spec. None: none was named.
     pub(crate) fn cluster_spec_text(&self) -> Result<Option<String>, Error> {
         self.cluster_spec.as_deref().map(|path| read_text(path, "cluster spec")).transpose()
     }
@@ -155,7 +155,7 @@ impl Options {
         self.env_file.as_deref().map(SettingsFile::named)
     }
 
-    /// What environment, cluster spec and options say, and before them these files.
+    /// Reads these files, then the environment, the cluster spec and the options.
     fn said(&self, files: &[(&SettingsFile, Extent)], warnings: &Warnings) -> Result<ConfigBuilder, Error> {
         let mut builder = ConfigBuilder::new();
         builder.set(Setting::Component, CLI);
@@ -205,12 +205,12 @@ fn no_state_dir(why: &str) -> Error {
 }
 
 impl Settings {
-    /// Reads settings file, environment, cluster spec and options. The library's warnings go where `warnings` keeps them.
+    /// Reads settings file, environment, cluster spec and options. `warnings` collects the library's warnings.
     pub(crate) fn load(options: &Options, warnings: &Warnings) -> Result<Self, Error> {
         let named = options.named_file().transpose()?;
         let named: Vec<_> = named.iter().map(|file| (file, Extent::All)).collect();
         let mut builder = options.said(&named, warnings)?;
-        // A state directory that cannot be one is refused when the settings are built.
+        // An impossible state directory is refused when the settings are built.
         let dir = builder.state_dir().and_then(|path| StateDir::open(path).ok());
         let own = dir.map_or(Ok(None), |dir| SettingsFile::of(&dir))?;
         if let Some(own) = &own {
@@ -229,19 +229,19 @@ impl Settings {
         })
     }
 
-    /// The state directory; `why` says what is there.
+    /// Returns the state directory. `why` says, for the error, what is in it.
     pub(crate) fn state_dir(&self, why: &str) -> Result<&StateDir, Error> {
         self.config.state_dir.as_ref().ok_or_else(|| no_state_dir(why))
     }
 
-    /// What is on now, and who turns off what is not.
+    /// Returns who turns off which switches now.
     pub(crate) fn sources(&self) -> Result<Sources, Error> {
         let config = &self.config;
         let switches = Switches::new(config.host_switches, config.objections.clone(), config.state_dir.clone());
         Sources::read(switches, config.state_dir.as_ref())
     }
 
-    /// The settings where everything that identifies the asker was said, else what is missing.
+    /// Returns the settings if everything that identifies the sender was given. The error names what is missing.
     pub(crate) fn complete(self) -> Result<Config, Error> {
         let required = [
             (self.has_version, "the running product's version", "product-version", "VERSION"),
@@ -269,19 +269,19 @@ pub(crate) fn read_text(path: &Path, what: &str) -> Result<String, Error> {
     String::from_utf8(bytes).map_err(|_| failed("not UTF-8"))
 }
 
-/// What the library warned of while it was at work.
+/// The warnings of the library.
 #[derive(Clone, Default)]
 pub(crate) struct Warnings {
     lines: Arc<Mutex<Vec<String>>>,
 }
 
 impl Warnings {
-    /// The warnings so far.
+    /// Takes the warnings so far.
     pub(crate) fn take(&self) -> Vec<String> {
         std::mem::take(&mut self.lines.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Keeps these; what is said already is not said twice.
+    /// Adds warnings, each only once.
     fn add(&self, more: Vec<String>) {
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         for line in more {

@@ -14,16 +14,16 @@ use serde_json::{Value, json};
 const ON: Style = AnsiColor::Green.on_default();
 const OFF: Style = AnsiColor::Yellow.on_default();
 
-/// What all of them say.
+/// The statements of all sources.
 pub(crate) struct Sources {
     switches: Switches,
     processes: Vec<Process>,
 }
 
 impl Sources {
-    /// What this command knows itself, and what the processes on the state directory say.
+    /// Reads what this command knows itself, and what the processes on the state directory say.
     pub(crate) fn read(switches: Switches, dir: Option<&StateDir>) -> Result<Self, Error> {
-        // Those that cannot be seen are not told of; whoever asks is told of the disk otherwise.
+        // Processes that cannot be seen are left out. Other messages tell of problems with the disk.
         let processes = dir.and_then(|dir| presence::processes(dir).ok()).unwrap_or_default();
         Ok(Self { switches, processes })
     }
@@ -33,12 +33,13 @@ impl Sources {
         &self.processes
     }
 
-    /// Whether this one is on for anybody.
+    /// Whether the switch is on in any process.
     pub(crate) fn is_on(&self, switch: Switch) -> bool {
         self.against(switch).is_empty()
     }
 
-    /// Each switch, on or off, and by which sources. A switch that every running process holds off for itself is off.
+    /// Returns for each switch whether it is on, and who turns it off. A switch that every running process turns off for itself is
+    /// off.
     pub(crate) fn explain(&self) -> Value {
         let explained = Switch::ALL.map(|switch| {
             let sources = self.against(switch);
@@ -50,7 +51,7 @@ impl Sources {
         Value::Object(explained.into_iter().collect())
     }
 
-    /// One switch for people, with colours: [`Output::coloured`](crate::Output::coloured).
+    /// Describes a switch for people, with colours for [`Output::coloured`](crate::Output::coloured).
     pub(crate) fn line(&self, switch: Switch) -> String {
         let (name, sources) = (switch.name(), self.against(switch));
         if !sources.is_empty() {
@@ -81,7 +82,7 @@ impl Sources {
     }
 }
 
-/// Who turns a switch off, and for which process, where it is off in that one alone.
+/// Who turns a switch off. The process is the one that says so about itself.
 struct Against<'a> {
     source: Source,
     process: Option<&'a Process>,
@@ -105,12 +106,12 @@ impl fmt::Display for Against<'_> {
     }
 }
 
-/// A process as people know it.
+/// Returns a process's name for people.
 pub(crate) fn named(process: &Process) -> String {
     format!("{} (pid {})", process.component, process.pid)
 }
 
-/// By what a process holds a switch off.
+/// Returns the sources by which a process turns a switch off.
 pub(crate) fn sources_of(process: &Process, switch: Switch) -> Vec<Source> {
     process.off.iter().filter(|off| off.switch == switch).map(|off| off.source.clone()).collect()
 }

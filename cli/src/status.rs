@@ -35,18 +35,18 @@ use crate::outcome::{Failure, Outcome};
 use crate::settings::Settings;
 use crate::sources::{Sources, named};
 
-/// The folders of what waits to be sent.
+/// The folders of items that wait to be sent.
 const REPORTS: &str = layout::REPORTS;
 const SPOOLS: [&str; 2] = [REPORTS, layout::CRASHES];
 const NOT_CONFIGURED: &str = "not configured";
 
-/// Says it all.
+/// Prints the status.
 pub(crate) fn run(settings: &Settings, json: bool) -> Result<Output, Error> {
     let (value, text) = at(settings, SystemClock::new().now())?;
     Ok(if json { Output::json(&value) } else { Output::coloured(&text) })
 }
 
-/// The same at a moment, as JSON and as text.
+/// Returns the status at a moment, as JSON and as text.
 pub(crate) fn at(settings: &Settings, now: Moment) -> Result<(Value, String), Error> {
     let status = Status::read(settings, now)?;
     let mut text = String::new();
@@ -54,23 +54,23 @@ pub(crate) fn at(settings: &Settings, now: Moment) -> Result<(Value, String), Er
     Ok((status.as_json(), text))
 }
 
-/// The same for the API.
+/// Returns the status for the API.
 pub(crate) fn json(settings: &Settings) -> Result<Value, Error> {
     Ok(Status::read(settings, SystemClock::new().now())?.as_json())
 }
 
-/// What there is to say.
+/// The status, as it was read.
 struct Status<'a> {
     config: &'a Config,
     settings_file: Option<&'a Path>,
     /// Why the state directory cannot be used, or something in it.
     disk_problem: Option<String>,
-    /// What is said of a state directory that nobody has used.
+    /// The hint about a state directory that no process has used.
     unused: Option<String>,
     now: Moment,
     sources: Sources,
     daemons: Daemons,
-    /// The administrator's own word; none without a state directory.
+    /// The administrator's own choice. None: there is no state directory.
     administrator: Option<Remembered<Word>>,
     told: Remembered<Vec<ToldVersion>>,
     version_checks: Outcome,
@@ -79,23 +79,23 @@ struct Status<'a> {
     daily_reports: Outcome,
     crash_reports: Outcome,
     spools: Vec<(&'static str, Vec<Entry>)>,
-    /// The processes that have installed the crash handler, and those whose end is not dealt with yet.
+    /// The run markers: of processes with the crash handler, and of processes whose end is not dealt with yet.
     runs: Vec<Run>,
     /// The last crash that was reported.
     last_ending: Option<LastEnding>,
     cores: Vec<Core>,
 }
 
-/// Something in the state directory, or why it cannot be read.
+/// A file of the state directory, or why it cannot be read.
 pub(crate) type Remembered<T> = Result<T, String>;
 
-/// What one version was told, and what that means today.
+/// The answer that one version received, and what it means today.
 struct ToldVersion {
     version: Option<Version>,
     told: Told,
-    /// The accepted answer; the text says why there is none.
+    /// The accepted answer. The error says why there is none.
     answer: Result<(Answer, Verdict), String>,
-    /// Whether a key of the daemon that has accepted it signed it, where that is known.
+    /// Whether it is signed by a key of the daemon that accepted it. None: that is not known.
     authenticated: Option<bool>,
 }
 
@@ -296,7 +296,7 @@ impl<'a> Status<'a> {
         Ok(())
     }
 
-    /// A member of the settings for people: what all have, who has what, or why nobody knows.
+    /// Returns a setting for people: the common value, who has which value, or why it is unknown.
     fn setting(&self, name: &str, show: impl Fn(&Value) -> String) -> String {
         match self.daemons.of(name) {
             Known::One(Value::Null) => NOT_CONFIGURED.to_owned(),
@@ -356,7 +356,7 @@ impl<'a> Status<'a> {
     }
 }
 
-/// Everything is off while the word cannot be read.
+/// Returns the administrator's choice. Everything is off while it cannot be read.
 fn administrator_json(word: &Remembered<Word>) -> Value {
     let said = word.as_ref().ok();
     let all_off = || Switch::ALL.into_iter().map(|switch| (switch.name().to_owned(), false.into())).collect();
@@ -426,14 +426,14 @@ impl ToldVersion {
     }
 }
 
-/// A state file. A damaged one stays where it is: moving it aside is for those who will write it anew.
+/// Reads a state file. A damaged file stays in its place: only a process that will write it anew sets it aside.
 pub(crate) fn remembered<T: DeserializeOwned + Default>(dir: Option<&StateDir>, name: &str) -> Remembered<T> {
     let bytes = dir.map_or(Ok(None), |dir| dir.root().read(name)).map_err(|error| error.to_string())?;
     let Some(bytes) = bytes else { return Ok(T::default()) };
     serde_json::from_slice(&bytes).map_err(|error| format!("{name} is damaged and counts as empty: {error}"))
 }
 
-/// What is known of a list; nothing, and why, where it cannot be read.
+/// Returns a list. If it cannot be read, the list is empty and `problem` gets the reason.
 fn known<T>(list: Result<Vec<T>, Error>, problem: &mut Option<String>) -> Vec<T> {
     list.unwrap_or_else(|error| {
         problem.get_or_insert(error.to_string());
@@ -441,12 +441,12 @@ fn known<T>(list: Result<Vec<T>, Error>, problem: &mut Option<String>) -> Vec<T>
     })
 }
 
-/// The name of the machine that this runs on.
+/// Returns the name of this machine.
 pub(crate) fn node_name() -> String {
     gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_default()
 }
 
-/// The last report of each cluster that is asked for.
+/// Returns the last report of each cluster that was asked for.
 fn last_reports(settings: &Settings, daemons: &Daemons, memory: ReportMemory) -> BTreeMap<String, MadeReport> {
     let own = HEXLOWER.encode(&settings.config.cluster);
     let is_asked_for = |id: &String| daemons.is_any() || !settings.has_cluster_id || *id == own;
@@ -454,7 +454,7 @@ fn last_reports(settings: &Settings, daemons: &Daemons, memory: ReportMemory) ->
     last.filter(|(id, _)| is_asked_for(id)).collect()
 }
 
-/// What each version was told; where nobody runs, and a version was named, what that one was.
+/// Returns the answer that each version received. If no process runs and a version was named, only its answer counts.
 fn told_versions(settings: &Settings, daemons: &Daemons, memory: VersionMemory, now: i64) -> Vec<ToldVersion> {
     let config = &settings.config;
     let running = (settings.has_version && !daemons.is_any()).then_some(&config.version);
@@ -475,8 +475,8 @@ fn told_versions(settings: &Settings, daemons: &Daemons, memory: VersionMemory, 
     told.collect()
 }
 
-/// The remembered answer as those judge it who ask: by the keys of the daemons, and by this command's own where nobody runs. And
-/// whether its signature was verified, where that is known.
+/// Judges the remembered answer as the daemons do, by their keys. If no process runs, this command's own keys count. The second
+/// value tells whether the signature was verified. None: that is not known.
 fn judged(config: &Config, daemons: &Daemons, told: &Told) -> Result<(Answer, Option<bool>), String> {
     let text = told.answer.as_ref().ok_or("no answer was accepted yet")?;
     let zones = daemons.zones();
@@ -491,7 +491,7 @@ fn judged(config: &Config, daemons: &Daemons, told: &Told) -> Result<(Answer, Op
     if !keys.is_empty() {
         return Ok((answer, Some(true)));
     }
-    // The daemons keep no answer that their keys have not signed: which key it was tells who believes it.
+    // Daemons keep only answers that one of their keys has signed. The key's id tells which daemons accept the answer.
     let signer = text.split(' ').find_map(|field| field.strip_prefix("k=")).unwrap_or("none");
     let is_signed = told.authenticated != Some(false);
     let believes = |keys: &&&Vec<&str>| keys.is_empty() || (is_signed && keys.contains(&signer));
@@ -504,17 +504,17 @@ fn judged(config: &Config, daemons: &Daemons, told: &Told) -> Result<(Answer, Op
     Ok((answer, Some(is_signed && of_zone.iter().any(|keys| keys.contains(&signer)))))
 }
 
-/// The label of a version as a process has said it.
+/// Returns the label of a version that a process has stated.
 fn label_of(version: &str) -> Option<String> {
     Version::parse(version).ok().map(|version| version_label(&version))
 }
 
-/// The date of a UTC day, in days since 1970-01-01.
+/// Returns the date of a UTC day, which is given in days since 1970-01-01.
 pub(crate) fn date(day: i64) -> String {
     time::date(day.saturating_mul(schedule::DAY))
 }
 
-/// What a word of `told_by` means.
+/// Returns the meaning of a value of `told_by`.
 fn witness(told_by: &str) -> &str {
     match told_by {
         "parent" => "the parent that reaped it",

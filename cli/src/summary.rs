@@ -10,12 +10,12 @@ use serde_json::{Value, json};
 
 use crate::status;
 
-/// The most different nodes and days, twice 40 bytes each: ten million nodes for two days, or 600 000 for a month.
+/// The most pairs of node and day, with 2 x 40 bytes each: ten million nodes for two days, or 600 000 for a month.
 const MOST_SEEN: usize = 20_000_000;
-/// The most versions, of which forged names may have any number.
+/// The most versions. Forged names may contain any number of them.
 const MOST_VERSIONS: usize = 65_536;
 
-/// A node of a day, in the order in which they are counted.
+/// A node on a day. The fields are in sorting order.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Seen {
     key: Key,
@@ -23,29 +23,29 @@ struct Seen {
     node: Id,
 }
 
-/// Day and version.
+/// A day and a version.
 type Key = (u16, u16);
-/// Sixteen bytes.
+/// An id of 16 bytes.
 type Id = (u64, u64);
 
-/// What has been counted.
+/// The counts.
 #[derive(Default)]
 pub(crate) struct Summary {
-    /// Each node of a day at least once, sorted up to where it was sorted last.
+    /// Each pair of node and day at least once. The front part is sorted.
     seen: Vec<Seen>,
     room: usize,
     versions: Vec<String>,
     numbers: HashMap<String, u16>,
     queries: HashMap<Key, u64>,
-    /// Of each version: queries that no key has opened.
+    /// For each version, the number of queries that no key has opened.
     sealed: BTreeMap<u16, u64>,
 }
 
-/// Some queries that have something in common.
+/// The counts of a group of queries.
 struct Row {
-    /// None for all days together.
+    /// None: all days together.
     day: Option<u16>,
-    /// None for all versions together.
+    /// None: all versions together.
     version: Option<u16>,
     clusters: usize,
     nodes: usize,
@@ -65,7 +65,7 @@ impl Summary {
         Ok(())
     }
 
-    /// Counts one that stays sealed: whom it is from and of which day is not known.
+    /// Counts a query that stays sealed. Its sender and its day are unknown.
     pub(crate) fn add_sealed(&mut self, label: &str) -> Result<(), Error> {
         let version = self.number(label)?;
         *self.sealed.entry(version).or_default() += 1;
@@ -87,7 +87,7 @@ impl Summary {
         if self.seen.len() > MOST_SEEN {
             return Err(too_many(MOST_SEEN, "nodes and days"));
         }
-        // Twice as much, so that sorting takes no more time than the rest.
+        // The room doubles, so that sorting takes no more time than the rest.
         self.room = (self.seen.len() * 2).max(1 << 16);
         self.seen.reserve_exact(self.room - self.seen.len());
         Ok(())
@@ -98,7 +98,7 @@ impl Summary {
         self.seen.dedup();
     }
 
-    /// Each day's versions, each day, and all.
+    /// Returns a row for each version of each day, for each day, and for all.
     fn rows(&mut self) -> Vec<Row> {
         self.sort();
         let mut rows = Vec::new();
@@ -127,7 +127,7 @@ impl Summary {
         })
     }
 
-    /// The order of versions: SemVer's; those of which only the hash is known come last.
+    /// Returns the sort key of a version: SemVer precedence. Versions of which only the hash is known come last.
     fn precedence(&self, version: Option<u16>) -> (bool, Option<Version>, String) {
         let label = version.map(|version| self.label(version)).unwrap_or_default();
         let version = version_of(label);
@@ -143,7 +143,7 @@ impl Summary {
         version_of(label).map_or_else(|| format!("label {label}"), |version| version.to_string())
     }
 
-    /// For people.
+    /// Formats the counts for people.
     pub(crate) fn as_text(&mut self) -> Result<String, Error> {
         let rows = self.rows();
         let mut text = String::new();
@@ -167,7 +167,7 @@ impl Summary {
         writeln!(out, "days: {days}, versions: {versions}; clusters and nodes are counted once in each line")
     }
 
-    /// For programs.
+    /// Formats the counts for programs.
     pub(crate) fn as_json(&mut self) -> Value {
         let rows = self.rows();
         let counts = |row: &Row| json!({ "clusters": row.clusters, "nodes": row.nodes, "queries": row.queries });
@@ -199,7 +199,7 @@ impl Summary {
     }
 }
 
-/// All versions of a day together.
+/// Sums all versions of a day.
 fn total(seen: &[Seen], versions: &[Row], day: Option<u16>) -> Row {
     let queries = versions.iter().map(|row| row.queries).sum();
     match versions {
@@ -209,7 +209,7 @@ fn total(seen: &[Seen], versions: &[Row], day: Option<u16>) -> Row {
 }
 
 fn clusters(seen: &[Seen]) -> usize {
-    // Those of one cluster stand together: most of them are dropped at once.
+    // The nodes of one cluster are adjacent, so most of them are skipped at once.
     let runs = seen.chunk_by(|a, b| a.cluster == b.cluster);
     different(runs.filter_map(|run| Some(run.first()?.cluster)).collect())
 }
@@ -224,7 +224,7 @@ fn different(mut ids: Vec<Id>) -> usize {
     ids.len()
 }
 
-/// In two halves: numbers are compared at once, bytes one by one.
+/// Splits an id into two numbers, which compare faster than bytes.
 fn id(bytes: &[u8; 16]) -> Id {
     let [high, low] = [0, 8].map(|at| bytes[at..].first_chunk().map_or(0, |half| u64::from_be_bytes(*half)));
     (high, low)

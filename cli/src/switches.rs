@@ -21,10 +21,11 @@ const RESOURCE: &str = "StorageOSCluster";
 /// Why there must be a state directory.
 const WHERE: &str = "the switches are in the state directory";
 
-/// The names under which people know the switches. The variables that turn something off are names too: of the switch.
+/// The name of all switches together.
 const ALL: &str = "all";
 
-/// Every name of a switch, and of all of them: first what they are called here, then what else people know.
+/// Returns every name of a switch and of all of them: first the names of this command, then those that people know from elsewhere.
+/// The variables that turn something off are names of their switches, too.
 fn names() -> impl Iterator<Item = (&'static str, &'static [Switch])> {
     let each = || Switch::ALL.into_iter();
     let own = each().map(|switch| (switch.row().word, switch.alone())).chain([(ALL, Switch::ALL.as_slice())]);
@@ -32,17 +33,17 @@ fn names() -> impl Iterator<Item = (&'static str, &'static [Switch])> {
     own.chain(aliases).chain(Switch::variables().map(|name| (name, Switch::of_variable(name))))
 }
 
-/// A name as it is compared: whatever the case, and with _ or - between the words.
+/// Returns a name in the form in which names are compared: in lower case, with - for _.
 fn plain(name: &str) -> String {
     name.to_ascii_lowercase().replace('_', "-")
 }
 
-/// What these are called here: the first name of theirs.
+/// Returns this command's own name of these switches.
 fn own_name(switches: &[Switch]) -> &'static str {
     names().find(|(_, named)| *named == switches).map(|(name, _)| name).unwrap_or_default()
 }
 
-/// What is turned on or off, under the name that was typed.
+/// The switches to be turned, and the name that was typed.
 #[derive(Clone, Copy)]
 pub(crate) struct Which {
     name: &'static str,
@@ -56,7 +57,7 @@ impl Which {
     }
 }
 
-/// Reads a name of a switch; clap's own parser is asked which name was meant.
+/// Parses a name of a switch. For a misspelt name, clap's own parser makes the suggestion.
 #[derive(Clone)]
 pub(crate) struct WhichParser;
 
@@ -88,7 +89,7 @@ impl TypedValueParser for WhichParser {
     }
 }
 
-/// Turns these on, by the administrator's word, and with `also_api` by the API client's.
+/// Turns switches on, by the administrator's choice, and with `also_api` by the API client's choice too.
 pub(crate) fn enable(
     which: Which,
     also_api: bool,
@@ -104,12 +105,12 @@ pub(crate) fn enable(
     set(which.switches, speakers, true, options, warnings, json)
 }
 
-/// Turns these off.
+/// Turns switches off.
 pub(crate) fn disable(which: Which, options: &Options, warnings: &Warnings, json: bool) -> Result<Output, Error> {
     set(which.switches, &[Speaker::Administrator], false, options, warnings, json)
 }
 
-/// It needs the state directory and nothing else: whatever is wrong with the settings, telemetry can be turned off.
+/// Sets the choices. It needs only the state directory, so telemetry can be turned off whatever is wrong with other settings.
 fn set(
     switches: &[Switch],
     speakers: &[Speaker],
@@ -136,7 +137,7 @@ fn set(
     Ok(said(&now, switches, &changed, &held, json))
 }
 
-/// Puts an unreadable switches.json aside.
+/// Sets an unreadable switches.json aside.
 pub(crate) fn repair(options: &Options, json: bool) -> Result<Output, Error> {
     let is_repaired = administration::repair(&options.state_dir(WHERE)?, &Actor::command())?;
     if json {
@@ -149,13 +150,13 @@ pub(crate) fn repair(options: &Options, json: bool) -> Result<Output, Error> {
     }))
 }
 
-/// Takes over what the cluster spec turns off, for all running processes, and gives up what it no longer turns off.
+/// Adopts what the cluster spec turns off, for all running processes, and drops what it no longer turns off.
 pub(crate) fn apply(settings: &Settings, options: &Options, json: bool) -> Result<Output, Error> {
     let refused = |why: &str| Err(Error::InvalidArgument(why.to_owned()));
     let Some(text) = options.cluster_spec_text()? else {
         return refused("apply takes over a cluster spec: name it with --cluster-spec");
     };
-    // A file that was cut short, or the list of a cluster without one, is nobody's word that something may be on again.
+    // A truncated file, or the list of a cluster without such a resource, does not say that anything may be on again.
     if !text.contains(RESOURCE) && spec::parse(&text) == Ok(ClusterSpec::default()) {
         return refused("cluster spec: no StorageOSCluster in it; nothing was changed");
     }
@@ -171,7 +172,7 @@ pub(crate) fn apply(settings: &Settings, options: &Options, json: bool) -> Resul
     Ok(said(&settings.sources()?, &Switch::ALL, &changed, &[], json))
 }
 
-/// These switches, and who turns them off; what was changed, and which of them the API client still holds off.
+/// Describes these switches, who turns them off, the changes, and the switches that the API client still holds off.
 fn said(now: &Sources, switches: &[Switch], changed: &Changed, held: &[Switch], json: bool) -> Output {
     if json {
         return Output::json(&json!({ "switches": now.explain(), "changed": changed.what }));

@@ -17,14 +17,14 @@ use crate::Output;
 use crate::administration::{self, Actor};
 use crate::settings::Options;
 
-/// Where they are kept.
+/// The file of the users.
 pub(crate) const FILE: &str = layout::USERS;
-/// The user where none is named.
+/// The user if none is named.
 pub(crate) const DEFAULT_USER: &str = "admin";
-/// NIST SP 800-63B-4, 3.1.1.2: a password that stands alone has at least 15 characters where that can be asked; 8 is the
-/// least it allows at all.
+/// The shortest password in characters. NIST SP 800-63B-4, 3.1.1.2, asks for 15 for a password without a second factor, and allows
+/// no fewer than 8.
 const SHORTEST_PASSWORD: usize = 8;
-/// So that hashing it costs no more than argon2 itself.
+/// The longest password in bytes, so that hashing it costs no more than argon2 itself.
 pub(crate) const LONGEST_PASSWORD: usize = 1024;
 /// The longest name of a user in bytes.
 pub(crate) const LONGEST_NAME: usize = 64;
@@ -36,7 +36,7 @@ pub(crate) struct Users {
 }
 
 impl Users {
-    /// Reads the file; no file is nobody.
+    /// Reads the file. Without a file there are no users.
     pub(crate) fn read(dir: &StateDir) -> Result<Self, Error> {
         let Some(bytes) = dir.root().read(FILE)? else { return Ok(Self::default()) };
         serde_json::from_slice(&bytes).map_err(|error| {
@@ -44,17 +44,17 @@ impl Users {
         })
     }
 
-    /// One user for one run.
+    /// Creates a list of one user, for one run of `serve`.
     pub(crate) fn of_one(name: &str, hash: String) -> Self {
         Self { users: BTreeMap::from([(name.to_owned(), hash)]) }
     }
 
-    /// Whether nobody can log in.
+    /// Whether there are no users.
     pub(crate) fn is_empty(&self) -> bool {
         self.users.is_empty()
     }
 
-    /// The hash of this user's password; none where there is no such user. One that asks for more than is done is refused.
+    /// Returns the hash of this user's password. None: there is no such user. A hash that demands too much work is an error.
     pub(crate) fn hash_of(&self, name: &str) -> Result<Option<&str>, Error> {
         let Some(hash) = self.users.get(name) else { return Ok(None) };
         match Cost::of(hash) {
@@ -66,26 +66,26 @@ impl Users {
         }
     }
 
-    /// Refuses hashes that cannot be used.
+    /// Checks that all hashes can be used.
     pub(crate) fn check(&self) -> Result<(), Error> {
         self.users.keys().try_for_each(|name| self.hash_of(name).map(drop))
     }
 }
 
-/// RFC 9106's second recommendation asks for 64 MiB, which two logins at once are not worth here; these are the OWASP Password
-/// Storage Cheat Sheet's first: 19 MiB, two passes, one lane.
+/// The memory of a hash. RFC 9106's second recommendation is 64 MiB, which is too much here for two logins at once. These are the
+/// first values of the OWASP Password Storage Cheat Sheet: 19 MiB, two passes, one lane.
 const MEMORY_KIB: u32 = 19_456;
 const PASSES: u32 = 2;
-/// What a hash that was made elsewhere may ask for besides at most as much memory.
+/// The most passes that a hash from elsewhere may demand. It may demand at most as much memory as ours.
 const MOST_PASSES: u32 = 16;
 const MOST_LANES: u32 = 16;
 
-/// What one check of a password works in. There is one for each check that may go on at a time, from the start: what is
-/// allocated for each anew comes back to the allocator in pieces, and stays there.
+/// The memory for one check of a password. One is allocated at the start for each concurrent check: memory that was allocated for
+/// each check would come back to the allocator in pieces and stay there.
 pub(crate) struct Memory(Vec<Block>);
 
 impl Memory {
-    /// All of it, touched already: where there is not enough, that shows now and not with the first login.
+    /// Allocates and touches the memory, so that a shortage shows now and not at the first login.
     pub(crate) fn new() -> Result<Self, Error> {
         let mut blocks = Vec::new();
         let size = MEMORY_KIB as usize;
@@ -96,7 +96,7 @@ impl Memory {
         Ok(Self(blocks))
     }
 
-    /// A new hash of a password, with a salt of its own.
+    /// Hashes a password with a new salt.
     pub(crate) fn hash(&mut self, password: &str) -> Result<String, Error> {
         let failed = |why: &str| Error::Internal(format!("hashing a password: {why}"));
         let salt = Salt::new(&random::<16>()?).map_err(|_| failed("no salt"))?;
@@ -109,10 +109,10 @@ impl Memory {
         Ok(PasswordHash { algorithm, version, params, salt: Some(salt), hash: Some(hash) }.to_string())
     }
 
-    /// Whether the password is the hashed one; takes as long for nobody's hash as for a user's.
+    /// Whether a password matches a hash. It takes as long for [`nobodys_hash`] as for a user's.
     pub(crate) fn is_password(&mut self, password: &str, hash: &str) -> bool {
         let Ok((cost, salt, expected)) = Cost::of(hash) else { return false };
-        // Compared in constant time.
+        // The comparison takes constant time.
         self.derive(password, &salt, &cost).is_some_and(|derived| derived == expected)
     }
 
@@ -122,13 +122,13 @@ impl Memory {
         let mut bytes = [0; Derived::MAX_LENGTH];
         let out = bytes.get_mut(..length)?;
         let derived = argon2.hash_password_into_with_memory(password.as_bytes(), salt, out, &mut self.0);
-        // Guesses could be compared with what is left in it, faster than by the hash.
+        // The memory is cleared: guesses could be compared with its content faster than with the hash.
         self.0.fill(Block::new());
         derived.ok().and_then(|()| Derived::new(out).ok())
     }
 }
 
-/// What a hash in the PHC string format asks for.
+/// The work that a hash in the PHC string format demands.
 struct Cost {
     algorithm: Algorithm,
     version: Version,
@@ -136,7 +136,7 @@ struct Cost {
 }
 
 impl Cost {
-    /// With the salt and what was derived, or why it is not done.
+    /// Parses a hash into its cost, its salt and the derived key. The error says why it is not accepted.
     fn of(hash: &str) -> Result<(Self, Salt, Derived), String> {
         let parsed = PasswordHash::new(hash).map_err(|_| "it is no hash in the PHC string format")?;
         let algorithm = Algorithm::try_from(parsed.algorithm.as_str()).map_err(|_| "it is not one of argon2")?;
@@ -157,7 +157,7 @@ impl Cost {
     }
 }
 
-/// For users that are not there: nobody has a password that leads to it, and finding that out takes as long.
+/// Returns a hash to check for users that do not exist. No password matches it, and the check takes as long as for a user.
 pub(crate) fn nobodys_hash() -> Result<String, Error> {
     let [salt, hash] = [BASE64_NOPAD.encode(&random::<16>()?), BASE64_NOPAD.encode(&random::<32>()?)];
     Ok(format!("$argon2id$v=19$m={MEMORY_KIB},t={PASSES},p=1${salt}${hash}"))
@@ -205,7 +205,7 @@ pub(crate) fn run(arguments: &Arguments, options: &Options) -> Result<Output, Er
     Ok(Output::text(format!("{said}\n")))
 }
 
-/// From the terminal without showing it, twice; else the standard input's first line.
+/// Reads a password twice from the terminal without echo, or else the first line of standard input.
 fn read_password(user: &str) -> Result<String, Error> {
     let failed = |error: std::io::Error| Error::InvalidArgument(format!("reading the password: {error}"));
     let password = if std::io::stdin().is_terminal() {
@@ -253,7 +253,7 @@ mod tests {
         assert_eq!(memory.0.as_ptr(), before, "the same memory");
     }
 
-    /// Made by the reference implementation, `argon2` of Debian, for the password `correct horse` and the salt `somesalt`.
+    /// Hashes by the reference implementation, `argon2` of Debian, of the password `correct horse` with the salt `somesalt`.
     const ELSEWHERE: [&str; 4] = [
         "$argon2id$v=19$m=4096,t=3,p=1$c29tZXNhbHQ$wGv2pDl1z8N+TQOF7O+XVqmPdEGsCI9zk9bP3Uu63iI",
         "$argon2i$v=16$m=64,t=2,p=2$c29tZXNhbHQ$jNQyt3cAb68pcOuwFC4hF558m6/q7ILNTI0bLITQ8C8",

@@ -5,13 +5,13 @@ use serde_json::json;
 use crate::Output;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
-/// Set by build.rs.
+/// The commit, which build.rs sets.
 const COMMIT: &str = env!("BUILD_COMMIT");
 const PROFILE: &str = env!("BUILD_PROFILE");
 const TARGET: &str = env!("BUILD_TARGET");
 const RUSTC: &str = env!("BUILD_RUSTC");
 
-/// Says version, commit and build.
+/// Prints version, commit and build.
 pub(crate) fn run(json: bool) -> Output {
     if json {
         let build = json!({ "profile": PROFILE, "target": TARGET, "compiler": RUSTC });

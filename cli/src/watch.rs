@@ -1,4 +1,4 @@
-//! `status --watch`: prints the status again whenever something has changed.
+//! `status --watch` prints the status again when something has changed.
 
 use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
@@ -13,13 +13,13 @@ use crate::form::Form;
 use crate::settings::{Settings, Warnings};
 use crate::{Output, complain, print, status};
 
-/// How often it looks, in milliseconds. That a process has died, or that a file server has another file, no inotify(7) tells;
-/// daemons follow the switches within a second.
+/// How often the status is read, in milliseconds. It is polled because inotify(7) reports neither the death of a process nor a
+/// change on a file server. Daemons follow the switches within a second, too.
 const PERIOD_MS: u16 = 1000;
-/// What of a status may change although nothing happens, but for ages and waits, which change all the time.
+/// The members of a status that change with time alone, besides ages and waits, which change all the time.
 const JUDGEMENTS: [&str; 3] = ["verdict", "has_valid_key", "problem"];
 
-/// Watches until nobody reads any more, or a signal ends the process.
+/// Watches until nobody reads the output any more, or a signal ends the process.
 pub(crate) fn run(
     load: impl Fn() -> Result<Settings, Error>,
     warnings: &Warnings,
@@ -28,7 +28,7 @@ pub(crate) fn run(
     let clock = SystemClock::new();
     let see = |now: &Moment| load().and_then(|settings| status::at(&settings, now.clone()));
     let mut said_at = clock.now();
-    // What cannot be said at all is refused as `status` refuses it.
+    // If the first status cannot be read, the error is that of `status`.
     let mut said = Ok(see(&said_at)?);
     let mut screen = Screen::new(form);
     let mut warned = Vec::new();
@@ -43,7 +43,7 @@ pub(crate) fn run(
             if !wait() {
                 return Ok(Output::text(String::new()));
             }
-            // By the clock of then, so that time alone changes nothing.
+            // The new status is read with the old time, so that time alone changes nothing.
             if is_other(&said, &see(&said_at)) || judgements(&said) != judgements(&see(&clock.now())) {
                 break;
             }
@@ -53,7 +53,7 @@ pub(crate) fn run(
     }
 }
 
-/// What there was to see: JSON and text, or why not.
+/// The status as JSON and text, or why it cannot be read.
 type Seen = Result<(Value, String), Error>;
 
 fn is_other(before: &Seen, now: &Seen) -> bool {
@@ -81,17 +81,17 @@ fn judgements(seen: &Seen) -> Vec<Value> {
     found
 }
 
-/// Waits for a period. False where nobody reads the standard output any more.
+/// Waits for a period. False: nobody reads standard output any more.
 fn wait() -> bool {
     let out = io::stdout();
     let mut watched = [PollFd::new(out.as_fd(), PollFlags::empty())];
     matches!(poll(&mut watched, PollTimeout::from(PERIOD_MS)), Ok(0) | Err(Errno::EINTR))
 }
 
-/// Where it is shown.
+/// The output.
 struct Screen {
     form: Form,
-    /// The last text goes, on a terminal that can do so.
+    /// Whether a new text overwrites the last one, on a terminal that supports it.
     redraws: bool,
     is_first: bool,
 }
@@ -102,7 +102,7 @@ impl Screen {
         Self { form, redraws: can_redraw && form == Form::Text, is_first: true }
     }
 
-    /// False where nobody reads any more.
+    /// Shows a status. False: nobody reads any more.
     fn show(&mut self, seen: &Seen) -> Result<bool, Error> {
         let is_first = std::mem::replace(&mut self.is_first, false);
         let (json, text) = match seen {
@@ -124,7 +124,8 @@ impl Screen {
     }
 }
 
-/// From the top left corner, each line over the one that was there, and nothing below: clearing all of it first would flicker.
+/// Returns the text with the control sequences that draw it from the top left corner, each line over the old one, and clear the
+/// rest. Clearing everything first would flicker.
 fn redrawn(text: &[u8]) -> Vec<u8> {
     let mut bytes = b"\x1b[H".to_vec();
     for line in text.split_inclusive(|byte| *byte == b'\n') {

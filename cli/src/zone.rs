@@ -1,5 +1,4 @@
-//! `zone`: writes a release as a signed BIND zone file. Before a record is printed, the library's own verification must
-//! accept it.
+//! `zone` writes a release as a signed BIND zone file. It prints a record only if the library's own verification accepts it.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -20,7 +19,7 @@ use crate::keygen::{ED25519, VersionKeyFile};
 use crate::settings::read_text;
 use crate::{Output, complain};
 
-/// What a zone is made from.
+/// The options of `zone`.
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// The release file, TOML: zone, latest, and optionally recommended, required, advisory, expires_days, ns, serial,
@@ -66,7 +65,7 @@ const DAY: i64 = 86_400;
 const LONGEST_STRING: usize = 255;
 /// The longest name in a message, in octets (RFC 1035, 2.3.4).
 const LONGEST_NAME: usize = 255;
-/// What passes over UDP without fragments (DNS flag day 2020).
+/// The most bytes that pass over UDP without fragments (DNS flag day 2020).
 const UDP_BYTES: usize = 1232;
 
 /// The release file.
@@ -82,14 +81,14 @@ struct ReleaseFile {
     expires_days: u16,
     ns: Option<Vec<String>>,
     serial: Option<u32>,
-    /// Key files, seen from the release file's folder.
+    /// Key files, relative to the release file's folder.
     #[serde(default)]
     keys: Vec<PathBuf>,
     #[serde(default, rename = "override")]
     overrides: Vec<OverrideTable>,
 }
 
-/// One `[[override]]`.
+/// An `[[override]]` table.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct OverrideTable {
@@ -108,15 +107,15 @@ fn default_expires_days() -> u16 {
     30
 }
 
-/// What stands for `ns` where it is missing: a zone file has to name a server.
+/// The value of `ns` if it is missing, because a zone file must name a server.
 const NO_NS: &str = "localhost.";
 const TTL: u32 = 3600;
 
-/// A release that makes sense.
+/// A release that has been checked.
 #[derive(Debug)]
 struct Release {
     zone: String,
-    /// None where the file does not say.
+    /// None: the file does not name any.
     ns: Option<Vec<String>>,
     serial: u32,
     issued: i64,
@@ -125,10 +124,10 @@ struct Release {
     statements: Vec<Statement>,
 }
 
-/// What one answer says.
+/// The content of one answer.
 #[derive(Debug)]
 struct Statement {
-    /// The version label it is for, or none for all versions.
+    /// The version label that it is for. None: it is for all versions.
     label: Option<String>,
     latest: Version,
     recommended: Option<Version>,
@@ -137,7 +136,7 @@ struct Statement {
     advisory: Option<String>,
 }
 
-/// A key that signs.
+/// A signing key.
 struct Signing {
     id: String,
     key: SigningKey,
@@ -220,7 +219,7 @@ impl Release {
         let unnamed = [NO_NS.to_owned()];
         let servers = self.ns.as_deref().unwrap_or(&unnamed);
         let first = servers.first().ok_or("ns: at least one name server is required")?;
-        // Not DNSSEC-signed on purpose: resolvers would make up wildcard answers themselves.
+        // The zone is not signed with DNSSEC on purpose: resolvers would synthesise wildcard answers themselves.
         let mut out = format!("$ORIGIN {zone}.\n$TTL {TTL}\n");
         out.push_str(&format!("@ IN SOA {first} hostmaster.{zone}. {serial} 3600 600 604800 300\n"));
         for server in servers {
@@ -232,7 +231,7 @@ impl Release {
         Ok(out)
     }
 
-    /// The answers alone: with absolute names, or with names as they stand in the zone `origin`.
+    /// Returns the answers alone, with absolute names or with names relative to the zone `origin`.
     fn records_only(&self, keys: &[Signing], origin: Option<&str>) -> Result<String, String> {
         let (mut out, behind) = match origin {
             None => (String::new(), format!(".{}.", self.zone)),
@@ -251,7 +250,7 @@ impl Release {
         Ok(out)
     }
 
-    /// Names below the zone, and their answers.
+    /// Returns the names below the zone with their answers.
     fn records(&self, keys: &[Signing]) -> Result<Vec<(String, String)>, String> {
         let mut records = Vec::new();
         for statement in &self.statements {
@@ -289,9 +288,9 @@ impl Release {
         format!("{covered} g={}", BASE64URL_NOPAD.encode(&signature.to_bytes()))
     }
 
-    /// A client that has this key must accept the record, and read from it what was meant.
+    /// Checks that a client with this key accepts the record, and reads from it what was meant.
     fn judge(&self, statement: &Statement, key: &Signing, text: &str) -> Result<(), String> {
-        // A general answer is for any version; this one stands for them.
+        // A general answer is for every version. This version stands for them.
         let any = version_label(&statement.latest);
         let judge = Judge {
             zone: &self.zone,
@@ -350,7 +349,7 @@ impl OverrideTable {
         if self.status > 1 && version_here.cmp_precedence(&statement.latest).is_eq() {
             return Err(place("status: it is the latest version itself, there is nothing to upgrade to"));
         }
-        // Bounds that come from the general answer may be above an older line's own latest: the status decides.
+        // Bounds of the general answer may be above the latest version of an older line. The status then decides.
         let own_bounds = [("recommended", &self.recommended), ("required", &self.required)];
         for (what, _) in own_bounds.into_iter().filter(|(_, text)| text.is_some()) {
             let bound = if what == "required" { &statement.required } else { &statement.recommended };
@@ -362,8 +361,9 @@ impl OverrideTable {
         Ok(statement)
     }
 
-    /// Clients accept the general answer in an override's place: they cannot know that there is one. So whoever can
-    /// answer for the zone may replay it, and must gain nothing by that.
+    /// Refuses an override that a replay of the general answer would hide. Clients accept the general answer instead of an
+    /// override, because they cannot know that there is one. An attacker who can answer for the zone may replay it, and must gain
+    /// nothing by that.
     fn refuse_hidden(&self, version: &Version, general: &Statement, own: &Statement) -> Result<(), String> {
         let verdict = |statement: &Statement| Verdict::at(0, version, &statement.answer(0, 1));
         let (replayed, meant) = (verdict(general), verdict(own));
@@ -382,7 +382,7 @@ impl OverrideTable {
 }
 
 impl Statement {
-    /// What a client reads from it.
+    /// Returns what a client reads from it.
     fn answer(&self, issued: i64, expires: i64) -> Answer {
         Answer {
             latest: self.latest.clone(),
@@ -396,7 +396,7 @@ impl Statement {
         }
     }
 
-    /// The answer's text up to where the key id follows.
+    /// Returns the answer's text up to the key id.
     fn text(&self, issued: i64, expires: i64) -> String {
         let mut text = format!("o1 v={} l={}", self.label.as_deref().unwrap_or("*"), self.latest);
         let optional = [
@@ -431,7 +431,7 @@ impl Signing {
     }
 }
 
-/// A version in the form in which it is sent: without a leading `v` and without build metadata.
+/// Parses a version into the form in which it is sent: without a leading `v` and without build metadata.
 fn version(place: &str, text: &str) -> Result<Version, String> {
     let version = Version::parse(text.strip_prefix('v').unwrap_or(text))
         .and_then(|version| Version::parse(&canonical(&version)))
@@ -461,7 +461,7 @@ fn refuse_above(bound: (&str, Option<&Version>), limit: (&str, Option<&Version>)
     }
 }
 
-/// Names of servers, absolute. One inside the zone would need an address record here.
+/// Returns the absolute names of servers. A server inside the zone is refused, because it would need an address record here.
 fn name_servers(names: &[String], zone: &str) -> Result<Vec<String>, String> {
     if names.is_empty() {
         return Err("ns: at least one name server is required".to_owned());

@@ -1,4 +1,4 @@
-//! The state directory as a client has it: it may not be usable, hang, or become usable again.
+//! The client's view of the state directory, which may be unusable, hang, or become usable again.
 
 use std::time::Duration;
 
@@ -15,8 +15,8 @@ use crate::sys::thread;
 const DISK_PATIENCE: Duration = Duration::from_millis(500);
 
 impl Core {
-    /// Does what has to do with the disk, on a thread of its own where there is one. None where the disk has not answered
-    /// within [`DISK_PATIENCE`]: it is done when it does, while the process lives.
+    /// Runs work on the disk, on a thread of its own if there is a state directory. None: the disk has not answered within
+    /// [`DISK_PATIENCE`], and the work is done when it answers, if the process lives that long.
     pub(super) fn without_waiting_for_the_disk(
         &self,
         work: impl FnOnce() -> Result<(), Error> + Send + 'static,

@@ -1,4 +1,4 @@
-//! Leave to send, and what follows when a switch is turned.
+//! Permission to send, and the consequences of turning a switch.
 
 use std::sync::atomic::Ordering;
 

@@ -51,11 +51,11 @@ pub struct Try {
     pub url: String,
     /// The proxy, without credentials.
     pub proxy: Option<String>,
-    /// How it ended; none in the file of an older version. [`Try::outcome`] knows it all the same.
+    /// How the try ended. None: an older version has written the file; [`Try::outcome`] tells it all the same.
     pub outcome: Option<Outcome>,
-    /// The status of the answer, or why the report is still stored; none in the file of an older version.
+    /// The status of the answer, or why the report is still stored. None: an older version has written the file.
     pub detail: Option<String>,
-    /// Both in one line for people, and for older versions, which know nothing else.
+    /// Both in one line, for people and for older versions, which know nothing else.
     pub result: String,
 }
 
@@ -72,7 +72,7 @@ pub enum Outcome {
 }
 
 impl Try {
-    /// It has ended so.
+    /// Notes how the try ended.
     pub fn end(&mut self, outcome: Outcome, detail: &str) {
         self.result = match outcome {
             Outcome::Delivered => format!("delivered ({detail})"),
@@ -82,7 +82,7 @@ impl Try {
         (self.outcome, self.detail) = (Some(outcome), Some(detail.to_owned()));
     }
 
-    /// How it ended.
+    /// Returns how the try ended.
     pub fn outcome(&self) -> Outcome {
         let of_older = || match self.result.split(' ').next() {
             Some("delivered") => Outcome::Delivered,
@@ -92,7 +92,7 @@ impl Try {
         self.outcome.unwrap_or_else(of_older)
     }
 
-    /// Why it did not get through, for people.
+    /// Returns, for people, why the report did not get through.
     pub fn why(&self) -> &str {
         self.detail.as_deref().filter(|_| self.outcome == Some(Outcome::Stored)).unwrap_or(&self.result)
     }

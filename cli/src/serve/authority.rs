@@ -1,26 +1,27 @@
-//! Hosts and ports in a Host header, a request target and an origin: the same one can be written in many forms.
+//! Parses the host and port of a Host header, a request target or an origin, and compares them: one authority has many
+//! spellings.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// A host and its port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Authority {
-    /// Who.
+    /// The host.
     pub(crate) host: Host,
     port: Option<u16>,
 }
 
-/// A host.
+/// A host, as clients write it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Host {
-    /// By its address.
+    /// An IP address.
     Address(IpAddr),
-    /// By its name, in small letters and without the root's dot.
+    /// A DNS name in lower case, without the trailing dot.
     Name(String),
 }
 
 impl Host {
-    /// A name or an IPv4 address; none where it is neither.
+    /// Parses a DNS name or an IPv4 address. None: the text is neither.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         if let Ok(address) = text.parse::<Ipv4Addr>() {
             return Some(Self::Address(address.into()));
@@ -33,7 +34,7 @@ impl Host {
 }
 
 impl Authority {
-    /// `host`, `host:port`, `[address]` or `[address]:port`; none where it is something else.
+    /// Parses `host`, `host:port`, `[address]` or `[address]:port`. None: the text has another form.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let (host, port) = match text.strip_prefix('[') {
             Some(rest) => {
@@ -48,7 +49,7 @@ impl Authority {
         };
         let digits = if port.is_empty() { port } else { port.strip_prefix(':')? };
         let port = match digits {
-            // The default one (RFC 3986, 3.2.3).
+            // An empty port is the default port (RFC 3986, 3.2.3).
             "" => None,
             digits if digits.bytes().all(|byte| byte.is_ascii_digit()) => Some(digits.parse().ok()?),
             _ => return None,
@@ -56,29 +57,29 @@ impl Authority {
         Some(Self { host, port })
     }
 
-    /// Whether both are the same to whoever speaks this scheme.
+    /// Whether both are the same authority in this scheme, with its default port filled in.
     pub(crate) fn is(&self, other: &Self, scheme: Scheme) -> bool {
         self.host == other.host
             && self.port.unwrap_or(scheme.default_port()) == other.port.unwrap_or(scheme.default_port())
     }
 }
 
-/// How it is spoken to.
+/// The scheme of an origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scheme {
-    /// Without TLS.
+    /// HTTP without TLS.
     Http,
-    /// With it.
+    /// HTTP with TLS.
     Https,
 }
 
 impl Scheme {
-    /// By its name.
+    /// Parses the scheme's name, in any case.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         [Self::Http, Self::Https].into_iter().find(|scheme| text.eq_ignore_ascii_case(scheme.name()))
     }
 
-    /// Its name.
+    /// The scheme's name in lower case.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Http => "http",
@@ -94,7 +95,7 @@ impl Scheme {
     }
 }
 
-/// An origin: `scheme://host` or `scheme://host:port`.
+/// Parses an origin, `scheme://host` or `scheme://host:port`.
 pub(crate) fn origin(text: &str) -> Option<(Scheme, Authority)> {
     let (scheme, authority) = text.split_once("://")?;
     Some((Scheme::parse(scheme)?, Authority::parse(authority)?))

@@ -1,4 +1,4 @@
-//! Reading a request's body: one JSON object, bounded in size and time.
+//! Reads a request's body: one JSON object, bounded in size and time.
 
 use std::time::Duration;
 
@@ -10,22 +10,22 @@ use ondat_telemetry_service::body::{BodyFault, Limits, receive};
 use ondat_telemetry_service::refusal::Refusal;
 use serde_json::{Map, Value};
 
-/// The longest body that is read. What the clients send has some hundred bytes.
+/// The longest body of a client that is logged in, in bytes. Real clients send some hundred bytes.
 const LONGEST: u64 = 64 << 10;
-/// The longest one of somebody who is not logged in: of those there may be as many at once as there are connections.
+/// The longest body of a client that is not logged in, in bytes. Every connection may hold one of these at a time.
 const LONGEST_OUTSIDE: u64 = 16 << 10;
-/// What is read of a longer one.
+/// How many bytes of a longer body are read and dropped, so that the client reads the refusal.
 const DROPPED: u64 = 4 << 20;
-/// How long a body may take.
+/// How long a body may take to arrive.
 const TIME: Duration = Duration::from_secs(10);
 
-/// The object that the body is. Browsers send JSON to another origin only with that one's leave, so that asking for it keeps
-/// foreign pages out.
+/// Reads the JSON object in the body. A browser sends JSON to another origin only with that origin's permission, so requiring
+/// JSON keeps foreign pages out.
 pub(crate) async fn object(request: Request) -> Result<Map<String, Value>, Refusal> {
     object_up_to(request, LONGEST).await
 }
 
-/// The same of somebody who is not logged in.
+/// Does the same for a client that is not logged in, with the smaller limit.
 pub(crate) async fn object_outside(request: Request) -> Result<Map<String, Value>, Refusal> {
     object_up_to(request, LONGEST_OUTSIDE).await
 }
@@ -41,7 +41,7 @@ async fn object_up_to(request: Request, longest: u64) -> Result<Map<String, Valu
     read_object(&bytes).map_err(|error| Refusal::bad(format!("the body is no JSON object: {error}")))
 }
 
-/// Reads a body that is not looked at.
+/// Reads a body and ignores its content.
 pub(crate) async fn nothing(request: Request) -> Result<(), Refusal> {
     bytes(request, LONGEST).await.map(drop)
 }
@@ -67,7 +67,7 @@ async fn bytes(request: Request, longest: u64) -> Result<Vec<u8>, Refusal> {
     }
 }
 
-/// A member that is true or false; none where it is absent or null.
+/// Returns a member that must be true or false. None: the member is absent or null.
 pub(crate) fn boolean(object: &Map<String, Value>, name: &str) -> Result<Option<bool>, Refusal> {
     match object.get(name) {
         None | Some(Value::Null) => Ok(None),
@@ -76,7 +76,7 @@ pub(crate) fn boolean(object: &Map<String, Value>, name: &str) -> Result<Option<
     }
 }
 
-/// A member that is a string; none where it is absent or null.
+/// Returns a member that must be a string. None: the member is absent or null.
 pub(crate) fn text<'a>(object: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>, Refusal> {
     match object.get(name) {
         None | Some(Value::Null) => Ok(None),
@@ -85,7 +85,7 @@ pub(crate) fn text<'a>(object: &'a Map<String, Value>, name: &str) -> Result<Opt
     }
 }
 
-/// A member that must be a string.
+/// Returns a member that must be there and be a string.
 pub(crate) fn required<'a>(object: &'a Map<String, Value>, name: &str) -> Result<&'a str, Refusal> {
     text(object, name)?.ok_or_else(|| Refusal::bad(format!("{name} is required")))
 }

@@ -24,7 +24,7 @@ use crate::administration::Actor;
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
     form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
-/// On every answer.
+/// The headers of every answer.
 const HEADERS: [(HeaderName, &str); 6] = [
     (header::CONTENT_SECURITY_POLICY, POLICY),
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
@@ -34,30 +34,30 @@ const HEADERS: [(HeaderName, &str); 6] = [
     (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
 ];
 
-/// Whether it runs.
+/// The path that tells whether `serve` runs.
 pub(crate) const HEALTH: &str = "/healthz";
 
-/// Figures for Prometheus, which cannot log in.
+/// The path of the metrics. Prometheus cannot log in.
 pub(crate) const METRICS: &str = "/metrics";
 
 /// The header that a page sends with its cookie.
 const CSRF: &str = "x-csrf-token";
 
-/// Whoever is logged in.
+/// The user who makes a request.
 #[derive(Clone)]
 pub(crate) struct Caller {
-    /// Who.
+    /// The user's name.
     pub(crate) user: String,
-    /// The token, and how it came.
+    /// The session's token.
     pub(crate) token: String,
-    /// How it came.
+    /// Where the request had the token.
     pub(crate) kind: Kind,
-    /// From where.
+    /// The client's address.
     pub(crate) address: SocketAddr,
 }
 
 impl Caller {
-    /// For the audit file.
+    /// The user as the audit file records it.
     pub(crate) fn actor(&self) -> Actor {
         let via = match self.kind {
             Kind::Header => "api",
@@ -67,7 +67,7 @@ impl Caller {
     }
 }
 
-/// Around every request: is it for us, and how the answer is to be treated.
+/// Checks that a request is for this server, and adds the headers to its answer.
 pub(crate) async fn enter(
     State(app): State<Arc<App>>,
     ConnectInfo(address): ConnectInfo<SocketAddr>,
@@ -91,12 +91,12 @@ pub(crate) async fn enter(
 impl App {
     fn is_for_us(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
         let host = host(uri, headers)?;
-        // Says nothing, to whomever: those who watch over services ask under many names, or under none.
+        // This answer reveals nothing, so any Host will do: probes ask under many names, or without one.
         if uri.path() == HEALTH {
             return Ok(());
         }
         let host = host.ok_or_else(|| Refusal::bad("the request has no Host header"))?;
-        // A name that is not ours is somebody else's that points here (DNS rebinding); an address cannot be rebound.
+        // A foreign name may point here (DNS rebinding). An address cannot be rebound.
         let is_ours = match &host.host {
             Host::Address(_) => true,
             Host::Name(name) => name == "localhost" || self.host_names.contains(name),
@@ -112,7 +112,7 @@ impl App {
     }
 }
 
-/// Whom the request is for, said once and not in two ways (RFC 9112, 3.2).
+/// Returns the authority that the request names. A request that names two is refused (RFC 9112, 3.2).
 fn host(uri: &Uri, headers: &HeaderMap) -> Result<Option<Authority>, Refusal> {
     let mut all = headers.get_all(header::HOST).into_iter();
     let (first, more) = (all.next(), all.next());
@@ -134,12 +134,12 @@ fn host(uri: &Uri, headers: &HeaderMap) -> Result<Option<Authority>, Refusal> {
     Ok(host)
 }
 
-/// Whether the page that asks, where a page does, came from here. With TLS it did so by https. Without, it may have done
-/// either: what ends TLS in front of this server leaves the page's https in the Origin.
+/// Whether the request comes from this server's own page, or from no page. With TLS the page's scheme is https. Without TLS it
+/// may be http or https, because a proxy that ends TLS in front of this server leaves the https in the Origin.
 fn is_own_origin(headers: &HeaderMap, host: &Authority, has_tls: bool) -> bool {
     let mut all = headers.get_all(header::ORIGIN).into_iter();
     match (all.next(), all.next()) {
-        // Absent where no page has sent it.
+        // Only pages send an Origin.
         (None, _) => true,
         (Some(value), None) => value
             .to_str()
@@ -150,7 +150,7 @@ fn is_own_origin(headers: &HeaderMap, host: &Authority, has_tls: bool) -> bool {
     }
 }
 
-/// In front of what needs a login: finds out who it is.
+/// Finds the user of a request that needs a login, or refuses it.
 pub(crate) async fn log_in(
     State(app): State<Arc<App>>,
     ConnectInfo(address): ConnectInfo<SocketAddr>,
@@ -158,7 +158,7 @@ pub(crate) async fn log_in(
     mut request: Request,
     next: Next,
 ) -> Response {
-    // Read from the disk, so not on the thread that answers others.
+    // The lookup reads the disk, so it must not run on the thread that answers others.
     let headers = request.headers().clone();
     let is_reading = matches!(*request.method(), Method::GET | Method::HEAD);
     let is_metrics = request.uri().path() == METRICS;
@@ -199,15 +199,16 @@ fn caller(app: &App, headers: &HeaderMap, is_reading: bool, address: SocketAddr)
     Ok(Caller { user, token: token.to_owned(), kind, address })
 }
 
-/// The token in the Authorization header: the operators say Bearer, the command line of the product does not.
+/// Returns the token of the Authorization header. The operators send it after "Bearer", the product's command line without that
+/// word.
 fn token(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?.trim();
     let (scheme, token) = value.split_once(' ').unwrap_or(("Bearer", value));
     scheme.eq_ignore_ascii_case("Bearer").then(|| token.trim())
 }
 
-/// The name of the page's cookie. Cookies are shared by all ports of a host, so the port is in it: several clusters may be
-/// looked at through one forwarding machine.
+/// Returns the name of the page's cookie. All ports of a host share cookies, so the name contains the port: a person may look
+/// at several clusters through one machine that forwards ports.
 fn cookie_name(headers: &HeaderMap) -> String {
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     let port = host.rsplit_once(':').map(|(_, port)| port).filter(|port| port.bytes().all(|b| b.is_ascii_digit()));
@@ -221,7 +222,7 @@ fn cookie(headers: &HeaderMap) -> Option<&str> {
     pairs.find(|(known, _)| *known == name).map(|(_, value)| value)
 }
 
-/// The header that sets the page's cookie, or takes it away.
+/// Returns the header that sets the page's cookie, or deletes it without a token.
 pub(crate) fn set_cookie(headers: &HeaderMap, token: Option<&str>, has_tls: bool) -> String {
     let name = cookie_name(headers);
     let origin = headers.get(header::ORIGIN).and_then(|value| value.to_str().ok()).and_then(origin);
@@ -288,7 +289,7 @@ mod tests {
             ("STORAGEOS.", "https://storageos"),
             ("[::1]:5705", "https://[::1]:5705"),
         ] {
-            // With TLS, and where something in front ends it.
+            // These hold with TLS here, and with TLS that ends in front of this server.
             assert!(is_own(host, origin, true) && is_own(host, origin, false), "{host} {origin}");
         }
         for (host, origin) in [

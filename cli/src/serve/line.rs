@@ -15,29 +15,31 @@ use tokio::time::sleep;
 use super::tries::Source;
 use crate::users::Memory;
 
-/// The most logins in the line: half of the connections that may be there at once.
+/// The most logins in the queue: half of the connections that may be open at once.
 pub(crate) const LONGEST: usize = 128;
-/// How long a login is held back whose source has tried too many wrong passwords: one after the other. Those who are there at
-/// the same time do not wait for more than two others, so that a right password among them is through in time.
+/// How long a login is held back if its source has tried too many wrong passwords. Logins of one source are held back one after
+/// the other. A login waits for at most two others that came before it, so that a right password among many gets through in
+/// time.
 const HOLD: Duration = Duration::from_millis(750);
 const MOST_HOLDS_MORE: u32 = 2;
-/// How often somebody looks whether the other side of a connection is still there, which is not always told otherwise.
+/// How often a waiting login checks whether its client is still connected. The kernel does not always report that the client
+/// has gone.
 const LOOK_TIME: Duration = Duration::from_millis(100);
 
-/// The line.
+/// The queue.
 pub(crate) struct Line {
     state: Mutex<State>,
 }
 
 struct State {
-    /// What is not in use.
+    /// The memory that no check uses now.
     free: Vec<Memory>,
-    /// In the order in which they came.
+    /// The waiting logins in the order in which they came.
     waiting: Vec<Waiting>,
     entered: u64,
-    /// The round of the last turn of those who are not known, and of those who are.
+    /// The round of the last turn of the unknown users, and of the known users.
     rounds: [u64; 2],
-    /// Whether the last turn was of somebody who is known.
+    /// Whether the last turn went to a known user.
     was_known: bool,
 }
 
@@ -46,7 +48,7 @@ struct Waiting {
     source: Source,
     is_known: bool,
     place: Arc<Place>,
-    /// The round in which it has its turn; none while it is held back.
+    /// The round of its turn. None: the login is still held back.
     round: Option<u64>,
     call: oneshot::Sender<Turn>,
 }
@@ -59,7 +61,7 @@ impl Waiting {
 }
 
 impl Line {
-    /// Nobody waits.
+    /// Creates an empty queue with the memory for the checks.
     pub(crate) fn new(free: Vec<Memory>) -> Self {
         Self { state: Mutex::new(State { free, waiting: Vec::new(), entered: 0, rounds: [0; 2], was_known: false }) }
     }
@@ -68,7 +70,7 @@ impl Line {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Gets in line; none where it is full.
+    /// Adds a login to the queue. None: the queue is full.
     pub(crate) fn enter(self: &Arc<Self>, source: Source, is_known: bool, place: &Arc<Place>) -> Option<Ticket> {
         let state = &mut *self.state();
         if !state.make_room(&source, is_known) {
@@ -81,7 +83,7 @@ impl Line {
         Some(Ticket { line: Arc::clone(self), number, called })
     }
 
-    /// Those of the same source who have been held back for longer.
+    /// Counts the logins of the same source that have been held back for longer.
     fn held_before(&self, number: u64) -> u32 {
         let state = self.state();
         let Some(this) = state.waiting.iter().find(|waiting| waiting.number == number) else { return 0 };
@@ -91,7 +93,7 @@ impl Line {
         u32::try_from(state.waiting.iter().filter(is_before).count()).unwrap_or(u32::MAX)
     }
 
-    /// This one is not held back any more.
+    /// Ends the holding back of this login, which now waits for its turn.
     fn join(self: &Arc<Self>, number: u64) {
         let state = &mut *self.state();
         let Some(this) = state.waiting.iter().position(|waiting| waiting.number == number) else { return };
@@ -104,7 +106,7 @@ impl Line {
         self.call_next(state);
     }
 
-    /// Gives turns while there is memory.
+    /// Gives turns as long as there is memory for a check.
     fn call_next(self: &Arc<Self>, state: &mut State) {
         while let Some(memory) = state.free.pop() {
             let Some(next) = state.next() else {
@@ -118,14 +120,14 @@ impl Line {
                     Err(unused) => turn = unused,
                 }
             }
-            // Given up: the next one has it.
+            // The client has given up, so the memory is free for the next login.
             state.free.extend(turn.memory.take());
         }
     }
 }
 
 impl State {
-    /// Takes the next one out of the line.
+    /// Removes the login whose turn is next from the queue.
     fn next(&mut self) -> Option<Waiting> {
         let turns = self.waiting.iter().enumerate();
         let turns =
@@ -137,7 +139,7 @@ impl State {
         Some(next)
     }
 
-    /// Whether there is a place in the line for one more of this source, after another one had to go if need be.
+    /// Whether the queue has room for one more login of this source. If it is full, another login may have to go first.
     fn make_room(&mut self, source: &Source, is_known: bool) -> bool {
         if self.waiting.len() < LONGEST {
             return true;
@@ -158,7 +160,7 @@ impl State {
     }
 }
 
-/// A place in the line, which is free when this goes.
+/// A place in the queue. Dropping it frees the place.
 pub(crate) struct Ticket {
     line: Arc<Line>,
     number: u64,
@@ -166,7 +168,8 @@ pub(crate) struct Ticket {
 }
 
 impl Ticket {
-    /// Waits for the turn, held back before if so. None where another one needed the place more, or nobody waits any more.
+    /// Waits for the login's turn, after holding it back if `is_held`. None: another login took the place, or the client has
+    /// gone.
     pub(crate) async fn turn(mut self, is_held: bool, place: &Place) -> Option<Turn> {
         let gone = async {
             while !place.is_gone() {
@@ -182,7 +185,7 @@ impl Ticket {
     async fn call(&mut self, is_held: bool) -> Option<Turn> {
         if is_held {
             self.hold(HOLD).await?;
-            // Only those count who have waited as long: what is given up at once holds up nobody.
+            // Only logins that have waited as long count, so that a login that is given up at once delays nobody.
             let before = self.line.held_before(self.number);
             self.hold(HOLD * before.min(MOST_HOLDS_MORE)).await?;
         }
@@ -204,7 +207,7 @@ impl Drop for Ticket {
     }
 }
 
-/// The right to check a password now, and what that takes. It is the next one's when this goes.
+/// The right to check a password now, with the memory for it. Dropping it gives both to the next login.
 pub(crate) struct Turn {
     line: Arc<Line>,
     memory: Option<Memory>,
@@ -235,7 +238,7 @@ mod tests {
 
     use super::*;
 
-    /// Connections of one listener, and a queue without memory: nobody has a turn before `serve` gives one.
+    /// The connections of one listener and a queue without memory, so that no login has a turn before `serve` gives one.
     struct Server {
         listener: TcpListener,
         places: Arc<Places>,
@@ -255,14 +258,14 @@ mod tests {
             (client, self.places.enter(stream, address.ip()).unwrap())
         }
 
-        /// In line, not held back.
+        /// Adds a login that is not held back.
         fn enter(&self, user: &str, address: &str, is_known: bool, place: &Arc<Place>) -> Option<Ticket> {
             let ticket = self.line.enter(Source::new(user, address.parse().unwrap()), is_known, place)?;
             self.line.join(ticket.number);
             Some(ticket)
         }
 
-        /// Gives one turn after the other, and says whose it was.
+        /// Gives one turn after the other and returns whose they were.
         fn serve(&self, tickets: &mut Vec<(&'static str, Ticket)>) -> Vec<&'static str> {
             let mut memory = Some(Memory::new().unwrap());
             let mut order = Vec::new();
@@ -279,7 +282,7 @@ mod tests {
                 };
                 memory = turn.memory.take();
                 order.push(tickets[at].0);
-                // Its place in the line is free already.
+                // Its place in the queue is free already.
                 state.waiting.retain(|waiting| waiting.number != tickets[at].1.number);
                 std::mem::forget(tickets.swap_remove(at).1);
             }
@@ -312,7 +315,7 @@ mod tests {
             ("there", server.enter("there", "192.0.2.1", false, &other_place).unwrap()),
         ];
         drop(dropped);
-        // Said, and not read, as HTTP's own code leaves it.
+        // The bytes stay unread, as hyper leaves them.
         client.try_write(b"more").unwrap();
         drop(client);
         while !place.is_gone() {
@@ -334,7 +337,7 @@ mod tests {
         let closed: Vec<_> = flood.iter_mut().map(is_closed).collect();
         assert_eq!(closed.iter().filter(|closed| **closed).count(), 2);
         assert!(closed.ends_with(&[true, true]), "the youngest: {closed:?}");
-        // Networks without end take no place from those who are known.
+        // Any number of networks takes no place from known users.
         drop(flood);
         let networks: Vec<_> = (0..LONGEST * 2)
             .filter_map(|number| server.enter("x", &format!("2001:db8:0:{number:x}::1"), false, &place))

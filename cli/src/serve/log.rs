@@ -1,4 +1,4 @@
-//! The log of `serve` on the standard error, in the level and format of the cluster's settings.
+//! The log of `serve` on standard error. The cluster's settings say its level and format.
 
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -10,16 +10,16 @@ use serde_json::json;
 use crate::administration::Word;
 use crate::complain;
 
-/// How important a line is.
+/// The level of a line.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Level {
-    /// Every request.
+    /// Each request.
     Debug,
-    /// What was changed, and by whom.
+    /// Each change, with its author.
     Info,
-    /// What somebody should look at.
+    /// A condition that somebody should look at.
     Warn,
-    /// What does not work.
+    /// A failure.
     Error,
 }
 
@@ -34,14 +34,14 @@ impl Level {
     }
 }
 
-/// The log.
+/// The log, which follows the settings.
 pub(crate) struct Log {
     least: AtomicU8,
     is_json: AtomicBool,
 }
 
 impl Log {
-    /// As the settings say.
+    /// Creates a log with the level and format of these settings.
     pub(crate) fn new(word: Option<&Word>) -> Self {
         let log = Self { least: AtomicU8::new(Level::Info as u8), is_json: AtomicBool::new(false) };
         if let Some(word) = word {
@@ -50,7 +50,7 @@ impl Log {
         log
     }
 
-    /// The settings have changed.
+    /// Adopts changed settings.
     pub(crate) fn follow(&self, word: &Word) {
         let levels = [Level::Debug, Level::Info, Level::Warn, Level::Error];
         let least = levels.into_iter().find(|level| level.name() == word.log_level()).unwrap_or(Level::Info);
@@ -58,22 +58,22 @@ impl Log {
         self.is_json.store(word.log_format() == "json", Ordering::Relaxed);
     }
 
-    /// Says a line.
+    /// Writes a line if its level is on.
     pub(crate) fn say(&self, level: Level, text: &str) {
         if (level as u8) >= self.least.load(Ordering::Relaxed) {
             self.insist(level, text);
         }
     }
 
-    /// Says a line whatever the settings say.
+    /// Writes a line at any level.
     pub(crate) fn insist(&self, level: Level, text: &str) {
         if self.is_json.load(Ordering::Relaxed) {
             let time = rfc3339(SystemClock::new().now().unix);
             let line = json!({ "level": level.name(), "msg": text, "time": time });
-            // Nobody is left to be told that the standard error is closed.
+            // If standard error is closed, there is nobody to tell.
             let _ = writeln!(std::io::stderr(), "{line}");
         } else {
-            // Names and addresses come from outside: one line stays one line.
+            // Names and addresses come from clients. One line must stay one line.
             let text: String = text.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
             complain(&format!("serve: {text}"));
         }

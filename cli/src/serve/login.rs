@@ -1,5 +1,5 @@
-//! A login: its password is checked in its turn, and a wrong one is counted, whether or not the client still waits for
-//! the answer.
+//! Logins. A password is checked when its turn comes. A wrong password counts even if the client no longer waits for the
+//! answer.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use super::tries::Source;
 use super::{App, blocking};
 
 impl App {
-    /// The hash of the password, if it is the user's.
+    /// Checks a user's password and returns its stored hash.
     pub(super) async fn check(
         self: &Arc<Self>,
         user: &str,
@@ -62,7 +62,7 @@ impl App {
         Err(Refusal::new(StatusCode::UNAUTHORIZED, "the user or the password is wrong"))
     }
 
-    /// Writes it down, but not as often as somebody may try.
+    /// Records a wrong password in the log, but not as often as somebody may try one.
     fn say_wrong(&self, from: SocketAddr, now: Instant) {
         let network = Source::new("", from.ip());
         if self.said.over(&network, now).is_some() {

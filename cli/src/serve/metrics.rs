@@ -15,9 +15,9 @@ use super::{App, blocking};
 use crate::status;
 
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
-/// The longest value of a label in characters.
+/// The longest value of a label, in characters.
 const LONGEST: usize = 128;
-/// What the version check may have said.
+/// The verdicts of the version check.
 const VERDICTS: [&str; 5] = ["unknown", "current", "outdated", "upgrade_recommended", "upgrade_required"];
 
 /// `GET /metrics`.
@@ -26,7 +26,7 @@ pub(super) async fn metrics(State(app): State<Arc<App>>) -> Result<Response, Ref
     Ok(([(CONTENT_TYPE, TEXT)], text).into_response())
 }
 
-/// The values of one name, by their labels: a set of labels is there once.
+/// The values of one metric by their labels. Each set of labels occurs once.
 type Samples = BTreeMap<Vec<(&'static str, String)>, i64>;
 
 fn text(status: &Value) -> String {
@@ -82,7 +82,7 @@ fn switches(status: &Value) -> (Samples, Samples) {
         let switch = &status["switches"][name];
         let label = ("switch", name.to_owned());
         on.extend(switch["on"].as_bool().map(|is_on| (vec![label.clone()], i64::from(is_on))));
-        // Without the process, whose number is another one after each start.
+        // The process is left out: its pid would be a new label after each start.
         let sources = switch["sources"].as_array().into_iter().flatten();
         let texts = sources.filter_map(|source| source["text"].as_str());
         off_by.extend(texts.map(|text| (vec![label.clone(), ("source", text.to_owned())], 1)));
@@ -90,7 +90,7 @@ fn switches(status: &Value) -> (Samples, Samples) {
     (on, off_by)
 }
 
-/// A number that is said of each kind; left out where it is not known.
+/// Returns a number of each of the three functions, without those where it is unknown.
 fn of_kinds(status: &Value, pointer: &str) -> Samples {
     let kinds = Switch::ALL.map(Switch::name).into_iter();
     kinds.filter_map(|kind| Some((vec![("kind", kind.to_owned())], status[kind].pointer(pointer)?.as_i64()?))).collect()
@@ -108,7 +108,7 @@ fn verdicts(status: &Value) -> Samples {
     told.collect()
 }
 
-/// A value of a label as the format writes it.
+/// Escapes the value of a label as the text format requires.
 fn escaped(text: &str) -> String {
     let plain = |c: char| if c.is_control() && c != '\n' { '?' } else { c };
     let text: String = text.chars().take(LONGEST).map(plain).collect();

@@ -1,4 +1,4 @@
-//! `serve`: the administrator's API and page, from its options to its end.
+//! `serve`, the administrator's API and page: its options, its start and its end.
 
 mod authority;
 mod body;
@@ -58,35 +58,35 @@ machine alone, user admin has a password for this run, which stands in STATE_DIR
 line of JSON with its URL. SIGHUP reads the certificate anew, SIGTERM and SIGINT end it. Changes are written to
 STATE_DIR/audit.jsonl.";
 
-/// The password of one run.
+/// The file with the password of one run.
 const RUN_PASSWORD: &str = layout::RUN_PASSWORD;
-/// The most connections at once: a quarter of the 1024 descriptors that a process usually has.
+/// The most connections at once: a quarter of the 1024 descriptors that a process usually may open.
 const MOST_CONNECTIONS: usize = 256;
-/// What every connection is held to.
+/// The limits of every connection.
 const TERMS: Terms = Terms {
     handshake_time: Duration::from_secs(10),
     first_time: Some(Duration::from_secs(10)),
     head_time: Duration::from_secs(10),
-    // A page that is open asks again and again.
+    // An open page keeps polling, so a connection has no longest life.
     connection_time: None,
-    // With what browsers hold in cookies of this host.
+    // There must be room for all cookies that a browser has for this host.
     longest_head: 32 << 10,
     most_fields: 100,
     has_title_case: false,
-    // Who types an address easily leaves the `s` out.
+    // People who type an address forget the `s` easily.
     says_tls: true,
 };
-/// For requests in progress when the program ends.
+/// How long requests in progress may take when the program ends.
 const GOODBYE_TIME: Duration = Duration::from_secs(5);
-/// Passwords that are checked at once: each takes a processor while it is, and 19 MiB always.
+/// How many passwords are checked at once. Each check occupies a processor, and 19 MiB are set aside for each from the start.
 const CHECKS: usize = 2;
 
-/// Said at each start.
+/// The warning at each start without TLS beyond this machine.
 const PLAIN: &str = "http without TLS beyond this machine, as --plain-http-on-trusted-network says: whoever sees the network's \
     traffic sees passwords and tokens";
 
-/// One thread answers, and so many at most read and write the disk and check passwords, each with a stack that is enough for
-/// it: administrators are few, machines may have many processors, and memory may be short.
+/// The most threads that read and write the disk and check passwords, beside the one thread that answers. Administrators are
+/// few, machines may have many processors, and memory may be short.
 const READERS: usize = 8;
 const STACK: usize = 1 << 20;
 
@@ -120,7 +120,7 @@ impl Arguments {
     }
 }
 
-/// As names are compared.
+/// Parses a name into the form in which names are compared.
 fn host_name(text: &str) -> Result<String, String> {
     match Host::parse(text) {
         Some(Host::Name(name)) => Ok(name),
@@ -129,30 +129,30 @@ fn host_name(text: &str) -> Result<String, String> {
     }
 }
 
-/// What all requests share.
+/// The state that all requests share.
 pub(crate) struct App {
     options: Options,
     settings: Mutex<Arc<Settings>>,
     dir: StateDir,
     host_names: Vec<String>,
     has_tls: bool,
-    /// Whether it can be reached from other machines without TLS.
+    /// Whether other machines can reach it without TLS.
     is_plain: bool,
     sessions: Sessions,
     tries: Tries,
-    /// The wrong passwords that were written down.
+    /// Which wrong passwords the log has mentioned.
     said: Tries,
     line: Arc<Line>,
-    /// Where there is no users.json.
+    /// The user of the password of one run. None: users.json exists.
     run_users: Option<Users>,
-    /// Checked for users that are not there, so that both take as long.
+    /// A hash to check for users that do not exist, so that their refusal takes as long.
     nobodys_hash: String,
     log: Log,
 }
 
 impl App {
-    /// What is true now: the cluster spec and the identity may change while this runs. Where they cannot be read any more, what
-    /// was true before: turning off must not depend on them.
+    /// Reads the settings anew, because the cluster spec and the identity may change while this runs. If they cannot be read
+    /// any more, the earlier settings stay in force: turning off must not depend on them.
     fn settings(&self) -> Arc<Settings> {
         let mut known = self.settings.lock().unwrap_or_else(PoisonError::into_inner);
         match Settings::load(&self.options, &Warnings::default()) {
@@ -162,7 +162,7 @@ impl App {
         Arc::clone(&known)
     }
 
-    /// The hash of this user's password.
+    /// Returns the hash of this user's password. None: there is no such user.
     fn password_of(&self, user: &str) -> Option<String> {
         let known = |users: &Users, user: &str| users.hash_of(user).map(|hash| hash.map(str::to_owned));
         let hash = match Users::read(&self.dir) {
@@ -177,7 +177,7 @@ impl App {
     }
 }
 
-/// Runs what waits for the disk where it holds up nobody.
+/// Runs work that waits for the disk on another thread.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refusal> {
     let done = tokio::task::spawn_blocking(work).await;
     done.map_err(|_| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "a bug: see the log"))
@@ -190,7 +190,7 @@ pub(crate) fn run(arguments: &Arguments, options: &Options, settings: Settings) 
         (Some(certificate), Some(key)) => Some(Certificate::read(certificate, key)?),
         _ => None,
     };
-    // Also on a full disk everything can be turned off.
+    // Everything can be turned off on a full disk too.
     let problem = dir.make().err();
     administration::settle(&dir);
     let mut memory = memory()?;
@@ -243,19 +243,20 @@ pub(crate) fn run(arguments: &Arguments, options: &Options, settings: Settings) 
     outcome.map(|()| Output::text(String::new()))
 }
 
-/// One for each check. Where there is not enough for all, as many as there is: a thread and what requests take come first.
+/// Sets memory aside for each check. If there is not enough for all checks, there are fewer of them: a thread and the requests
+/// come first.
 fn memory() -> Result<Vec<Memory>, Error> {
     let first = Memory::new()?;
     let more = (1..CHECKS).map_while(|_| Memory::new().ok().filter(|_| room() >= 2 * STACK as u64));
     Ok(std::iter::once(first).chain(more).collect())
 }
 
-/// How many threads there is room for beside what requests take: a thread more would leave too little of it.
+/// How many threads fit beside the memory of the requests.
 fn readers() -> usize {
     usize::try_from(room() / STACK as u64).unwrap_or(usize::MAX).saturating_sub(1).clamp(1, READERS)
 }
 
-/// How much more memory the process may map (`ulimit -v`), in bytes. Without a limit there is no end to it.
+/// How much more memory the process may map under its RLIMIT_AS (`ulimit -v`), in bytes. Without a limit it is `u64::MAX`.
 fn room() -> u64 {
     let Ok((limit, _)) = getrlimit(Resource::RLIMIT_AS) else { return u64::MAX };
     let mapped = fs::read_to_string("/proc/self/status").ok().and_then(|status| {
@@ -265,7 +266,7 @@ fn room() -> u64 {
     mapped.map_or(u64::MAX, |kib| limit.saturating_sub(kib * 1024))
 }
 
-/// Refuses what would be open to others, and makes the password of one run where there is none.
+/// Refuses a start that would be open to others. Creates the password of one run if there is no users.json.
 fn run_password(arguments: &Arguments, dir: &StateDir, memory: &mut [Memory]) -> Result<Option<RunPassword>, Error> {
     let users = Users::read(dir)?;
     users.check()?;
@@ -286,7 +287,7 @@ fn run_password(arguments: &Arguments, dir: &StateDir, memory: &mut [Memory]) ->
     Err(Error::InvalidConfig(format!("{listen} can be reached from other machines, which takes {lacks}")))
 }
 
-/// The password of one run, in a file that goes with it.
+/// The password of one run, in a file that is removed when this is dropped.
 struct RunPassword {
     dir: StateDir,
     hash: String,
@@ -305,13 +306,13 @@ impl RunPassword {
 
 impl Drop for RunPassword {
     fn drop(&mut self) {
-        // It opens nothing any more.
+        // The password is no longer valid.
         let _ = self.dir.root().remove(RUN_PASSWORD);
     }
 }
 
 async fn serve(arguments: &Arguments, app: &Arc<App>, certificate: Option<&Certificate>) -> Result<(), Error> {
-    // First, so that an early signal is not lost.
+    // The handlers come first, so that an early signal is not lost.
     let mut signals = Signals::new()?;
     let listener = bind("--listen", arguments.listen).await?;
     let address = listener.local_addr().map_err(|error| Error::Internal(format!("the server failed: {error}")))?;

@@ -1,4 +1,4 @@
-//! `GET /v1/report/next`: what the next report would be. It asks the process that makes the report.
+//! `GET /v1/report/next` shows the next report. It asks the process that makes the report.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -23,17 +23,17 @@ use tokio_util::io::ReaderStream;
 use super::{App, blocking};
 use crate::next::{self, Next, PIECE_BYTES, Unanswered};
 
-/// How many may ask and be told at a time: each has up to 64 MiB on a disk.
+/// How many clients may ask at a time. Each answer takes up to 64 MiB on a disk.
 static PLACES: Semaphore = Semaphore::const_new(4);
-/// How long a client may take to be told.
+/// How long a client may take to receive the report.
 const TELLING_TIME: Duration = Duration::from_secs(600);
 
-/// The report, whole before the answer begins.
+/// Answers with the report, which is complete before the answer begins.
 pub(super) async fn report(State(app): State<Arc<App>>) -> Result<Response, Refusal> {
     let place = PLACES.try_acquire().map_err(|_| {
         Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "others are asking for the next report: try again later").after(5)
     })?;
-    // Who gives up gives up no place: the work goes on.
+    // A client that gives up does not free its place, because the work goes on.
     let asked = blocking(move || next::ask(&app.dir).map(|next| (next, place)));
     let (next, place) = asked.await?.map_err(refusal)?;
     let head = [
@@ -67,10 +67,10 @@ fn refusal(unanswered: Unanswered) -> Refusal {
     Refusal::new(status, error.to_string())
 }
 
-/// A report on its way to a client. It is unpacked here, by the thread that sends it: a piece takes less than a millisecond, and
-/// a client that is slow holds no thread.
+/// A report on its way to a client. The thread that sends it unpacks it: a piece takes less than a millisecond, and a slow client
+/// occupies no thread.
 struct Text {
-    /// None when time is up.
+    /// None: the client's time is up.
     open: Arc<Mutex<Option<Open>>>,
     limit: AbortHandle,
 }

@@ -1,4 +1,4 @@
-//! The description of all calls, and that of the product's calls alone, as the product provides it.
+//! The description of all calls, and the description of the product's calls alone, which the product provides too.
 
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
@@ -11,9 +11,9 @@ use serde_json::{Map, Value, json};
 /// [`SWITCH`] in it stands for each of the switches.
 const WRITTEN: &str = include_str!("openapi.json");
 const SWITCH: &str = "{switch}";
-/// What comes before the names of the product's calls in it.
+/// The prefix of the product's paths.
 const PREFIX: &str = "/v2";
-/// Where one part of it names another one.
+/// The member by which a part refers to another one.
 const REFERENCE: &str = "$ref";
 
 static ALL: LazyLock<String> = LazyLock::new(|| format!("{:#}\n", written()));
@@ -33,7 +33,7 @@ pub(super) async fn of_product() -> impl IntoResponse {
     ([(CONTENT_TYPE, "text/yaml")], PRODUCT.as_str())
 }
 
-/// Puts the switches' names where [`SWITCH`] stands: for a member of an object, and for an item of a list.
+/// Replaces [`SWITCH`] by the names of the switches, as a member of an object and as an item of a list.
 fn with_switches(part: Value) -> Value {
     let names = |name: &str| match name {
         SWITCH => Switch::ALL.map(|switch| switch.name().to_owned()).to_vec(),
@@ -58,7 +58,7 @@ fn with_switches(part: Value) -> Value {
     }
 }
 
-/// The product's calls, relative to its server `/v2`, and what they refer to.
+/// Returns the product's calls, relative to its server `/v2`, and the components to which they refer.
 fn product(mut all: Value) -> Value {
     let paths = all["paths"].take();
     let paths = paths.as_object().into_iter().flatten();
@@ -86,7 +86,7 @@ fn product(mut all: Value) -> Value {
     all
 }
 
-/// What a part refers to, as pointers into the components.
+/// Returns the references of a part, as pointers into the components.
 fn references(part: &Value) -> Vec<&str> {
     match part {
         Value::Array(parts) => parts.iter().flat_map(references).collect(),

@@ -1,4 +1,4 @@
-//! Our own calls: the content of `status`, `report history` and `crashes list`, the page's session, and the switches.
+//! This server's own calls: the content of `status`, `report history` and `crashes list`, the page's session, and the switches.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ use crate::administration::{self, Refused, Speaker, Word};
 use crate::settings::Settings;
 use crate::{crashes as stored, diagnostics as diagnosis, report, status as state};
 
-/// `POST /v1/session`: the page logs in.
+/// `POST /v1/session` logs the page in.
 pub(super) async fn begin_session(
     State(app): State<Arc<App>>,
     ConnectInfo(from): ConnectInfo<SocketAddr>,
@@ -41,7 +41,7 @@ pub(super) async fn begin_session(
     Ok(([(SET_COOKIE, cookie)], Json(session_json(&app, &user, &token))).into_response())
 }
 
-/// `GET /v1/session`: the page after it was loaded again.
+/// `GET /v1/session` tells a reloaded page who is logged in.
 pub(super) async fn session(State(app): State<Arc<App>>, Extension(caller): Extension<Caller>) -> Json<Value> {
     Json(session_json(&app, &caller.user, &caller.token))
 }
@@ -72,7 +72,7 @@ pub(super) async fn version(State(app): State<Arc<App>>) -> Result<Json<Value>, 
     blocking(move || Ok(Json(state::json(&app.settings())?["version_check"].take()))).await?
 }
 
-/// `GET /v1/report/preview`: the last report that was made, byte for byte as it was sealed.
+/// `GET /v1/report/preview` answers with the last report that was made, byte for byte as it was sealed.
 pub(super) async fn preview(State(app): State<Arc<App>>) -> Result<Response, Refusal> {
     let last = blocking(move || report::last_made(&app.dir)).await??;
     let (name, file, length) =
@@ -146,7 +146,7 @@ pub(super) async fn set_switches(
     .await?
 }
 
-/// The caller's own word, and what is true with all sources counted.
+/// Returns the caller's own choice, and the switches with all sources counted.
 fn switches_json(settings: &Settings, word: &Word, speaker: Speaker) -> Result<Value, Error> {
     let mut json = word.to_json(speaker);
     json.insert("version".to_owned(), word.version().into());

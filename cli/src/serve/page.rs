@@ -1,4 +1,4 @@
-//! The page: its files, compiled in. The page uses the API as any other client does.
+//! The files of the page, which are compiled in. The page uses the API as any other client does.
 
 use std::sync::Arc;
 
@@ -32,7 +32,7 @@ const FILES: [(&str, &str, &str); 17] = [
     ("/words.js", JAVASCRIPT, include_str!("page/words.js")),
 ];
 
-/// Its routes.
+/// The routes of these files.
 pub(super) fn routes() -> Router<Arc<App>> {
     FILES.into_iter().fold(Router::new(), |routes, (path, media_type, text)| {
         routes.route(path, get(async move || ([(CONTENT_TYPE, media_type)], text)))

@@ -1,4 +1,4 @@
-//! The product's calls, as its operators and its command line use them.
+//! The part of the product's API that its operators and its command line use.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ use crate::settings::Settings;
 use crate::status::node_name;
 use crate::users::{LONGEST_NAME, LONGEST_PASSWORD};
 
-/// A user's name and password in a body.
+/// Reads a user's name and password from a body.
 pub(super) async fn credentials(request: Request) -> Result<(String, String), Refusal> {
     let body = object_outside(request).await?;
     let (user, password) = (required(&body, "username")?, required(&body, "password")?);
@@ -50,7 +50,7 @@ pub(super) async fn log_in(
     Ok(session(&user, &token, "Authorization-Expires-Seconds"))
 }
 
-/// `POST /v2/auth/refresh`: a new token; the one that is shown stays good for its time, as others may be using it.
+/// `POST /v2/auth/refresh` answers with a new token. The old token stays valid for its time, because others may be using it.
 pub(super) async fn refresh(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
@@ -64,7 +64,7 @@ pub(super) async fn refresh(
     Ok(session(&caller.user, &token, "Authorization-Expires-In"))
 }
 
-/// The operators read the token in the header and take what follows the space; the command line reads it in the body.
+/// Answers with a token. The operators read it in the header, after the space; the command line reads it in the body.
 fn session(user: &str, token: &str, expires: &'static str) -> Response {
     let seconds = TOKEN_TIME.as_secs();
     let headers = [(AUTHORIZATION.as_str(), format!("Bearer {token}")), (expires, seconds.to_string())];
@@ -72,7 +72,7 @@ fn session(user: &str, token: &str, expires: &'static str) -> Response {
     (headers, Json(body)).into_response()
 }
 
-/// `GET /v2/cluster`: the caller's own word, and beside it what is true with all sources counted.
+/// `GET /v2/cluster` answers with the caller's own choice and, beside it, the switches with all sources counted.
 pub(super) async fn cluster(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
@@ -84,7 +84,7 @@ pub(super) async fn cluster(
     .await?
 }
 
-/// Whether the version of the settings is compared.
+/// The query parameter that says whether the version of the settings is compared.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Force {
@@ -92,10 +92,10 @@ pub(super) struct Force {
     ignore_version: bool,
 }
 
-/// The query of a change, understood or refused.
+/// The query of a change, or why it is refused.
 pub(super) type ForceQuery = Result<Query<Force>, axum::extract::rejection::QueryRejection>;
 
-/// The version that must still be there, none where the caller does not mind.
+/// Returns the version that the settings must still have. None: the caller accepts any.
 pub(super) fn expected_version(force: ForceQuery, body: &Map<String, Value>) -> Result<Option<String>, Refusal> {
     let Query(force) = force.map_err(|_| Refusal::bad("the only parameter is ignore-version=true or false"))?;
     let version = text(body, "version")?;
@@ -106,7 +106,7 @@ pub(super) fn expected_version(force: ForceQuery, body: &Map<String, Value>) -> 
     }
 }
 
-/// `PUT /v2/cluster`: replaces all three switches of the caller's own word. The Go clients leave out what is false.
+/// `PUT /v2/cluster` replaces the caller's own choice on all switches. The Go clients leave out members that are false.
 pub(super) async fn update_cluster(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
@@ -130,7 +130,7 @@ pub(super) async fn update_cluster(
             for (switch, is_off) in off {
                 word.set(speaker, switch, !is_off);
             }
-            // What their clients leave out stays as it is: all of them send both.
+            // A member that is left out stays as it is. The product's clients always send both.
             level.into_iter().for_each(|level| word.set_log_level(level));
             format.into_iter().for_each(|format| word.set_log_format(format));
         })?;
@@ -147,7 +147,7 @@ fn choice(body: &Map<String, Value>, name: &str, known: &[&'static str]) -> Resu
 }
 
 impl App {
-    /// Somebody has changed the settings.
+    /// Adopts changed settings, and logs who changed them.
     pub(super) fn follow(&self, caller: &Caller, changed: &Changed) {
         self.log.follow(&changed.word);
         let from = caller.address.ip().to_canonical();
@@ -155,8 +155,8 @@ impl App {
     }
 }
 
-/// A cluster in the product's terms, by the word of this one: an operator compares it with the cluster's resource, and writes as
-/// long as the two differ. An unreadable switches.json is all off.
+/// Returns the cluster in the product's terms, with this speaker's choice. An operator compares it with the cluster's resource, and
+/// writes as long as the two differ. If switches.json is unreadable, everything is off.
 fn as_json(settings: &Settings, word: &Result<Word, String>, speaker: Speaker) -> Result<Value, Error> {
     let sources = settings.sources()?;
     let mut cluster = Map::new();
@@ -182,7 +182,7 @@ fn as_json(settings: &Settings, word: &Result<Word, String>, speaker: Speaker) -
     Ok(Value::Object(cluster))
 }
 
-/// `GET /v2/nodes`: the node this runs on, which is the only one that is known here.
+/// `GET /v2/nodes` answers with this node, the only one that is known here.
 pub(super) async fn nodes(State(app): State<Arc<App>>) -> Result<Json<Value>, Refusal> {
     blocking(move || {
         let settings = app.settings();

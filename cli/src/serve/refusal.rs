@@ -5,7 +5,7 @@ use ondat_telemetry_service::refusal::Refusal;
 
 use crate::administration::{Refused, unreadable};
 
-/// Nobody is logged in.
+/// The refusal of a request without a login.
 pub(crate) fn login() -> Refusal {
     Refusal::new(StatusCode::UNAUTHORIZED, "not logged in, or the session has ended: log in again")
 }

@@ -8,24 +8,24 @@ use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use ondat_telemetry::error::Error;
 use sha2::{Digest, Sha256};
 
-/// How long a token is good for, as the product's: its clients refresh it before that.
+/// How long a token is valid, as in the product. Its clients refresh the token before that.
 pub(crate) const TOKEN_TIME: Duration = Duration::from_secs(300);
-/// The longest session of the page, however busy it is.
+/// The longest session of the page, even if the page is in use.
 const PAGE_TIME: Duration = Duration::from_secs(12 * 3_600);
-/// The most sessions of each kind. One more ends the one of its kind that would end first: what logs in for each call does not
-/// end the session of somebody who looks at the page.
+/// The most sessions of each kind. One more ends the session of its kind that would end first. A program that logs in for each call
+/// thus never ends a person's session on the page.
 const MOST_SESSIONS: usize = 256;
 
-/// What the holder of a token uses it in.
+/// Where a client sends its token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// A header: it ends at its time.
+    /// In a header. The session ends when its time is over.
     Header,
-    /// The page's cookie: it goes on while the page is open.
+    /// In the page's cookie. The session is extended while the page is open.
     Cookie,
 }
 
-/// The sessions, by the hashes of their tokens.
+/// The sessions by the hashes of their tokens.
 #[derive(Default)]
 pub(crate) struct Sessions {
     sessions: Mutex<BTreeMap<[u8; 32], Session>>,
@@ -34,7 +34,7 @@ pub(crate) struct Sessions {
 #[derive(Clone)]
 struct Session {
     user: String,
-    /// The password's hash when it began: a new password ends the sessions of the old one.
+    /// The hash of the password at the start of the session. A new password ends the sessions of the old one.
     password: String,
     kind: Kind,
     until: Instant,
@@ -42,7 +42,7 @@ struct Session {
 }
 
 impl Sessions {
-    /// Begins a session and returns its token.
+    /// Starts a session and returns its token.
     pub(crate) fn begin(&self, user: &str, password: &str, kind: Kind, now: Instant) -> Result<String, Error> {
         let mut token = [0; 32];
         getrandom::fill(&mut token).map_err(|error| Error::Internal(format!("no randomness for a token: {error}")))?;
@@ -66,7 +66,7 @@ impl Sessions {
         Ok(token)
     }
 
-    /// The user of this token, unless it has ended or `password_of` no longer says what it said.
+    /// Returns the user of this token. None: the session has ended, or the user's password hash has changed.
     pub(crate) fn user(
         &self,
         token: &str,
@@ -79,7 +79,7 @@ impl Sessions {
         if session.kind != kind || session.until <= now {
             return None;
         }
-        // Read from the disk, and so without the lock.
+        // `password_of` reads the disk, so the lock is not held.
         if password_of(&session.user) != Some(session.password) {
             self.end(token);
             return None;
@@ -98,12 +98,12 @@ impl Sessions {
     }
 }
 
-/// Kept in the place of the token: what is read out of this process's memory opens nothing.
+/// Returns the hash that is kept instead of the token. A copy of this process's memory thus gives no access.
 fn hash(token: &str) -> [u8; 32] {
     Sha256::digest(token.as_bytes()).into()
 }
 
-/// What a page has to say besides its cookie, and what another site cannot read.
+/// Returns the value that the page must send besides its cookie. Another site cannot read it.
 pub(crate) fn csrf(token: &str) -> String {
     HEXLOWER.encode(&Sha256::digest(format!("csrf {token}").as_bytes())[..16])
 }

@@ -1,4 +1,4 @@
-//! Wrong passwords, counted for each user and each network they come from.
+//! Counts wrong passwords for each user and each network.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use ondat_telemetry_service::places::network;
 
-/// How many wrong passwords in a row are answered at once.
+/// How many wrong passwords in a row are answered without a delay.
 const TRIES: u32 = 10;
-/// After how long one of them is forgotten.
+/// How long it takes until one of them is forgotten.
 const TRY_TIME: Duration = Duration::from_secs(6);
-/// The most sources whose wrong passwords are remembered, and the most that are known to have had a right one.
+/// The most sources whose wrong passwords are remembered.
 const MOST_WRONG: usize = 1024;
 const MOST_KNOWN: usize = 256;
 
@@ -23,23 +23,23 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    /// Whoever has one address of an IPv6 /64 has them all.
+    /// Creates a source. All addresses of an IPv6 /64 are one network, because one client can have them all.
     pub(crate) fn new(user: &str, address: IpAddr) -> Self {
         Self { user: user.to_owned(), network: network(address, 32, 64) }
     }
 
-    /// The name.
+    /// The user's name.
     pub(crate) fn user(&self) -> &str {
         &self.user
     }
 
-    /// The network.
+    /// The client's network.
     pub(crate) fn network(&self) -> IpAddr {
         self.network
     }
 }
 
-/// What is remembered of sources. Both tables are bounded, and a full one keeps nobody out: it forgets what weighs least.
+/// The memory of sources. Both tables are bounded. A full table refuses nobody: it forgets its earliest entry.
 #[derive(Default)]
 pub(crate) struct Tries {
     tables: Mutex<Tables>,
@@ -47,14 +47,14 @@ pub(crate) struct Tries {
 
 #[derive(Default)]
 struct Tables {
-    /// Until when the wrong passwords of a source count.
+    /// The time until which the wrong passwords of a source count.
     wrong: BTreeMap<Source, Instant>,
-    /// When a source had the right one.
+    /// The time at which a source last had the right password.
     right: BTreeMap<Source, Instant>,
 }
 
 impl Tries {
-    /// How long until this source has a try again that is answered at once; none where it has one.
+    /// Returns how long it takes until a try of this source is answered without a delay. None: its next try is.
     pub(crate) fn over(&self, source: &Source, now: Instant) -> Option<Duration> {
         let tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
         let owed = tables.wrong.get(source)?.checked_duration_since(now)?;
@@ -77,13 +77,13 @@ impl Tries {
         tables.right.insert(source.clone(), now);
     }
 
-    /// Whether this user had the right password from this network before. Only who has one gets in here.
+    /// Whether this user had the right password from this network before.
     pub(crate) fn is_known(&self, source: &Source) -> bool {
         self.tables.lock().unwrap_or_else(PoisonError::into_inner).right.contains_key(source)
     }
 }
 
-/// Forgets the earliest where there is no room for one more.
+/// Forgets the earliest entry if the table has no room for one more.
 fn make_room(table: &mut BTreeMap<Source, Instant>, source: &Source, most: usize) {
     if table.len() >= most
         && !table.contains_key(source)
