@@ -13,6 +13,7 @@ use ondat_telemetry_command::plain;
 use ondat_telemetry_protocol::time::rfc3339;
 use serde::Serialize;
 
+use crate::fault;
 use crate::store::Store;
 use crate::zone::{Answer, Zone};
 
@@ -92,7 +93,7 @@ impl ZoneServer {
         // The question is answered also when the disk is full; the loss is said where the administrator looks.
         let noted = plain::json(&logged).map_err(Into::into).and_then(|line| self.store.log_query(&line));
         if let Err(why) = noted {
-            crate::complain(&format!("cannot note a version query: {why}"));
+            fault::complain(&format!("cannot note a version query: {why}"));
         }
     }
 }

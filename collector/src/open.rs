@@ -11,7 +11,7 @@ use ondat_telemetry_protocol::header::{HEADER_BYTES, Header};
 use ondat_telemetry_protocol::keys::PrivateKey;
 use ondat_telemetry_protocol::plaintext::reader::{Record, Report, Sizes, read_sealed};
 
-use crate::fault::{printed, unusable};
+use crate::fault::{self, printed, unusable};
 use crate::store::{Shelf, Store};
 use crate::table;
 
@@ -35,7 +35,7 @@ pub(crate) fn run(key_files: &[PathBuf], data: PathBuf, json: bool) -> Result<bo
                 is_whole = false;
                 // In order with the reports when both go to one terminal.
                 printed(out.flush())?;
-                crate::complain(&format!("cannot open {}: {why}", path.display()));
+                fault::complain(&format!("cannot open {}: {why}", path.display()));
             }
         }
     }

@@ -18,6 +18,7 @@ use ondat_telemetry_protocol::limits::SEALED_REPORT_BYTES;
 use ondat_telemetry_service::body::{self, BodyFault, Limits};
 use ondat_telemetry_service::refusal::Refusal;
 
+use crate::fault;
 use crate::limits;
 use crate::store::{Incoming, Kept, Shelf, Store};
 
@@ -131,6 +132,6 @@ fn body_refusal(fault: BodyFault) -> Refusal {
 }
 
 fn cannot_store(why: io::Error) -> Refusal {
-    crate::complain(&format!("cannot store a report: {why}"));
+    fault::complain(&format!("cannot store a report: {why}"));
     Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the report could not be stored")
 }

@@ -20,6 +20,7 @@ use ondat_telemetry_service::body::{self, BodyFault, Limits};
 use ondat_telemetry_service::refusal::Refusal;
 use serde_json::{Map, Value, json};
 
+use crate::fault;
 use crate::limits;
 use crate::store::{Shelf, Store};
 
@@ -198,7 +199,7 @@ fn body_refusal(fault: BodyFault) -> Refusal {
 }
 
 fn cannot_store(why: io::Error) -> Refusal {
-    crate::complain(&format!("cannot store a crash report: {why}"));
+    fault::complain(&format!("cannot store a crash report: {why}"));
     Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the crash report could not be stored")
 }
 

@@ -20,7 +20,7 @@ use serde::Serialize;
 use tokio::net::{TcpListener, UdpSocket};
 
 use crate::dns::ZoneServer;
-use crate::fault::{disk, internal, printed, unusable};
+use crate::fault::{self, disk, internal, printed, unusable};
 use crate::limits;
 use crate::reports::{self, ReportIntake};
 use crate::sentry::{self, CrashIntake, PROJECT};
@@ -139,7 +139,7 @@ async fn receive(options: ServeOptions) -> Result<(), Error> {
     announce(&ready)?;
     while signals.next().await == Asked::Reload {
         if let Err(why) = certificate.renew() {
-            crate::complain(&format!("the certificate of before stays: {why}"));
+            fault::complain(&format!("the certificate of before stays: {why}"));
         }
     }
 

@@ -15,7 +15,7 @@ use ondat_telemetry_protocol::time;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::fault::{disk, printed};
+use crate::fault::{self, disk, printed};
 use crate::store::{OLD_QUERY_LOG, QUERY_LOG, Shelf, Store};
 use crate::table::{clip, counted, plain_text, size};
 
@@ -155,7 +155,7 @@ impl Received {
             Ok(item) => Some(item),
             Err(why) => {
                 self.damaged += 1;
-                crate::complain(&format!("cannot read {}: {why}", path.display()));
+                fault::complain(&format!("cannot read {}: {why}", path.display()));
                 None
             }
         }

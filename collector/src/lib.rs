@@ -1,0 +1,21 @@
+//! The receiving side of ondat-telemetry.
+//!
+//! `serve` receives version queries (DNS), sealed daily reports (HTTPS) and crash reports (Sentry's protocol over
+//! HTTPS), and never holds a private key. `open` runs elsewhere, with the private key, and reads the reports. `show`
+//! lists what was received.
+
+pub use command_line::run;
+
+mod command_line;
+mod dns;
+mod fault;
+mod limits;
+mod open;
+mod reports;
+mod sentry;
+mod serve;
+mod show;
+mod store;
+mod table;
+mod tls;
+mod zone;
