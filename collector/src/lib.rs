@@ -6,15 +6,25 @@
 
 pub use command_line::run;
 
+mod budget;
 mod command_line;
+mod complaints;
+mod counters;
 mod dns;
 mod fault;
+mod forward;
+mod keeping;
+mod key_rules;
+mod layout;
 mod limits;
 mod open;
+mod operations;
+mod received;
 mod reports;
 mod sentry;
 mod serve;
 mod show;
+mod storage;
 mod store;
 mod table;
 mod tls;
