@@ -11,6 +11,8 @@ mod command_line;
 mod complaints;
 mod counters;
 mod dns;
+mod dns_rate;
+mod dns_tcp;
 mod fault;
 mod forward;
 mod keeping;

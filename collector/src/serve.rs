@@ -26,6 +26,8 @@ use crate::budget::Budget;
 use crate::complaints::Complaints;
 use crate::counters::Counters;
 use crate::dns::ZoneServer;
+use crate::dns_rate::Rates;
+use crate::dns_tcp;
 use crate::fault::{self, disk, internal, printed};
 use crate::forward::Forwarder;
 use crate::keeping::Keeper;
@@ -45,11 +47,7 @@ use crate::zone::Zone;
 const SENTRY_KEY: &str = "sentry-key";
 /// What tells this edge from others that forward crash reports from one bucket.
 const EDGE_ID: &str = "edge-id";
-/// An idle DNS connection over TCP is closed after this long.
-const DNS_TCP_TIME: Duration = Duration::from_secs(5);
-/// Answers waiting on one DNS connection.
-const DNS_TCP_ANSWERS: usize = 32;
-/// For DNS connections when the program ends.
+/// For DNS questions in progress when the program ends.
 const DNS_GOODBYE_TIME: Duration = Duration::from_secs(1);
 /// How often another port is tried when the one the system gave for TCP is taken for UDP.
 const PORT_TRIES: usize = 16;
@@ -69,6 +67,9 @@ pub(crate) struct ServeOptions {
     /// Where DNS questions are answered, over UDP and TCP.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:5300")]
     dns: SocketAddr,
+    /// Answers a second over UDP that a network gets (/24 of IPv4, /56 of IPv6); beyond it is asked to use TCP. 0: no bound.
+    #[arg(long, value_name = "NUMBER", default_value_t = 100)]
+    dns_rate: u32,
     /// The version zone, a BIND master file. Without it every question is refused.
     #[arg(long, value_name = "FILE")]
     zone: Option<PathBuf>,
@@ -176,7 +177,7 @@ pub(crate) fn run(options: ServeOptions) -> Result<(), Error> {
 async fn receive(options: ServeOptions) -> Result<(), Error> {
     // First, so that an early signal is not lost.
     let mut signals = Signals::new()?;
-    let zone = options.zone.as_deref().map(Zone::read).transpose()?;
+    let zone = options.zone.as_deref().map(Zone::read).transpose()?.map(Arc::new);
     let keys = match &options.report_keys {
         Some(path) => KeyRules::read(path, options.unknown_key_bytes)?,
         None => KeyRules::any(),
@@ -207,17 +208,25 @@ async fn receive(options: ServeOptions) -> Result<(), Error> {
         counters: Arc::clone(&counters),
         complaints: Complaints::default(),
     };
-    let crashes =
-        CrashIntake { keeper, public_key, forwarder: forwarder.clone(), counters, complaints: Complaints::default() };
+    let crashes = CrashIntake {
+        keeper,
+        public_key,
+        forwarder: forwarder.clone(),
+        counters: Arc::clone(&counters),
+        complaints: Complaints::default(),
+    };
     let v1 = reports::routes(Arc::new(reports)).fallback(nothing_here);
     let routes = Router::new()
         .nest("/v1", v1)
         .merge(sentry::routes(Arc::new(crashes)))
         .merge(operations::ready_route(Arc::clone(&operations)))
         .layer(axum::middleware::map_response(reports::mark));
-    let mut dns = Server::new(ZoneServer::new(zone, store));
+    let rates = Arc::new(Rates::new(options.dns_rate));
+    let zone = || ZoneServer::new(zone.clone(), Arc::clone(&store), Arc::clone(&rates), Arc::clone(&counters));
+    let mut dns = Server::new(zone());
     dns.register_socket(listeners.dns_udp);
-    dns.register_listener(listeners.dns_tcp, DNS_TCP_TIME, DNS_TCP_ANSWERS);
+    // Nothing is lost with a connection that ends with the process: the asker asks again.
+    drop(tokio::spawn(dns_tcp::serve(listeners.dns_tcp, Arc::new(zone()))));
     let mut listening = Listening::default();
     listening.serve(listeners.https, Some(&certificate), routes.clone(), &places, limits::TERMS);
     if let Some(http) = listeners.http {
@@ -240,7 +249,6 @@ async fn receive(options: ServeOptions) -> Result<(), Error> {
         }
     }
 
-    // Nothing is lost with a DNS connection: the asker asks again.
     let dns = tokio::time::timeout(DNS_GOODBYE_TIME, dns.shutdown_gracefully());
     let (ended, _) = tokio::join!(listening.end(limits::GOODBYE_TIME), dns);
     ended

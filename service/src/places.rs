@@ -9,11 +9,14 @@ use std::pin::pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use nix::sys::socket::{MsgFlags, Shutdown, recv, shutdown};
-use tokio::io::Interest;
+use tokio::io::{AsyncRead, AsyncWrite, Interest};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::stream::Stream;
 
 /// What becomes of one connection more than there are places.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -175,6 +178,11 @@ pub struct Place {
 impl Place {
     pub(crate) fn stream(&self) -> &Arc<TcpStream> {
         &self.stream
+    }
+
+    /// The connection's bytes, for so long if not for ever.
+    pub fn connection(&self, time: Option<Duration>) -> impl AsyncRead + AsyncWrite + Unpin + Send + use<> {
+        Stream::new(Arc::clone(&self.stream), time)
     }
 
     /// Asks something.

@@ -257,7 +257,7 @@ fn connect(address: SocketAddr) -> TcpStream {
     stream
 }
 
-fn question(name: &str, record_type: RecordType, class: DNSClass) -> Vec<u8> {
+pub(crate) fn question(name: &str, record_type: RecordType, class: DNSClass) -> Vec<u8> {
     let mut query = Query::query(Name::from_ascii(name).unwrap(), record_type);
     query.set_query_class(class);
     let mut message = Message::query();
