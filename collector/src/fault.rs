@@ -2,10 +2,11 @@
 //! those of `ondat-telemetry`.
 
 use std::fmt;
-use std::io;
+use std::io::{self, Write};
 use std::path::Path;
 
 use ondat_telemetry::error::Error;
+use ondat_telemetry_command::plain;
 
 /// A file that an option names, or what is in it, is of no use.
 pub(crate) fn unusable(what: &str, path: &Path, why: impl fmt::Display) -> Error {
@@ -29,6 +30,11 @@ pub(crate) fn printed(outcome: io::Result<()>) -> Result<bool, Error> {
         Err(why) if why.kind() == io::ErrorKind::BrokenPipe => Ok(false),
         Err(why) => Err(internal("standard output", why)),
     }
+}
+
+/// Says a line on the standard error. There is nobody left to tell when that fails.
+pub(crate) fn complain(line: &str) {
+    let _ = writeln!(io::stderr(), "ondat-telemetry-collector: {}", plain::text(line));
 }
 
 fn line(what: &str, path: &Path, why: impl fmt::Display) -> String {

@@ -11,14 +11,15 @@ use ondat_telemetry_protocol::header::{HEADER_BYTES, Header};
 use ondat_telemetry_protocol::keys::PrivateKey;
 use ondat_telemetry_protocol::plaintext::reader::{Record, Report, Sizes, read_sealed};
 
-use crate::fault::{printed, unusable};
-use crate::store::{Shelf, Store};
+use crate::fault::{self, printed, unusable};
+use crate::received;
+use crate::store::Store;
 use crate::table;
 
 /// Opens every report in the folder with the keys in these files and prints it. False where one could not be opened.
 pub(crate) fn run(key_files: &[PathBuf], data: PathBuf, json: bool) -> Result<bool, Error> {
     let keys: Vec<PrivateKey> = key_files.iter().map(|path| read_key(path)).collect::<Result<_, _>>()?;
-    let paths = Store::open(data)?.list(Shelf::Reports)?;
+    let paths = received::reports(Store::open(data)?.root())?;
     let mut out = io::BufWriter::new(io::stdout().lock());
     if paths.is_empty() && !json {
         printed(writeln!(out, "No reports yet."))?;
@@ -35,7 +36,7 @@ pub(crate) fn run(key_files: &[PathBuf], data: PathBuf, json: bool) -> Result<bo
                 is_whole = false;
                 // In order with the reports when both go to one terminal.
                 printed(out.flush())?;
-                crate::complain(&format!("cannot open {}: {why}", path.display()));
+                fault::complain(&format!("cannot open {}: {why}", path.display()));
             }
         }
     }
@@ -104,7 +105,9 @@ fn read_file(path: &Path, keys: &[PrivateKey], each: impl FnMut(Level, &Record))
     (&file).take(HEADER_BYTES as u64).read_to_end(&mut header).map_err(|why| why.to_string())?;
     let header = Header::parse(&header).map_err(|why| why.to_string())?;
     let id = header.report_id_hex();
-    if path.file_stem().is_none_or(|stem| *stem != *id) {
+    // What follows the id tells several bodies of it apart.
+    let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+    if name.split('~').next() != Some(&id) {
         return Err(format!("its name is not the report id in its header, {id}"));
     }
     file.rewind().map_err(|why| why.to_string())?;

@@ -1,25 +1,30 @@
 //! `PUT /v1/reports/{report_id}`: stores sealed reports unchanged. Nothing here can open one.
 
-use std::io::{self, Write};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, Request, State};
+use axum::extract::{ConnectInfo, Path, Request, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::put;
+use ondat_telemetry::sys::clock::unix_now;
 use ondat_telemetry_protocol::frame::Frame;
 use ondat_telemetry_protocol::header::{Damage, Header};
 use ondat_telemetry_protocol::identity::is_hex_id;
-use ondat_telemetry_protocol::keys::KeySet;
 use ondat_telemetry_protocol::limits::SEALED_REPORT_BYTES;
 use ondat_telemetry_service::body::{self, BodyFault, Limits};
 use ondat_telemetry_service::refusal::Refusal;
 
+use crate::budget::{Body, Budget};
+use crate::complaints::Complaints;
+use crate::counters::{Count, Counters};
+use crate::keeping::{Keeper, Kept, MOST_BODIES};
+use crate::key_rules::{KeyRules, KeyVerdict};
+use crate::layout::ReportPlace;
 use crate::limits;
-use crate::store::{Incoming, Kept, Shelf, Store};
 
 /// On every answer: a sender believes a refusal only with it, because proxies answer 4xx as well.
 const MARKER: &str = "ondat-telemetry";
@@ -28,21 +33,23 @@ const LIMITS: Limits = limits::body(SEALED_REPORT_BYTES);
 
 /// What receiving reports takes.
 pub(crate) struct ReportIntake {
-    pub(crate) store: Arc<Store>,
-    /// The keys senders may seal for; any, without it.
-    pub(crate) keys: Option<KeySet>,
+    pub(crate) keeper: Keeper,
+    pub(crate) keys: KeyRules,
+    pub(crate) budget: Arc<Budget>,
+    pub(crate) networks: limits::Networks,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) complaints: Complaints,
 }
 
 /// The routes below `/v1`.
 pub(crate) fn routes(intake: Arc<ReportIntake>) -> Router {
-    let v1 = Router::new()
-        .route("/reports/{report_id}", put(put_report))
-        .fallback(async || Refusal::new(StatusCode::NOT_FOUND, "there is nothing here").line())
-        .method_not_allowed_fallback(async || {
-            Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "a report is sent with PUT").line()
-        })
-        .with_state(intake);
-    Router::new().nest("/v1", v1)
+    Router::new()
+        .route(
+            "/reports/{report_id}",
+            put(put_report)
+                .fallback(async || Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "a report is sent with PUT").line()),
+        )
+        .with_state(intake)
 }
 
 /// Puts the marker on an answer, whatever it is about.
@@ -51,21 +58,30 @@ pub(crate) async fn mark(mut response: Response) -> Response {
     response
 }
 
+/// Why a report is not taken, and as what it counts.
+struct Refused(Count, Refusal);
+
 async fn put_report(
     State(intake): State<Arc<ReportIntake>>,
+    ConnectInfo(address): ConnectInfo<SocketAddr>,
     path: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Response {
     let id = path.map(|Path(id)| id).unwrap_or_default();
     if let Err(why) = check_request(&id, &request) {
         body::discard(request, &LIMITS).await;
+        intake.counters.add(Count::Malformed);
         return why.line();
     }
-    match receive(intake, id, request).await {
-        Ok(Kept::New) => StatusCode::CREATED.into_response(),
-        Ok(Kept::AlreadyThere) => StatusCode::ALREADY_REPORTED.into_response(),
-        Err(why) => why.line(),
-    }
+    let (count, response) = match intake.receive(&id, intake.networks.of(address.ip()), request).await {
+        Ok(Kept::New) => (Count::Accepted, StatusCode::CREATED.into_response()),
+        Ok(Kept::Beside) => (Count::Beside, StatusCode::CREATED.into_response()),
+        Ok(Kept::AlreadyThere) => (Count::Duplicate, StatusCode::ALREADY_REPORTED.into_response()),
+        Ok(Kept::OneTooMany) => (Count::OneTooMany, one_too_many().line()),
+        Err(Refused(count, why)) => (count, why.line()),
+    };
+    intake.counters.add(count);
+    response
 }
 
 fn check_request(id: &str, request: &Request) -> Result<(), Refusal> {
@@ -81,56 +97,90 @@ fn check_request(id: &str, request: &Request) -> Result<(), Refusal> {
     Ok(())
 }
 
-async fn receive(intake: Arc<ReportIntake>, id: String, request: Request) -> Result<Kept, Refusal> {
-    let mut incoming = intake.store.begin().map_err(cannot_store)?;
-    let mut frame = Ok(Frame::new());
-    body::receive(request, &LIMITS, |piece| {
-        if let Ok(followed) = &mut frame
-            && let Err(damage) = followed.push(piece)
-        {
-            frame = Err(damage);
+impl ReportIntake {
+    async fn receive(&self, id: &str, network: Option<IpAddr>, request: Request) -> Result<Kept, Refused> {
+        let (header, mut body) = self.read(network, request).await?;
+        let its_id = header.report_id_hex();
+        if its_id != id {
+            let why = format!("the report's id is {its_id}, not the path's");
+            return Err(Refused(Count::Malformed, Refusal::bad(why)));
         }
-        // The rest of what is none is read and goes nowhere.
-        if frame.is_ok() { incoming.write_all(piece) } else { Ok(()) }
-    })
-    .await
-    .map_err(body_refusal)?;
-    check_header(frame.and_then(Frame::finish), &id, intake.keys.as_ref())?;
-    keep(intake, incoming, id).await.map_err(cannot_store)
-}
-
-fn check_header(header: Result<Header, Damage>, id: &str, keys: Option<&KeySet>) -> Result<(), Refusal> {
-    let header = header.map_err(|why| Refusal::bad(format!("this is no whole sealed report: {why}")))?;
-    let its_id = header.report_id_hex();
-    if its_id != id {
-        return Err(Refusal::bad(format!("the report's id is {its_id}, not the path's")));
+        let now = unix_now();
+        let verdict = self.keys.judge(header.key_id, body.length(), now);
+        match verdict {
+            KeyVerdict::Known | KeyVerdict::Unknown => {}
+            KeyVerdict::OverQuota => {
+                return Err(Refused(
+                    Count::OverQuota,
+                    limits::later("too many reports for keys that are unknown here"),
+                ));
+            }
+            KeyVerdict::Destroyed => {
+                let why = format!("key {} was destroyed: nobody can open this report", header.key_id_hex());
+                return Err(Refused(Count::Destroyed, Refusal::new(StatusCode::MISDIRECTED_REQUEST, why)));
+            }
+        }
+        let kept = self.keeper.keep_report(&ReportPlace::new(&header, now), &body.pieces()).await;
+        let is_new = matches!(kept, Ok(Kept::New | Kept::Beside));
+        if verdict == KeyVerdict::Unknown {
+            match is_new {
+                true => self.counters.add(Count::UnknownKey),
+                false => self.keys.give_back(body.length(), now),
+            }
+        }
+        kept.map_err(|why| {
+            self.complaints.say(&format!("cannot store a report: {why}"));
+            Refused(Count::ReportFailed, limits::later("the report could not be stored"))
+        })
     }
-    if keys.is_some_and(|keys| keys.ids().all(|id| id != header.key_id)) {
-        let why = format!("key {} is not one of ours", header.key_id_hex());
-        return Err(Refusal::new(StatusCode::MISDIRECTED_REQUEST, why));
+
+    /// Reads a report as far as it is one. What is no report, or has no room, is read to its end and goes nowhere: a sender
+    /// that is still writing would see only a broken connection.
+    async fn read(&self, network: Option<IpAddr>, request: Request) -> Result<(Header, Body), Refused> {
+        let mut body = self.budget.body(network);
+        let mut frame = Ok(Frame::new());
+        let mut has_room = true;
+        let received = body::receive(request, &LIMITS, |piece| {
+            if let Ok(followed) = &mut frame
+                && let Err(damage) = followed.push(piece)
+            {
+                frame = Err(damage);
+            }
+            has_room = has_room && (frame.is_err() || body.push(piece).is_ok());
+            if frame.is_err() || !has_room {
+                body.clear();
+            }
+            Ok(())
+        });
+        received.await.map_err(|fault| match fault {
+            BodyFault::TooBig => Refused(Count::TooBig, too_big()),
+            fault => Refused(Count::Broken, broken(&fault)),
+        })?;
+        let header = frame.and_then(Frame::finish).map_err(|why| Refused(Count::Malformed, no_report(why)))?;
+        if !has_room {
+            return Err(Refused(Count::OverBudget, limits::later("too many reports at once")));
+        }
+        Ok((header, body))
     }
-    Ok(())
 }
 
-async fn keep(intake: Arc<ReportIntake>, incoming: Incoming, id: String) -> io::Result<Kept> {
-    // Waiting for the disk must not hold up other connections.
-    let kept = tokio::task::spawn_blocking(move || intake.store.keep(incoming, Shelf::Reports, &id)).await;
-    kept.unwrap_or_else(|why| Err(io::Error::other(why)))
+fn no_report(why: Damage) -> Refusal {
+    Refusal::bad(format!("this is no whole sealed report: {why}"))
 }
 
-fn body_refusal(fault: BodyFault) -> Refusal {
+fn too_big() -> Refusal {
+    Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, format!("a report is at most {SEALED_REPORT_BYTES} bytes"))
+}
+
+fn one_too_many() -> Refusal {
+    let why = format!("{MOST_BODIES} other reports of this id are kept: is there more than one sender of a cluster?");
+    Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, why)
+}
+
+fn broken(fault: &BodyFault) -> Refusal {
     match fault {
-        BodyFault::TooBig => {
-            Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, format!("a report is at most {SEALED_REPORT_BYTES} bytes"))
-        }
         BodyFault::TooSlow => Refusal::new(StatusCode::REQUEST_TIMEOUT, "the report did not arrive in time"),
         // Nobody is likely to read this one; 408 asks for another try.
-        BodyFault::Broken => Refusal::new(StatusCode::REQUEST_TIMEOUT, "the report did not arrive whole"),
-        BodyFault::Disk(why) => cannot_store(why),
+        _ => Refusal::new(StatusCode::REQUEST_TIMEOUT, "the report did not arrive whole"),
     }
-}
-
-fn cannot_store(why: io::Error) -> Refusal {
-    crate::complain(&format!("cannot store a report: {why}"));
-    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the report could not be stored")
 }

@@ -1,6 +1,6 @@
 //! `POST /api/{project}/envelope/`: accepts crash reports as Sentry does.
 
-use std::io::{self, Read, Write};
+use std::io::Read;
 use std::sync::Arc;
 
 use axum::Router;
@@ -11,17 +11,24 @@ use axum::http::header::CONTENT_ENCODING;
 use axum::response::Response;
 use axum::routing::post;
 use flate2::read::MultiGzDecoder;
+use ondat_telemetry::sys::clock::unix_now;
 use ondat_telemetry_protocol::dsn::Dsn;
 use ondat_telemetry_protocol::envelope::{Envelope, Item};
 use ondat_telemetry_protocol::event;
 use ondat_telemetry_protocol::limits::ENVELOPE_BYTES;
+use ondat_telemetry_protocol::time::parse_rfc3339;
 use ondat_telemetry_service::answer;
 use ondat_telemetry_service::body::{self, BodyFault, Limits};
 use ondat_telemetry_service::refusal::Refusal;
 use serde_json::{Map, Value, json};
 
+use crate::complaints::Complaints;
+use crate::counters::{Count, Counters};
+use crate::forward::Forwarder;
+use crate::keeping::Keeper;
+use crate::layout;
 use crate::limits;
-use crate::store::{Shelf, Store};
+use crate::storage::{Pieces, StorageFault};
 
 /// The only project.
 pub(crate) const PROJECT: &str = "1";
@@ -31,9 +38,13 @@ const DETAIL: &str = "detail";
 
 /// What receiving crash reports takes.
 pub(crate) struct CrashIntake {
-    pub(crate) store: Arc<Store>,
+    pub(crate) keeper: Keeper,
     /// The public key of the DSN.
     pub(crate) public_key: String,
+    /// Where crash reports go on to, if anywhere.
+    pub(crate) forwarder: Option<Arc<Forwarder>>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) complaints: Complaints,
 }
 
 /// The routes below `/api`.
@@ -55,13 +66,18 @@ async fn post_envelope(
         Ok(key) => key,
         Err(why) => {
             body::discard(request, &LIMITS).await;
+            intake.counters.add(Count::CrashRefused);
             return why.line_of(DETAIL);
         }
     };
-    match receive(intake, key, request).await {
+    match receive(&intake, key, request).await {
         Ok(Some(event_id)) => answer::line(StatusCode::OK, &json!({ "id": event_id })),
         Ok(None) => answer::line(StatusCode::OK, &json!({})),
-        Err(why) => why.line_of(DETAIL),
+        Err(why) => {
+            let is_ours = why.status() == StatusCode::SERVICE_UNAVAILABLE;
+            intake.counters.add(if is_ours { Count::CrashFailed } else { Count::CrashRefused });
+            why.line_of(DETAIL)
+        }
     }
 }
 
@@ -104,7 +120,7 @@ fn not_authenticated() -> Refusal {
 }
 
 async fn receive(
-    intake: Arc<CrashIntake>,
+    intake: &CrashIntake,
     authentication: Authentication,
     request: Request,
 ) -> Result<Option<String>, Refusal> {
@@ -117,9 +133,30 @@ async fn receive(
     .await
     .map_err(body_refusal)?;
     let bytes = unpack(bytes, encoding.as_deref())?;
-    // Parsing and waiting for the disk must not hold up other connections.
-    let stored = tokio::task::spawn_blocking(move || store_envelope(&intake, authentication, &bytes)).await;
-    stored.unwrap_or_else(|why| Err(cannot_store(io::Error::other(why))))
+    let mut last_id = None;
+    for (id, happened, event) in events(&intake.public_key, authentication, &bytes)? {
+        intake.keep(&id, happened, event).await.map_err(|why| {
+            intake.complaints.say(&format!("cannot store a crash report: {why}"));
+            limits::later("the crash report could not be stored")
+        })?;
+        intake.counters.add(Count::Crash);
+        last_id = Some(id);
+    }
+    Ok(last_id)
+}
+
+impl CrashIntake {
+    /// Stores an event. The same one sent again is one event.
+    async fn keep(&self, id: &str, happened: Option<i64>, event: Pieces) -> Result<(), StorageFault> {
+        let now = unix_now();
+        let name = layout::crash(id, happened, now);
+        let Some(forwarder) = &self.forwarder else { return self.keeper.keep_crash(&name, &event, None).await };
+        // Noted first: what is stored is never forgotten, whenever this process ends.
+        let note = (forwarder.note(id, now), Pieces::from(name.clone()));
+        self.keeper.keep_crash(&name, &event, Some((&note.0, &note.1))).await?;
+        forwarder.wake();
+        Ok(())
+    }
 }
 
 fn unpack(bytes: Vec<u8>, encoding: Option<&str>) -> Result<Vec<u8>, Refusal> {
@@ -138,11 +175,10 @@ fn unpack(bytes: Vec<u8>, encoding: Option<&str>) -> Result<Vec<u8>, Refusal> {
     }
 }
 
-fn store_envelope(
-    intake: &CrashIntake,
-    authentication: Authentication,
-    bytes: &[u8],
-) -> Result<Option<String>, Refusal> {
+/// An event's id, when it happened, and the event itself.
+type Event = (String, Option<i64>, Pieces);
+
+fn events(public_key: &str, authentication: Authentication, bytes: &[u8]) -> Result<Vec<Event>, Refusal> {
     let malformed = |why: String| Refusal::bad(format!("malformed envelope: {why}"));
     let envelope = match Envelope::parse(bytes) {
         Ok(envelope) => envelope,
@@ -150,19 +186,14 @@ fn store_envelope(
         Err(_) if authentication == Authentication::InEnvelope => return Err(not_authenticated()),
         Err(why) => return Err(malformed(why)),
     };
-    check_dsn(intake, authentication, &envelope.header)?;
-    let mut last_id = None;
-    for item in envelope.items.iter().filter(|item| item.kind() == "event") {
-        let id = event_id(item, &envelope.header).map_err(malformed)?;
-        store_event(&intake.store, &id, item.payload).map_err(cannot_store)?;
-        last_id = Some(id);
-    }
-    Ok(last_id)
+    check_dsn(public_key, authentication, &envelope.header)?;
+    let items = envelope.items.iter().filter(|item| item.kind() == "event");
+    items.map(|item| event(item, &envelope.header).map_err(malformed)).collect()
 }
 
-fn check_dsn(intake: &CrashIntake, authentication: Authentication, header: &Map<String, Value>) -> Result<(), Refusal> {
+fn check_dsn(public_key: &str, authentication: Authentication, header: &Map<String, Value>) -> Result<(), Refusal> {
     let dsn = header.get("dsn").and_then(Value::as_str);
-    let is_ours = |dsn: &Dsn| dsn.public_key == intake.public_key && dsn.project == PROJECT;
+    let is_ours = |dsn: &Dsn| dsn.public_key == public_key && dsn.project == PROJECT;
     match (dsn, authentication) {
         (None, Authentication::Done) => Ok(()),
         (Some(dsn), _) if Dsn::parse(dsn).as_ref().is_ok_and(is_ours) => Ok(()),
@@ -170,20 +201,18 @@ fn check_dsn(intake: &CrashIntake, authentication: Authentication, header: &Map<
     }
 }
 
-/// The id of an event: its own, else the envelope's.
-fn event_id(item: &Item<'_>, header: &Map<String, Value>) -> Result<String, String> {
+/// An event by its own id, else by the envelope's.
+fn event(item: &Item<'_>, header: &Map<String, Value>) -> Result<Event, String> {
     let event: Map<String, Value> =
         serde_json::from_slice(item.payload).map_err(|why| format!("an event is no JSON object ({why})"))?;
     let id = event.get("event_id").or_else(|| header.get("event_id")).and_then(Value::as_str);
     let id = id.ok_or("an event has no event_id")?;
-    event::event_id(id).ok_or_else(|| "an event_id is 32 hex digits".to_owned())
-}
-
-fn store_event(store: &Store, id: &str, event: &[u8]) -> io::Result<()> {
-    let mut incoming = store.begin()?;
-    incoming.write_all(event)?;
-    // The same event sent again is one event.
-    store.keep(incoming, Shelf::Crashes, id).map(|_| ())
+    let id = event::event_id(id).ok_or("an event_id is 32 hex digits")?;
+    let happened = event.get("timestamp").and_then(|time| match time {
+        Value::String(text) => parse_rfc3339(text),
+        time => time.as_i64(),
+    });
+    Ok((id, happened, item.payload.to_vec().into()))
 }
 
 fn body_refusal(fault: BodyFault) -> Refusal {
@@ -192,18 +221,16 @@ fn body_refusal(fault: BodyFault) -> Refusal {
             Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, format!("an envelope is at most {ENVELOPE_BYTES} bytes"))
         }
         BodyFault::TooSlow => Refusal::new(StatusCode::REQUEST_TIMEOUT, "the envelope did not arrive in time"),
-        BodyFault::Broken => Refusal::new(StatusCode::REQUEST_TIMEOUT, "the envelope did not arrive whole"),
-        BodyFault::Disk(why) => cannot_store(why),
+        BodyFault::Broken | BodyFault::Disk(_) => {
+            Refusal::new(StatusCode::REQUEST_TIMEOUT, "the envelope did not arrive whole")
+        }
     }
-}
-
-fn cannot_store(why: io::Error) -> Refusal {
-    crate::complain(&format!("cannot store a crash report: {why}"));
-    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the crash report could not be stored")
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
 
     #[test]

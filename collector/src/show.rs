@@ -15,8 +15,9 @@ use ondat_telemetry_protocol::time;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::fault::{disk, printed};
-use crate::store::{OLD_QUERY_LOG, QUERY_LOG, Shelf, Store};
+use crate::fault::{self, disk, printed};
+use crate::received;
+use crate::store::{OLD_QUERY_LOG, QUERY_LOG, Store};
 use crate::table::{clip, counted, plain_text, size};
 
 /// The newest version queries shown to people.
@@ -135,11 +136,11 @@ impl Received {
         for name in [OLD_QUERY_LOG, QUERY_LOG] {
             received.read_queries(&store.path(name), zone)?;
         }
-        for path in store.list(Shelf::Reports)? {
+        for path in received::reports(store.root())? {
             let report = received.unless_damaged(&path, read_report(&path));
             received.reports.extend(report);
         }
-        for path in store.list(Shelf::Crashes)? {
+        for path in received::crashes(store.root())? {
             let crash = received.unless_damaged(&path, read_crash(&path));
             received.crashes.extend(crash);
         }
@@ -155,7 +156,7 @@ impl Received {
             Ok(item) => Some(item),
             Err(why) => {
                 self.damaged += 1;
-                crate::complain(&format!("cannot read {}: {why}", path.display()));
+                fault::complain(&format!("cannot read {}: {why}", path.display()));
                 None
             }
         }

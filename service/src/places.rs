@@ -9,11 +9,14 @@ use std::pin::pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use nix::sys::socket::{MsgFlags, Shutdown, recv, shutdown};
-use tokio::io::Interest;
+use tokio::io::{AsyncRead, AsyncWrite, Interest};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::stream::Stream;
 
 /// What becomes of one connection more than there are places.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +33,8 @@ pub struct Places {
     one_more: OneMore,
     most_of_network: usize,
     networks: Mutex<HashMap<IpAddr, usize>>,
+    /// Addresses that may have all places.
+    exempt: Vec<IpAddr>,
     /// Those that are taken, where one may be displaced.
     taken: Mutex<Vec<Weak<Place>>>,
     /// Counts requests, so that places have an order.
@@ -40,14 +45,25 @@ impl Places {
     /// So many, and so many of them for one network ([`network`], a /24 of IPv4 and a /48 of IPv6: what one sender can have all
     /// addresses of).
     pub fn new(most: usize, most_of_network: usize, one_more: OneMore) -> Arc<Self> {
+        Self::with_exempt(most, most_of_network, one_more, Vec::new())
+    }
+
+    /// The same, but these addresses may have all places: load balancers, behind which all senders are.
+    pub fn with_exempt(most: usize, most_of_network: usize, one_more: OneMore, exempt: Vec<IpAddr>) -> Arc<Self> {
         Arc::new(Self {
             free: Arc::new(Semaphore::new(most)),
             one_more,
             most_of_network,
             networks: Mutex::default(),
+            exempt,
             taken: Mutex::default(),
             requests: AtomicU64::default(),
         })
+    }
+
+    /// How many places are taken.
+    pub fn taken(&self) -> usize {
+        locked(&self.networks).values().sum()
     }
 
     /// What becomes of one connection more than there are places.
@@ -75,7 +91,7 @@ impl Places {
         stream: TcpStream,
         address: IpAddr,
     ) -> Result<Arc<Place>, TcpStream> {
-        let Some(part) = self.part(network(address, 24, 48)) else { return Err(stream) };
+        let Some(part) = self.part(address) else { return Err(stream) };
         let place = Arc::new(Place {
             stream: Arc::new(stream),
             held: Mutex::new(Some((permit, part))),
@@ -92,10 +108,12 @@ impl Places {
         Ok(place)
     }
 
-    fn part(self: &Arc<Self>, network: IpAddr) -> Option<Part> {
+    fn part(self: &Arc<Self>, address: IpAddr) -> Option<Part> {
+        let is_exempt = self.exempt.contains(&address.to_canonical());
+        let network = network(address, 24, 48);
         let mut networks = locked(&self.networks);
         let count = networks.entry(network).or_default();
-        if *count == self.most_of_network {
+        if *count >= self.most_of_network && !is_exempt {
             return None;
         }
         *count += 1;
@@ -160,6 +178,11 @@ pub struct Place {
 impl Place {
     pub(crate) fn stream(&self) -> &Arc<TcpStream> {
         &self.stream
+    }
+
+    /// The connection's bytes, for so long if not for ever.
+    pub fn connection(&self, time: Option<Duration>) -> impl AsyncRead + AsyncWrite + Unpin + Send + use<> {
+        Stream::new(Arc::clone(&self.stream), time)
     }
 
     /// Asks something.
@@ -259,6 +282,18 @@ mod tests {
         assert_eq!(server.1.free.available_permits(), 1);
         drop((first, second, other));
         assert_eq!((server.1.free.available_permits(), locked(&server.1.networks).len()), (4, 0));
+    }
+
+    #[tokio::test]
+    async fn who_is_exempt_may_have_all_places() {
+        let places = Places::with_exempt(3, 1, OneMore::Waits, vec![IpAddr::from([192, 0, 2, 1])]);
+        let server = Server(TcpListener::bind("127.0.0.1:0").await.unwrap(), places);
+        let first = (server.take("192.0.2.1").await, server.take("::ffff:192.0.2.1").await);
+        assert!(first.0.is_some() && first.1.is_some() && server.take("192.0.2.2").await.is_none());
+        assert_eq!(server.1.taken(), 2);
+        assert!(server.take("192.0.2.1").await.is_some());
+        drop(first);
+        assert_eq!((server.1.taken(), locked(&server.1.networks).len()), (0, 0));
     }
 
     #[tokio::test]

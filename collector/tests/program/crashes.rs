@@ -1,12 +1,10 @@
-use std::fs;
-
 use serde_json::{Value, json};
 
 use crate::program::{Collector, Request, Response, Scratch};
 
-const EVENT_ID: &str = "0123456789abcdef0123456789abcdef";
+pub(crate) const EVENT_ID: &str = "0123456789abcdef0123456789abcdef";
 
-fn event() -> Value {
+pub(crate) fn event() -> Value {
     json!({
         "event_id": EVENT_ID,
         "timestamp": "2026-11-24T10:00:00Z",
@@ -16,18 +14,18 @@ fn event() -> Value {
     })
 }
 
-fn envelope(header: &Value, event: &Value) -> Vec<u8> {
+pub(crate) fn envelope(header: &Value, event: &Value) -> Vec<u8> {
     let event = event.to_string();
     let item = json!({"type": "event", "length": event.len()});
     format!("{header}\n{item}\n{event}\n").into_bytes()
 }
 
-fn post(collector: &Collector, path: &str, auth: Option<String>, body: &[u8]) -> Response {
+pub(crate) fn post(collector: &Collector, path: &str, auth: Option<String>, body: &[u8]) -> Response {
     let headers = auth.into_iter().map(|auth| ("X-Sentry-Auth", auth)).collect();
     collector.https(&Request { line: format!("POST {path}"), headers, body })
 }
 
-fn auth(key: &str) -> Option<String> {
+pub(crate) fn auth(key: &str) -> Option<String> {
     Some(format!("Sentry sentry_version=7, sentry_client=test/1, sentry_key={key}"))
 }
 
@@ -37,8 +35,8 @@ fn refused(response: &Response, status: u16, why: &str) {
 }
 
 fn stored(scratch: &Scratch) -> Vec<String> {
-    let names = fs::read_dir(scratch.data().join("crashes")).unwrap();
-    names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    let names = scratch.stored(".json").into_iter().filter(|path| path.starts_with("crashes/"));
+    names.map(|path| path.rsplit_once('/').unwrap().1.to_owned()).collect()
 }
 
 #[test]
@@ -53,8 +51,7 @@ fn an_event_sent_twice_is_one_event() {
         assert_eq!((response.status, response.json()), (200, json!({"id": EVENT_ID})));
     }
     assert_eq!(stored(&scratch), [format!("{EVENT_ID}.json")]);
-    let kept = fs::read_to_string(scratch.data().join(format!("crashes/{EVENT_ID}.json"))).unwrap();
-    assert_eq!(kept, event().to_string());
+    assert_eq!(scratch.only(&format!("{EVENT_ID}.json")), event().to_string().as_bytes());
 }
 
 #[test]

@@ -3,7 +3,7 @@ use std::fs;
 use hickory_server::proto::op::{Message, ResponseCode};
 use hickory_server::proto::rr::{DNSClass, RecordType};
 
-use crate::program::{Collector, Scratch};
+use crate::program::{Collector, Scratch, question};
 
 const ZONE: &str = "\
 $ORIGIN latest.example.
@@ -122,4 +122,82 @@ fn text_questions_below_the_zone_are_noted_without_the_asker() {
     assert_eq!(line["name"], "blob.ver.o1.latest.example.");
     assert!(line["time"].as_str().unwrap().ends_with('Z'));
     assert_eq!(line.len(), 2);
+}
+
+#[test]
+fn a_network_that_asks_too_often_is_sent_to_tcp_and_is_no_amplifier() {
+    use std::net::UdpSocket;
+    use std::time::Duration;
+    let scratch = Scratch::new();
+    let zone = scratch.file("zone", ZONE);
+    let arguments = ["--zone", zone.to_str().unwrap(), "--dns-rate", "1", "--operations", "127.0.0.1:0"];
+    let collector = Collector::start(&scratch, &arguments);
+    let name = "a.b.o1.latest.example.";
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let question = question(name, RecordType::TXT, DNSClass::IN);
+    for _ in 0..60 {
+        socket.send_to(&question, collector.address("dns")).unwrap();
+    }
+    let counts = || {
+        ["answered", "truncated", "dropped"]
+            .map(|outcome| collector.metric(&format!("dns_questions_total{{outcome=\"{outcome}\"}}")))
+    };
+    collector.until(|_| counts().iter().sum::<u64>() == 60);
+    let [answered, truncated, dropped] = counts();
+    assert!(answered < 20 && truncated > 15 && dropped > 15, "{answered} {truncated} {dropped}");
+    socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    for _ in 0..answered + truncated {
+        let mut bytes = [0; 4096];
+        let length = socket.recv(&mut bytes).unwrap();
+        let message = Message::from_vec(&bytes[..length]).unwrap();
+        assert_eq!(message.answers.is_empty(), message.metadata.truncation, "{message:?}");
+        assert!(!message.metadata.truncation || length <= question.len(), "no more than was sent");
+    }
+    assert_eq!(texts(&collector.ask_tcp(name, RecordType::TXT)), ["o1 v=* l=2.8.2 e=1800000000 g=xyz"]);
+    let log = fs::read_to_string(scratch.data().join("queries.jsonl")).unwrap();
+    assert_eq!(log.lines().count() as u64, answered + 1, "what is dropped is not noted");
+}
+
+#[test]
+fn idle_connections_of_one_network_leave_dns_and_reports_to_others() {
+    use std::io::Read;
+    use std::net::TcpStream;
+    let scratch = Scratch::new();
+    let collector = start(&scratch);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let connect = |number: u8| {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind(std::net::SocketAddr::from(([127, 66, 0, number], 0))).unwrap();
+        let stream = runtime.block_on(socket.connect(collector.address("dns"))).unwrap().into_std().unwrap();
+        stream.set_nonblocking(false).unwrap();
+        stream
+    };
+    let mut held: Vec<TcpStream> = (0..40).map(|number| connect(number + 1)).collect();
+    // One too many is closed at once; those before are waited for.
+    assert_eq!(held.last_mut().unwrap().read(&mut [0]).unwrap_or(0), 0);
+    held[0].set_nonblocking(true).unwrap();
+    assert!(held[0].read(&mut [0]).is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock));
+    let name = "a.b.o1.latest.example.";
+    assert_eq!(texts(&collector.ask_tcp(name, RecordType::TXT)).len(), 1);
+    assert_eq!(texts(&collector.ask(name, RecordType::TXT)).len(), 1);
+}
+
+#[test]
+fn several_questions_may_come_on_one_connection_and_what_is_none_ends_it() {
+    use std::io::{Read, Write};
+    let scratch = Scratch::new();
+    let collector = start(&scratch);
+    let question = question("a.b.o1.latest.example.", RecordType::TXT, DNSClass::IN);
+    let framed = [&u16::try_from(question.len()).unwrap().to_be_bytes(), question.as_slice()].concat();
+    let mut stream = std::net::TcpStream::connect(collector.address("dns")).unwrap();
+    stream.write_all(&framed.repeat(3)).unwrap();
+    for _ in 0..3 {
+        let mut length = [0; 2];
+        stream.read_exact(&mut length).unwrap();
+        let mut answer = vec![0; u16::from_be_bytes(length).into()];
+        stream.read_exact(&mut answer).unwrap();
+        assert_eq!(texts(&Message::from_vec(&answer).unwrap()).len(), 1);
+    }
+    stream.write_all(b"\xff\xffGET / HTTP/1.1\r\n").unwrap();
+    assert_eq!(stream.read(&mut [0]).unwrap_or(0), 0);
 }

@@ -4,9 +4,12 @@
 
 mod crashes;
 mod dns;
+mod faults;
+mod forwarding;
 mod manual;
 mod opening;
 mod program;
 mod reports;
+mod s3;
 mod seal;
 mod starting;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -43,6 +43,22 @@ impl Scratch {
         self.0.join("data")
     }
 
+    /// What lies in the data folder or below, with this ending, by its path from there; sorted.
+    pub(crate) fn stored(&self, ending: &str) -> Vec<String> {
+        files(&self.data(), ending)
+    }
+
+    /// The bytes of the only such file.
+    pub(crate) fn only(&self, ending: &str) -> Vec<u8> {
+        let [path] = &self.stored(ending)[..] else { panic!("{:?}", self.stored(ending)) };
+        fs::read(self.data().join(path)).unwrap()
+    }
+
+    /// Whether nothing lies there half received.
+    pub(crate) fn is_swept(&self) -> bool {
+        self.stored("").iter().all(|path| !path.starts_with("incoming/") || path.ends_with("/lock"))
+    }
+
     /// Runs a subcommand on the same folder that fails with this status and one line.
     #[track_caller]
     pub(crate) fn refused(&self, code: i32, arguments: &[&str]) -> String {
@@ -65,6 +81,23 @@ impl Drop for Scratch {
     }
 }
 
+/// What lies in a folder or below, with this ending, by its path from there; sorted.
+pub(crate) fn files(root: &Path, ending: &str) -> Vec<String> {
+    let (mut found, mut folders) = (Vec::new(), vec![root.to_owned()]);
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.to_str().unwrap().ends_with(ending) {
+                found.push(path.strip_prefix(root).unwrap().to_str().unwrap().to_owned());
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
 pub(crate) fn command() -> Command {
     Command::new(env!("CARGO_BIN_EXE_ondat-telemetry-collector"))
 }
@@ -78,11 +111,18 @@ pub(crate) struct Collector {
 impl Collector {
     /// Starts it on free ports and waits for its line.
     pub(crate) fn start(scratch: &Scratch, more: &[&str]) -> Self {
+        Self::start_with(scratch, more, &[])
+    }
+
+    /// The same, with this in its environment.
+    pub(crate) fn start_with(scratch: &Scratch, more: &[&str], environment: &[(&str, String)]) -> Self {
         let mut child = command()
+            .envs(environment.iter().map(|(name, value)| (name, value)))
             .args(["serve", "--https", "127.0.0.1:0", "--dns", "127.0.0.1:0", "--data"])
             .arg(scratch.data())
             .args(more)
             .stdout(Stdio::piped())
+            .stderr(Stdio::from(fs::File::create(scratch.0.join("said")).unwrap()))
             .spawn()
             .unwrap();
         let mut line = String::new();
@@ -120,7 +160,7 @@ impl Collector {
         self.ready[name].as_str().unwrap().to_owned()
     }
 
-    fn address(&self, name: &str) -> SocketAddr {
+    pub(crate) fn address(&self, name: &str) -> SocketAddr {
         let text = self.text(name);
         text.rsplit_once('/').map_or(text.as_str(), |(_, address)| address).parse().unwrap()
     }
@@ -140,6 +180,26 @@ impl Collector {
     /// One request without TLS.
     pub(crate) fn http(&self, request: &Request<'_>) -> Response {
         request.send(connect(self.address("http")))
+    }
+
+    /// The same, where the answer may be missing: the collector may end meanwhile.
+    pub(crate) fn try_http(address: SocketAddr, request: &Request<'_>) -> io::Result<Response> {
+        let stream = TcpStream::connect(address)?;
+        stream.set_read_timeout(Some(TIME))?;
+        request.try_send(stream)
+    }
+
+    /// What those who run it ask.
+    pub(crate) fn operations(&self, path: &str) -> Response {
+        let request = Request { line: format!("GET {path}"), headers: Vec::new(), body: b"" };
+        request.send(connect(self.address("operations")))
+    }
+
+    /// A number of `/metrics`.
+    pub(crate) fn metric(&self, series: &str) -> u64 {
+        let text = self.operations("/metrics").body;
+        let line = text.lines().find_map(|line| line.strip_prefix(&format!("ondat_collector_{series} ")));
+        line.unwrap_or_else(|| panic!("{series} in {text}")).parse().unwrap()
     }
 
     /// A question over UDP.
@@ -197,7 +257,7 @@ fn connect(address: SocketAddr) -> TcpStream {
     stream
 }
 
-fn question(name: &str, record_type: RecordType, class: DNSClass) -> Vec<u8> {
+pub(crate) fn question(name: &str, record_type: RecordType, class: DNSClass) -> Vec<u8> {
     let mut query = Query::query(Name::from_ascii(name).unwrap(), record_type);
     query.set_query_class(class);
     let mut message = Message::query();
@@ -214,7 +274,11 @@ pub(crate) struct Request<'a> {
 }
 
 impl Request<'_> {
-    fn send(&self, mut stream: impl Read + Write) -> Response {
+    fn send(&self, stream: impl Read + Write) -> Response {
+        self.try_send(stream).unwrap()
+    }
+
+    fn try_send(&self, mut stream: impl Read + Write) -> io::Result<Response> {
         let mut head = format!("{} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n", self.line);
         for (name, value) in &self.headers {
             head.push_str(&format!("{name}: {value}\r\n"));
@@ -223,14 +287,15 @@ impl Request<'_> {
             head.push_str(&format!("Content-Length: {}\r\n", self.body.len()));
         }
         head.push_str("\r\n");
-        stream.write_all(head.as_bytes()).unwrap();
-        stream.write_all(self.body).unwrap();
-        stream.flush().unwrap();
+        stream.write_all(head.as_bytes())?;
+        stream.write_all(self.body)?;
+        stream.flush()?;
         let mut answer = Vec::new();
         match stream.read_to_end(&mut answer) {
             // Some servers end TLS without saying so.
-            Err(why) if why.kind() != io::ErrorKind::UnexpectedEof => panic!("{why}"),
-            _ => Response::parse(&answer),
+            Err(why) if why.kind() != io::ErrorKind::UnexpectedEof => Err(why),
+            _ if answer.is_empty() => Err(io::ErrorKind::UnexpectedEof.into()),
+            _ => Ok(Response::parse(&answer)),
         }
     }
 }
@@ -249,6 +314,12 @@ impl Response {
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
         Self { status, head: head.to_owned(), body: body.to_owned() }
+    }
+
+    /// The value of a header.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let mut lines = self.head.lines().filter_map(|line| line.split_once(": "));
+        lines.find_map(|(found, value)| found.eq_ignore_ascii_case(name).then_some(value))
     }
 
     pub(crate) fn json(&self) -> Value {

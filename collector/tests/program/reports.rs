@@ -1,16 +1,14 @@
-use std::fs;
-
 use crate::program::{Collector, Request, Response, Scratch};
 use crate::seal::{self, REPORT_ID};
 
-const MEDIA_TYPE: &str = "application/vnd.ondat.telemetry-report";
-const LIMIT: usize = 64 << 20;
+pub(crate) const MEDIA_TYPE: &str = "application/vnd.ondat.telemetry-report";
+pub(crate) const LIMIT: usize = 64 << 20;
 
-fn id() -> String {
+pub(crate) fn id() -> String {
     data_encoding::HEXLOWER.encode(&REPORT_ID)
 }
 
-fn request<'a>(id: &str, media_type: &str, body: &'a [u8]) -> Request<'a> {
+pub(crate) fn request<'a>(id: &str, media_type: &str, body: &'a [u8]) -> Request<'a> {
     let headers = vec![("Content-Type", media_type.to_owned())];
     Request { line: format!("PUT /v1/reports/{id}"), headers, body }
 }
@@ -27,15 +25,39 @@ fn refused(response: &Response, status: u16, why: &str) {
 }
 
 #[test]
-fn a_new_report_is_stored_and_the_second_of_the_same_id_is_not() {
+fn a_report_that_comes_again_is_stored_once() {
     let scratch = Scratch::new();
     let collector = Collector::start(&scratch, &[]);
+    let sealed = seal::x25519().seal(b"1");
+    assert_eq!(put(&collector, &id(), MEDIA_TYPE, &sealed).status, 201);
+    assert_eq!(put(&collector, &id(), MEDIA_TYPE, &sealed).status, 208);
+    assert_eq!(scratch.only(".otr"), sealed);
+    let path = &scratch.stored(".otr")[0];
+    // 0xab is 171, and so 3 of 24.
+    assert!(path.starts_with("sealed/v1/20") && path.ends_with(&format!("/03/{}.otr", id())), "{path}");
+    assert!(scratch.is_swept());
+}
+
+#[test]
+fn other_bodies_of_an_id_are_kept_beside_the_first_up_to_three() {
+    let scratch = Scratch::new();
+    let collector = Collector::start(&scratch, &["--operations", "127.0.0.1:0"]);
     let keys = seal::x25519();
-    let (first, second) = (keys.seal(b"1"), keys.seal(b"2"));
-    assert_eq!(put(&collector, &id(), MEDIA_TYPE, &first).status, 201);
-    assert_eq!(put(&collector, &id(), MEDIA_TYPE, &second).status, 208);
-    assert_eq!(fs::read(scratch.data().join(format!("reports/{}.otr", id()))).unwrap(), first);
-    assert_eq!(fs::read_dir(scratch.data().join("incoming")).unwrap().count(), 0);
+    // Of the same length, so that only the bytes tell them apart, and of another one.
+    let bodies = [keys.seal(b"1"), keys.seal(b"2"), keys.frame(4096)];
+    let all = || bodies.iter().map(|body| put(&collector, &id(), MEDIA_TYPE, body).status).collect::<Vec<_>>();
+    assert_eq!((all(), all()), (vec![201; 3], vec![208; 3]));
+    refused(&put(&collector, &id(), MEDIA_TYPE, &keys.seal(b"4")), 422, "3 other reports");
+    let stored = scratch.stored(".otr");
+    let read = |path: &String| std::fs::read(scratch.data().join(path)).unwrap();
+    assert_eq!((stored.len(), read(&stored[0])), (3, bodies[0].clone()));
+    for (path, body) in stored[1..].iter().zip(&bodies[1..]).chain(stored[1..].iter().zip(bodies[1..].iter().rev())) {
+        let hash = data_encoding::HEXLOWER.encode(&<sha2::Sha256 as sha2::Digest>::digest(body)[..4]);
+        assert_eq!(path.ends_with(&format!("{}~{hash}.otr", id())), read(path) == *body, "{path}");
+    }
+    let counted = ["stored", "stored_beside", "duplicate", "one_body_too_many"]
+        .map(|outcome| collector.metric(&format!("reports_total{{outcome=\"{outcome}\"}}")));
+    assert_eq!(counted, [1, 2, 3, 1]);
 }
 
 #[test]
@@ -50,8 +72,7 @@ fn what_is_no_report_is_refused_for_the_first_reason_that_holds() {
     refused(&put(&collector, &id(), MEDIA_TYPE, &sealed[..36]), 400, "shorter");
     refused(&put(&collector, &id(), MEDIA_TYPE, &sealed[1..]), 400, "OTR1");
     refused(&put(&collector, &"0".repeat(32), MEDIA_TYPE, &sealed), 400, "not the path's");
-    assert_eq!(fs::read_dir(scratch.data().join("reports")).unwrap().count(), 0);
-    assert_eq!(fs::read_dir(scratch.data().join("incoming")).unwrap().count(), 0);
+    assert!(scratch.stored(".otr").is_empty() && scratch.is_swept());
 }
 
 #[test]
@@ -77,7 +98,7 @@ fn what_is_no_whole_report_is_refused() {
         refused(&put(&collector, &id(), MEDIA_TYPE, &whole[..cut]), 400, "whole");
     }
     refused(&put(&collector, &id(), MEDIA_TYPE, &[&whole[..], b"x"].concat()), 400, "whole");
-    assert_eq!(fs::read_dir(scratch.data().join("reports")).unwrap().count(), 0);
+    assert!(scratch.stored(".otr").is_empty());
     assert_eq!(put(&collector, &id(), MEDIA_TYPE, &whole).status, 201);
 }
 
@@ -106,17 +127,72 @@ fn a_report_in_pieces_of_unknown_number_is_taken() {
     chunked.line = format!("PUT /v1/reports/{}", id());
     chunked.headers.push(("Transfer-Encoding", "chunked".to_owned()));
     assert_eq!(collector.https(&chunked).status, 201);
-    assert_eq!(fs::read(scratch.data().join(format!("reports/{}.otr", id()))).unwrap(), sealed);
+    assert_eq!(scratch.only(".otr"), sealed);
 }
 
 #[test]
-fn with_a_key_set_other_keys_are_refused() {
+fn unknown_keys_have_a_quota_and_only_destroyed_ones_are_refused() {
     let scratch = Scratch::new();
-    let (ours, theirs) = (seal::x25519(), seal::x25519());
-    let keys = scratch.file("keys.json", ours.key_set());
-    let collector = Collector::start(&scratch, &["--report-keys", keys.to_str().unwrap()]);
-    refused(&put(&collector, &id(), MEDIA_TYPE, &theirs.seal(b"1")), 421, "not one of ours");
-    assert_eq!(put(&collector, &id(), MEDIA_TYPE, &ours.seal(b"1")).status, 201);
+    let [ours, new, gone] = [0; 3].map(|_| seal::x25519());
+    let mut set: serde_json::Value = serde_json::from_str(&ours.key_set()).unwrap();
+    let gone_set: serde_json::Value = serde_json::from_str(&gone.key_set()).unwrap();
+    set["destroyed"] = serde_json::json!([gone_set["keys"][0]["id"]]);
+    let keys = scratch.file("keys.json", set.to_string());
+    let sealed = new.seal(b"1");
+    let quota = (sealed.len() * 2).to_string();
+    let arguments = ["--report-keys", keys.to_str().unwrap(), "--unknown-key-bytes", &quota];
+    let collector = Collector::start(&scratch, &[&arguments[..], &["--operations", "127.0.0.1:0"]].concat());
+    let send = |number: u32, sealed: &[u8]| {
+        let sealed = seal::with_id(sealed, number);
+        put(&collector, &seal::id_of(number), MEDIA_TYPE, &sealed)
+    };
+    refused(&send(0, &gone.seal(b"1")), 421, "was destroyed");
+    assert_eq!([1, 1, 2].map(|number| send(number, &sealed).status), [201, 208, 201], "a duplicate takes nothing");
+    let refusal = send(3, &sealed);
+    refused(&refusal, 503, "unknown here");
+    assert!(is_later(&refusal), "{}", refusal.head);
+    assert_eq!(send(4, &ours.seal(b"1")).status, 201, "known keys have no quota");
+    assert_eq!((collector.metric("unknown_key_reports_total"), scratch.stored(".otr").len()), (2, 3));
+    for (wrong, why) in [(serde_json::json!(["x"]), "16 lower-case hex"), (set["keys"][0]["id"].clone(), "destroyed")] {
+        set["destroyed"] = if wrong.is_array() { wrong } else { serde_json::json!([wrong]) };
+        scratch.file("keys.json", set.to_string());
+        assert!(scratch.refused(2, &["serve", "--report-keys", keys.to_str().unwrap()]).contains(why));
+    }
+}
+
+/// Whether a refusal says when to come again, at random.
+pub(crate) fn is_later(response: &Response) -> bool {
+    let after = response.header("Retry-After").and_then(|after| after.parse::<u64>().ok());
+    response.status == 503 && after.is_some_and(|after| (300..=3600).contains(&after))
+}
+
+#[test]
+fn there_is_a_bound_for_bytes_in_flight_and_others_are_served() {
+    use std::io::{Read, Write};
+    let scratch = Scratch::new();
+    let arguments = ["--http", "127.0.0.1:0", "--most-in-flight", "64MiB", "--operations", "127.0.0.1:0"];
+    let collector = Collector::start(&scratch, &arguments);
+    let large = seal::x25519().frame(63 << 20);
+    // All of it but the last byte.
+    let mut held = std::net::TcpStream::connect(collector.address("http")).unwrap();
+    let head = format!("PUT /v1/reports/{} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n", id());
+    let head = format!("{head}Content-Type: {MEDIA_TYPE}\r\nContent-Length: {}\r\n\r\n", large.len());
+    held.write_all(head.as_bytes()).unwrap();
+    held.write_all(&large[..large.len() - 1]).unwrap();
+    collector.until(|collector| collector.metric("bytes_in_flight") == large.len() as u64 - 1);
+    let second =
+        collector.http(&request(&seal::id_of(1), MEDIA_TYPE, &seal::with_id(&seal::x25519().frame(2 << 20), 1)));
+    refused(&second, 503, "too many reports at once");
+    assert!(is_later(&second), "{}", second.head);
+    let small = seal::with_id(&seal::x25519().seal(b"1"), 2);
+    assert_eq!(collector.http(&request(&seal::id_of(2), MEDIA_TYPE, &small)).status, 201);
+    held.write_all(&large[large.len() - 1..]).unwrap();
+    let mut answer = String::new();
+    held.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 201 "), "{answer}");
+    assert_eq!((collector.metric("bytes_in_flight"), scratch.stored(".otr").len()), (0, 2));
+    assert_eq!(collector.metric("reports_total{outcome=\"over_budget\"}"), 1);
+    assert!(scratch.refused(2, &["serve", "--most-in-flight", "1MiB"]).contains("--most-in-flight"));
 }
 
 #[test]

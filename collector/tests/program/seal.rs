@@ -92,6 +92,22 @@ impl<K: hpke::Kem> Keys<K> {
     }
 }
 
+/// The report id of this number.
+pub(crate) fn id_of(number: u32) -> String {
+    HEXLOWER.encode(&bytes_of_id(number))
+}
+
+fn bytes_of_id(number: u32) -> [u8; 16] {
+    let mut id = [0xcd; 16];
+    id[..4].copy_from_slice(&number.to_be_bytes());
+    id
+}
+
+/// The same report with the id of this number. Nobody can open it.
+pub(crate) fn with_id(sealed: &[u8], number: u32) -> Vec<u8> {
+    [&sealed[..18], &bytes_of_id(number), &sealed[34..]].concat()
+}
+
 /// Padmé: of a length with E + 1 bits the last E - (bits of E) become zero, upwards.
 fn padded(length: usize) -> usize {
     let exponent = length.ilog2();

@@ -32,7 +32,7 @@ fn the_line_says_where_everything_is() {
     let scratch = Scratch::new();
     let collector = Collector::start(&scratch, &["--http", "[::1]:0"]);
     let names: Vec<&str> = collector.ready.as_object().unwrap().keys().map(String::as_str).collect();
-    let mut expected = ["ready", "https", "http", "dns", "ca_file", "sentry_dsn", "sentry_dsn_http"];
+    let mut expected = ["ready", "https", "http", "dns", "ca_file", "sentry_dsn", "sentry_dsn_http", "operations"];
     expected.sort_unstable();
     assert_eq!(names, expected);
     assert!(Path::new(&collector.text("ca_file")).is_absolute());
@@ -168,6 +168,7 @@ fn nothing_that_was_sent_steers_a_terminal() {
         "exception": { "values": [{ "value": format!("dataplane{hostile} died") }] },
         "tags": { "signal": hostile, "cluster_id": { &hostile: &hostile }, "node_id": [hostile] },
     });
+    fs::create_dir(scratch.data().join("reports")).unwrap();
     fs::write(scratch.data().join(format!("crashes/{}.json", "1".repeat(32))), event.to_string()).unwrap();
     let logged = serde_json::json!({ "time": hostile, "name": format!("{hostile}.o1.example") });
     fs::write(scratch.data().join("queries.jsonl"), format!("{logged}\n")).unwrap();

@@ -1,0 +1,102 @@
+//! When something counts as received. A sender forgets what was acknowledged, so a wrong acknowledgement is the only way to
+//! lose data here: whatever the store says, only what was seen to be there is called stored.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use crate::layout::ReportPlace;
+use crate::storage::{Created, Found, Pieces, Storage, StorageFault};
+
+/// The most bodies that are kept under one report id.
+pub(crate) const MOST_BODIES: usize = 3;
+
+/// What became of a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kept {
+    /// It is stored.
+    New,
+    /// It is stored beside another body of the same id.
+    Beside,
+    /// It had been stored before.
+    AlreadyThere,
+    /// It is not: there are as many bodies of this id as are kept.
+    OneTooMany,
+}
+
+/// Keeps what was received, for no longer than a sender waits.
+#[derive(Clone)]
+pub(crate) struct Keeper {
+    storage: Arc<dyn Storage>,
+    time: Duration,
+}
+
+impl Keeper {
+    /// In this place. After so long it counts as not stored: the sender tries again, and finds what was stored after all.
+    pub(crate) fn new(storage: Arc<dyn Storage>, time: Duration) -> Self {
+        Self { storage, time }
+    }
+
+    /// Keeps a report.
+    pub(crate) async fn keep_report(&self, place: &ReportPlace, body: &Pieces) -> Result<Kept, StorageFault> {
+        self.in_time(async {
+            let first = place.first();
+            match self.keep(&first, body).await? {
+                Found::Nothing => return Ok(Kept::New),
+                Found::Same => return Ok(Kept::AlreadyThere),
+                Found::Other => {}
+            }
+            let name = place.other(body);
+            let others = self.storage.beginning(&place.folder, &place.others(), MOST_BODIES).await?;
+            let is_there = others.iter().any(|other| name.ends_with(other));
+            // The first one is one of them. Bodies that race may each see a place that is left: a few more do no harm.
+            if !is_there && others.len() + 1 >= MOST_BODIES {
+                return Ok(Kept::OneTooMany);
+            }
+            Ok(match self.keep(&name, body).await? {
+                Found::Nothing => Kept::Beside,
+                Found::Same => Kept::AlreadyThere,
+                // Made to have the same four bytes of hash.
+                Found::Other => Kept::OneTooMany,
+            })
+        })
+        .await
+    }
+
+    /// Stores this, or compares it with what has its name: `Nothing` says that nothing had it, and that it is stored now.
+    async fn keep(&self, name: &str, body: &Pieces) -> Result<Found, StorageFault> {
+        match self.storage.create(name, body.clone()).await? {
+            Created::New => Ok(Found::Nothing),
+            Created::Refused => match self.storage.compare(name, body).await? {
+                Found::Nothing => Err(StorageFault(format!("{name}: the store says that it is there, and it is not"))),
+                found => Ok(found),
+            },
+        }
+    }
+
+    /// Keeps a crash report. The first one of an id stays. `before` is stored before it, where it is new.
+    pub(crate) async fn keep_crash(
+        &self,
+        name: &str,
+        event: &Pieces,
+        before: Option<(&str, &Pieces)>,
+    ) -> Result<(), StorageFault> {
+        self.in_time(async {
+            if let Some((note, text)) = before {
+                // What is there was noted before it came there.
+                if self.storage.has(name).await? {
+                    return Ok(());
+                }
+                self.keep(note, text).await?;
+            }
+            self.keep(name, event).await.map(drop)
+        })
+        .await
+    }
+
+    async fn in_time<T>(&self, work: impl Future<Output = Result<T, StorageFault>>) -> Result<T, StorageFault> {
+        let late = |_| Err(StorageFault(format!("the store did not answer within {} s", self.time.as_secs())));
+        timeout(self.time, work).await.unwrap_or_else(late)
+    }
+}
