@@ -5,6 +5,9 @@
 #   make test      everything
 #   make test-vm   crashes in other kernels: Debian 11's and 12's, in qemu (VM="--runs 100" for figures)
 #   make           the library, the monitor, the commands
+#   make static    the command, the monitor and the library linked statically, for images: tools/static
+#   make image     the container image, with buildah: IMAGE=ondat-telemetry BASE=a Debian with Rust
+#   make test-images  builds and runs images, containers and pods; needs root and Debian, about 10 minutes the first time
 #   make test-field  adds a field to the report in a copy of the tree, and tests that
 #   make fuzz      each parser that has a target, for a minute
 #   make bench     sizes and times
@@ -34,7 +37,7 @@ CFLAGS = -std=c99 -Wall -Wextra -Wpedantic -Werror -O2 -g
 # What a static link needs besides the archive: tests/programs/bad_input.rs compares it with what rustc says.
 STATIC_LIBS = -lgcc_s -lutil -lrt -lpthread -lm -ldl -lc
 
-.PHONY: all library commands demo check test test-vm test-field fuzz bench install install-library uninstall clean setup
+.PHONY: all library commands demo check test test-vm test-images test-field static image fuzz bench install install-library uninstall clean setup
 
 all: library commands
 
@@ -79,6 +82,18 @@ test:
 # With ONDAT_TELEMETRY_BUILD it tests what is there, and builds nothing.
 test-vm: $(if $(ONDAT_TELEMETRY_BUILD),,library)
 	@./tools/test-vm $(VM)
+
+static:
+	@./tools/static
+
+IMAGE = ondat-telemetry
+image:
+	buildah build --layers --tag $(IMAGE) $(if $(BASE),--build-arg BASE=$(BASE)) \
+	    --build-arg ONDAT_TELEMETRY_COMMIT=$$(git rev-parse --short HEAD 2>/dev/null) --file deploy/container/Containerfile .
+
+# With ONDAT_TELEMETRY_BUILD it tests the shared library that is there. IMAGES names parts.
+test-images: $(if $(ONDAT_TELEMETRY_BUILD),,library)
+	@./tools/test-images $(IMAGES)
 
 # Some minutes where nothing is built yet.
 test-field:

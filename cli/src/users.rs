@@ -2,7 +2,9 @@
 //! which writes the file.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::{IsTerminal, Read};
+use std::path::{Path, PathBuf};
 
 use argon2::password_hash::phc::{Output as Derived, ParamsString, PasswordHash, Salt};
 use argon2::{Algorithm, Argon2, Block, Params, Version};
@@ -176,8 +178,11 @@ pub(crate) struct Arguments {
     #[arg(default_value = DEFAULT_USER)]
     user: String,
     /// Take the user away: all of the user's sessions end
-    #[arg(long)]
+    #[arg(long, conflicts_with = "file")]
     remove: bool,
+    /// Read the password from the first line of this file, such as one of a Kubernetes Secret
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
 }
 
 /// Sets or removes a user's password.
@@ -187,7 +192,7 @@ pub(crate) fn run(arguments: &Arguments, options: &Options) -> Result<Output, Er
     if user.is_empty() || user.len() > LONGEST_NAME || user.chars().any(char::is_control) {
         return Err(Error::InvalidArgument(format!("a user's name has 1 to {LONGEST_NAME} plain bytes")));
     }
-    let new = if arguments.remove { None } else { Some(Memory::new()?.hash(&read_password(user)?)?) };
+    let new = if arguments.remove { None } else { Some(Memory::new()?.hash(&read_password(user, arguments.file.as_deref())?)?) };
     let (action, said) =
         if new.is_some() { ("password", "the password is set") } else { ("password removed", "the user is removed") };
     administration::write(dir, &Actor::command(), FILE, || {
@@ -205,19 +210,20 @@ pub(crate) fn run(arguments: &Arguments, options: &Options) -> Result<Output, Er
     Ok(Output::text(format!("{said}\n")))
 }
 
-/// Reads a password twice from the terminal without echo, or else the first line of standard input.
-fn read_password(user: &str) -> Result<String, Error> {
+/// Reads a password: the file's first line, or twice from the terminal without echo, or else the first line of standard input.
+fn read_password(user: &str, file: Option<&Path>) -> Result<String, Error> {
     let failed = |error: std::io::Error| Error::InvalidArgument(format!("reading the password: {error}"));
-    let password = if std::io::stdin().is_terminal() {
+    let password = if let Some(path) = file {
+        let failed = |error: std::io::Error| Error::InvalidArgument(format!("{}: {error}", path.display()));
+        first_line(File::open(path).map_err(failed)?).map_err(failed)?
+    } else if std::io::stdin().is_terminal() {
         let password = rpassword::prompt_password(format!("New password of {user}: ")).map_err(failed)?;
         if rpassword::prompt_password("The same again: ").map_err(failed)? != password {
             return Err(Error::InvalidArgument("the two passwords differ; nothing was changed".to_owned()));
         }
         password
     } else {
-        let mut text = String::new();
-        std::io::stdin().lock().take(LONGEST_PASSWORD as u64 + 2).read_to_string(&mut text).map_err(failed)?;
-        text.lines().next().unwrap_or_default().to_owned()
+        first_line(std::io::stdin().lock()).map_err(failed)?
     };
     if password.chars().count() < SHORTEST_PASSWORD || password.len() > LONGEST_PASSWORD {
         return Err(Error::InvalidArgument(format!(
@@ -225,6 +231,13 @@ fn read_password(user: &str) -> Result<String, Error> {
         )));
     }
     Ok(password)
+}
+
+/// As far as a password can be long, and a little more, so that a longer one is seen to be.
+fn first_line(from: impl Read) -> std::io::Result<String> {
+    let mut text = String::new();
+    from.take(LONGEST_PASSWORD as u64 + 2).read_to_string(&mut text)?;
+    Ok(text.lines().next().unwrap_or_default().to_owned())
 }
 
 #[cfg(test)]

@@ -11,18 +11,17 @@ use std::path::PathBuf;
 
 use super::descriptor;
 
-/// The file that holds this code: the shared library, or the program it is linked into.
+/// The file that holds this code: the shared library, or the program it is linked into. A static program has no loader that
+/// could say so.
 pub fn path() -> Option<PathBuf> {
     let mut info = MaybeUninit::<libc::Dl_info>::zeroed();
     let here: fn() -> Option<PathBuf> = path;
     // SAFETY: an address of this code; the loader fills `info`, whose name lives as long as the library.
     let name = unsafe {
-        if libc::dladdr(here as *const libc::c_void, info.as_mut_ptr()) == 0 {
-            return None;
-        }
+        let is_known = libc::dladdr(here as *const libc::c_void, info.as_mut_ptr()) != 0;
         let name = info.assume_init().dli_fname;
-        if name.is_null() {
-            return None;
+        if !is_known || name.is_null() {
+            return std::env::current_exe().ok();
         }
         OsStr::from_bytes(CStr::from_ptr(name).to_bytes())
     };
@@ -76,29 +75,29 @@ pub fn give_back(whose: Whose) {
 
 /// The addresses of what was loaded from files and is not for writing.
 fn read_only_segments(whose: Whose) -> Vec<Range<usize>> {
-    /// The segments so far, and whose are wanted.
-    type Found = (Vec<Range<usize>>, Whose);
+    /// The segments so far, whose are wanted, and whether the program itself was among the objects, which comes first.
+    type Found = (Vec<Range<usize>>, Whose, bool);
 
     unsafe extern "C" fn collect(info: *mut libc::dl_phdr_info, _: usize, found: *mut libc::c_void) -> libc::c_int {
         // SAFETY: the loader gives a valid object with that many headers; `found` is the caller's, alive until the end.
-        let (name, base, headers, (segments, whose)) = unsafe {
+        let (base, headers, (segments, whose, has_program)) = unsafe {
             let headers = std::slice::from_raw_parts((*info).dlpi_phdr, usize::from((*info).dlpi_phnum));
-            (CStr::from_ptr((*info).dlpi_name), (*info).dlpi_addr as usize, headers, &mut *found.cast::<Found>())
+            ((*info).dlpi_addr as usize, headers, &mut *found.cast::<Found>())
         };
         let loaded = headers.iter().filter(|header| header.p_type == libc::PT_LOAD).map(|header| {
             let start = base + header.p_vaddr as usize;
             (start..start + header.p_memsz as usize, header.p_flags & libc::PF_W == 0)
         });
         let here = read_only_segments as *const () as usize;
-        // The program itself has no name.
-        let is_ours = !name.is_empty() && loaded.clone().any(|(addresses, _)| addresses.contains(&here));
+        let is_program = !std::mem::replace(has_program, true);
+        let is_ours = !is_program && loaded.clone().any(|(addresses, _)| addresses.contains(&here));
         if *whose == Whose::Process || is_ours {
             segments.extend(loaded.filter(|(_, is_read_only)| *is_read_only).map(|(addresses, _)| addresses));
         }
         0
     }
 
-    let mut found: Found = (Vec::new(), whose);
+    let mut found: Found = (Vec::new(), whose, false);
     // SAFETY: `collect` is given `found`, and does not unwind: it calls nothing that panics.
     unsafe { libc::dl_iterate_phdr(Some(collect), (&raw mut found).cast()) };
     found.0

@@ -313,8 +313,9 @@ unsafe fn be_ordinary() {
     const IOPRIO_WHO_PROCESS: libc::c_int = 1;
     // SAFETY: as above, with structures of this frame.
     unsafe {
-        let no_priority = libc::sched_param { sched_priority: 0 };
-        libc::sched_setscheduler(0, libc::SCHED_OTHER, &raw const no_priority);
+        let no_priority: libc::c_int = 0;
+        // musl's sched_setscheduler(3) does nothing.
+        libc::syscall(libc::SYS_sched_setscheduler, 0, libc::SCHED_OTHER, &raw const no_priority);
         libc::setpriority(libc::PRIO_PROCESS, 0, 0);
         // All there may be: the kernel leaves those that the cgroup allows, sched_setaffinity(2).
         let all = [u64::MAX; 1024 / 64];

@@ -27,7 +27,7 @@ pub struct Thread {
     id: libc::pthread_t,
 }
 
-// SAFETY: a number, which pthread_join(3) and pthread_equal(3) take from any thread.
+// SAFETY: a number or, with musl, an address, which pthread_join(3) and pthread_equal(3) take from any thread.
 unsafe impl Send for Thread {}
 // SAFETY: as above.
 unsafe impl Sync for Thread {}
@@ -87,8 +87,9 @@ enum Wanted {
 
 fn create(wanted: &Wanted, stack_bytes: usize, start: *mut Start) -> Result<libc::pthread_t, i32> {
     let mut attributes = MaybeUninit::<libc::pthread_attr_t>::zeroed();
-    let mut id = 0;
-    // SAFETY: the attributes are initialised before use and destroyed after; `start` is the new thread's where there is one.
+    let mut id = MaybeUninit::uninit();
+    // SAFETY: the attributes are initialised before use and destroyed after; `start` is the new thread's where there is one,
+    // and then its id is set.
     unsafe {
         let failed = libc::pthread_attr_init(attributes.as_mut_ptr());
         if failed != 0 {
@@ -100,29 +101,43 @@ fn create(wanted: &Wanted, stack_bytes: usize, start: *mut Start) -> Result<libc
         if *wanted == Wanted::Ordinary {
             make_ordinary(attributes.as_mut_ptr());
         }
-        let failed = libc::pthread_create(&raw mut id, attributes.as_ptr(), begin, start.cast());
+        let failed = libc::pthread_create(id.as_mut_ptr(), attributes.as_ptr(), begin, start.cast());
         libc::pthread_attr_destroy(attributes.as_mut_ptr());
-        if failed == 0 { Ok(id) } else { Err(failed) }
+        if failed == 0 { Ok(id.assume_init()) } else { Err(failed) }
     }
 }
 
 /// # Safety
 /// Initialised attributes.
 unsafe fn make_ordinary(attributes: *mut libc::pthread_attr_t) {
-    let parameters = libc::sched_param { sched_priority: 0 };
-    let mut processors = [0_u64; PROCESSOR_BYTES / size_of::<u64>()];
-    // SAFETY: the kernel writes no more than the size given, and says how long its own sets are.
+    let no_priority = MaybeUninit::<libc::sched_param>::zeroed();
+    // SAFETY: all zero is ordinary scheduling's only priority, and more fields of musl's than are used.
     unsafe {
         libc::pthread_attr_setinheritsched(attributes, libc::PTHREAD_EXPLICIT_SCHED);
         libc::pthread_attr_setschedpolicy(attributes, libc::SCHED_OTHER);
-        libc::pthread_attr_setschedparam(attributes, &raw const parameters);
-        let bytes = libc::syscall(libc::SYS_sched_getaffinity, 0, PROCESSOR_BYTES, processors.as_mut_ptr());
-        if let Ok(bytes) = usize::try_from(bytes) {
-            // All there can be: the kernel leaves those out that the cgroup does not allow, sched_setaffinity(2).
-            processors.fill(u64::MAX);
-            libc::pthread_attr_setaffinity_np(attributes, bytes.min(PROCESSOR_BYTES), processors.as_ptr().cast());
+        libc::pthread_attr_setschedparam(attributes, no_priority.as_ptr());
+        #[cfg(target_env = "gnu")]
+        {
+            let mut processors = [0_u64; PROCESSOR_BYTES / size_of::<u64>()];
+            let bytes = libc::syscall(libc::SYS_sched_getaffinity, 0, PROCESSOR_BYTES, processors.as_mut_ptr());
+            if let Ok(bytes) = usize::try_from(bytes) {
+                // All there can be: the kernel leaves those out that the cgroup does not allow, sched_setaffinity(2).
+                processors.fill(u64::MAX);
+                libc::pthread_attr_setaffinity_np(attributes, bytes.min(PROCESSOR_BYTES), processors.as_ptr().cast());
+            }
         }
     }
+}
+
+/// Lets the calling thread run on every processor that its cgroup allows.
+///
+/// # Safety
+/// A system call only.
+#[cfg(not(target_env = "gnu"))]
+unsafe fn leave_processor() {
+    let all = [u64::MAX; PROCESSOR_BYTES / size_of::<u64>()];
+    // SAFETY: a set of this frame, of which the kernel leaves out what is not allowed.
+    unsafe { libc::syscall(libc::SYS_sched_setaffinity, 0, size_of_val(&all), all.as_ptr()) };
 }
 
 extern "C" fn begin(start: *mut libc::c_void) -> *mut libc::c_void {
@@ -133,6 +148,10 @@ extern "C" fn begin(start: *mut libc::c_void) -> *mut libc::c_void {
     // ordinary one is given up. The name is at most 15 letters and a NUL.
     unsafe {
         libc::pthread_setname_np(libc::pthread_self(), start.name.as_ptr());
+        // Other C libraries cannot say so for a thread that does not run yet. A host that polls on one processor with
+        // real-time priority can hold the thread up there.
+        #[cfg(not(target_env = "gnu"))]
+        leave_processor();
         if libc::getpriority(libc::PRIO_PROCESS, 0) < 0 {
             libc::setpriority(libc::PRIO_PROCESS, 0, 0);
         }

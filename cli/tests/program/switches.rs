@@ -304,6 +304,24 @@ fn passwords_are_kept_as_hashes_alone() {
 }
 
 #[test]
+fn a_password_can_come_from_a_file() {
+    let place = Place::new("switches-password-file");
+    let (state, file) = (place.at("state"), place.at("password"));
+    place.with("password", "correct horse\nno part of it\n");
+    assert_eq!(run(&["password", "--file", &file, "--state-dir", &state]).with(0).stdout, "the password is set\n");
+    let users = fs::read_to_string(place.path().join("state/users.json")).unwrap();
+    assert!(users.contains("\"admin\"") && !users.contains("horse"), "{users}");
+    for (file, why) in [(place.at("missing"), "No such file"), (place.at(""), "Is a directory")] {
+        let said = run(&["password", "--file", &file, "--state-dir", &state]).with(2).stderr;
+        assert!(said.contains(&file) && said.contains(why), "{said}");
+    }
+    place.with("password", "short\n");
+    assert!(run(&["password", "--file", &file, "--state-dir", &state]).with(2).stderr.contains("at least 8 characters"));
+    assert!(run(&["password", "--file", &file, "--remove", "--state-dir", &state]).with(2).stderr.contains("--remove"));
+    assert_eq!(fs::read_to_string(place.path().join("state/users.json")).unwrap(), users);
+}
+
+#[test]
 fn a_new_identity_has_nothing_in_common_with_the_old_one() {
     let (place, other) = (Place::new("identity"), Place::new("identity-other"));
     let reset = |state: &str, more: &[&str]| {

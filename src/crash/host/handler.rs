@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, AtomicU64, A
 use std::sync::{Mutex, MutexGuard, TryLockError};
 use std::time::Duration;
 
+#[cfg(target_env = "gnu")]
 use ondat_telemetry_protocol::ending::Ending;
 
 use crate::crash::record::{AWAITED, EXITS, Kind, NO_CORE_FILE, Record, TENTATIVE};
