@@ -31,8 +31,9 @@ OUT = target/release
 LIB = libondat_telemetry.so
 
 CFLAGS = -std=c99 -Wall -Wextra -Wpedantic -Werror -O2 -g
-# What a static link needs besides the archive: tests/programs/bad_input.rs compares it with what rustc says.
-STATIC_LIBS = -lgcc_s -lutil -lrt -lpthread -lm -ldl -lc
+# What a static link needs besides the archive. The unwinder is the compiler's to add: libgcc_s, or libgcc_eh for -static.
+# tests/programs/bad_input.rs compares it with what rustc says.
+STATIC_LIBS = -lutil -lrt -lpthread -lm -ldl -lc
 
 .PHONY: all library commands demo check test test-vm test-field fuzz bench install install-library uninstall clean setup
 
