@@ -4,6 +4,7 @@
 #   make check     format, lints, and the tests that need no server: for each change
 #   make test      everything
 #   make test-vm   crashes in other kernels: Debian 11's and 12's, in qemu (VM="--runs 100" for figures)
+#   make test-reproducible  two folders, two users, the same bytes
 #   make           the library, the monitor, the commands
 #   make test-field  adds a field to the report in a copy of the tree, and tests that
 #   make fuzz      each parser that has a target, for a minute
@@ -35,12 +36,9 @@ CFLAGS = -std=c99 -Wall -Wextra -Wpedantic -Werror -O2 -g
 # tests/programs/bad_input.rs compares it with what rustc says.
 STATIC_LIBS = -lutil -lrt -lpthread -lm -ldl -lc
 
-.PHONY: all library commands demo check test test-vm test-field fuzz bench install install-library uninstall clean setup
+.PHONY: all library commands demo check test test-vm test-reproducible test-field fuzz bench install install-library uninstall clean setup
 
 all: library commands
-
-# One signature is verified and one report sealed a day: the vector code for it is not worth its 50 KB.
-library commands: export RUSTFLAGS += --cfg curve25519_dalek_backend="serial"
 
 # Identical functions folded into one are 25 KB less, where the linker can do it (lld can, GNU ld cannot).
 FOLD = -Clink-arg=-Wl,--icf=all
@@ -48,13 +46,13 @@ FOLD = -Clink-arg=-Wl,--icf=all
 # The shared and the static library in one run: with the rlib beside them, cargo would leave link-time optimisation out.
 library: setup
 	mkdir -p $(OUT)
-	cargo rustc --release --locked --lib --crate-type cdylib,staticlib -- \
+	./tools/cargo-release rustc --release --locked --lib --crate-type cdylib,staticlib -- \
 	    $$(echo 'fn main() {}' | rustc - -o $(OUT)/can-fold $(FOLD) 2>/dev/null && echo $(FOLD))
-	cargo build --release --locked --bin ondat-telemetry-monitor
+	./tools/cargo-release build --release --locked --bin ondat-telemetry-monitor
 	ln -sf $(LIB) $(OUT)/$(LIB).$(SOVERSION)
 
 commands: setup
-	cargo build --release --locked -p ondat-telemetry-cli -p ondat-telemetry-collector
+	./tools/cargo-release build --release --locked -p ondat-telemetry-cli -p ondat-telemetry-collector
 
 $(OUT)/dataplane: examples/dataplane.c include/ondat_telemetry.h | library
 	$(CC) $(CFLAGS) -Iinclude $< -o $@ -L$(OUT) -londat_telemetry -Wl,-rpath,'$$ORIGIN'
@@ -80,6 +78,10 @@ test:
 # With ONDAT_TELEMETRY_BUILD it tests what is there, and builds nothing.
 test-vm: $(if $(ONDAT_TELEMETRY_BUILD),,library)
 	@./tools/test-vm $(VM)
+
+# Two release builds.
+test-reproducible:
+	@./tools/test-reproducible
 
 # Some minutes where nothing is built yet.
 test-field:
