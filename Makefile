@@ -4,6 +4,7 @@
 #   make check     format, lints, and the tests that need no server: for each change
 #   make test      everything
 #   make test-vm   crashes in other kernels: Debian 11's and 12's, in qemu (VM="--runs 100" for figures)
+#   make test-reproducible  two folders, two users, the same bytes
 #   make           the library, the monitor, the commands
 #   make static    the command, the monitor and the library linked statically, for images: tools/static
 #   make image     the container image, with buildah: IMAGE=ondat-telemetry BASE=a Debian with Rust
@@ -11,38 +12,55 @@
 #   make test-field  adds a field to the report in a copy of the tree, and tests that
 #   make fuzz      each parser that has a target, for a minute
 #   make bench     sizes and times
-#   make install   DESTDIR= PREFIX=/usr/local LIBDIR=$(PREFIX)/lib
+#   make install   DESTDIR= prefix=/usr/local libdir=$(prefix)/lib STRIP=strip, and the other names of the GNU standards
 #
 # Where there is no git, ONDAT_TELEMETRY_COMMIT says what `ondat-telemetry version` calls the commit.
 #
 # Cargo does the building; this file knows what is installed where.
 
-PREFIX     = /usr/local
-LIBDIR     = $(PREFIX)/lib
-BINDIR     = $(PREFIX)/bin
-LIBEXECDIR = $(PREFIX)/libexec
-INCLUDEDIR = $(PREFIX)/include
-MANDIR     = $(PREFIX)/share/man/man1
-BASHDIR    = $(PREFIX)/share/bash-completion/completions
-ZSHDIR     = $(PREFIX)/share/zsh/site-functions
-FISHDIR    = $(PREFIX)/share/fish/vendor_completions.d
-DESTDIR    =
+# Where it goes, by the names of the GNU Coding Standards. Those in upper case are older and work too.
+PREFIX      = /usr/local
+prefix      = $(PREFIX)
+exec_prefix = $(prefix)
+LIBDIR      = $(exec_prefix)/lib
+libdir      = $(LIBDIR)
+BINDIR      = $(exec_prefix)/bin
+bindir      = $(BINDIR)
+LIBEXECDIR  = $(exec_prefix)/libexec
+libexecdir  = $(LIBEXECDIR)
+INCLUDEDIR  = $(prefix)/include
+includedir  = $(INCLUDEDIR)
+datarootdir = $(prefix)/share
+mandir      = $(datarootdir)/man
+MANDIR      = $(mandir)/man1
+man1dir     = $(MANDIR)
+BASHDIR     = $(datarootdir)/bash-completion/completions
+ZSHDIR      = $(datarootdir)/zsh/site-functions
+FISHDIR     = $(datarootdir)/fish/vendor_completions.d
+DESTDIR     =
+
+# Empty: symbols and line tables stay.
+STRIP = strip
 
 VERSION := $(shell sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
 SOVERSION = 0
 OUT = target/release
 LIB = libondat_telemetry.so
+ARCHIVE = libondat_telemetry.a
+CMAKEDIR = $(libdir)/cmake/OndatTelemetry
+INSTALL_STRIP = $(if $(STRIP),-s --strip-program="$(STRIP)")
+# Whoever installs may have a umask that hides files from others.
+PUBLIC = umask 022;
+FILL = $(PUBLIC) sed -e 's|@PREFIX@|$(prefix)|; s|@LIBDIR@|$(libdir)|; s|@INCLUDEDIR@|$(includedir)|; s|@VERSION@|$(VERSION)|; s|@SOVERSION@|$(SOVERSION)|'
 
 CFLAGS = -std=c99 -Wall -Wextra -Wpedantic -Werror -O2 -g
-# What a static link needs besides the archive: tests/programs/bad_input.rs compares it with what rustc says.
-STATIC_LIBS = -lgcc_s -lutil -lrt -lpthread -lm -ldl -lc
+# What a static link needs besides the archive. The unwinder is the compiler's to add: libgcc_s, or libgcc_eh for -static.
+# tests/programs/bad_input.rs compares it with what rustc says.
+STATIC_LIBS = -lutil -lrt -lpthread -lm -ldl -lc
 
-.PHONY: all library commands demo check test test-vm test-images test-field static image fuzz bench install install-library uninstall clean setup
+.PHONY: all library commands demo check test test-vm test-images test-reproducible test-field static image fuzz bench install install-library uninstall clean setup
 
 all: library commands
-
-# One signature is verified and one report sealed a day: the vector code for it is not worth its 50 KB.
-library commands: export RUSTFLAGS += --cfg curve25519_dalek_backend="serial"
 
 # Identical functions folded into one are 25 KB less, where the linker can do it (lld can, GNU ld cannot).
 FOLD = -Clink-arg=-Wl,--icf=all
@@ -50,13 +68,13 @@ FOLD = -Clink-arg=-Wl,--icf=all
 # The shared and the static library in one run: with the rlib beside them, cargo would leave link-time optimisation out.
 library: setup
 	mkdir -p $(OUT)
-	cargo rustc --release --locked --lib --crate-type cdylib,staticlib -- \
+	./tools/cargo-release rustc --release --locked --lib --crate-type cdylib,staticlib -- \
 	    $$(echo 'fn main() {}' | rustc - -o $(OUT)/can-fold $(FOLD) 2>/dev/null && echo $(FOLD))
-	cargo build --release --locked --bin ondat-telemetry-monitor
+	./tools/cargo-release build --release --locked --bin ondat-telemetry-monitor
 	ln -sf $(LIB) $(OUT)/$(LIB).$(SOVERSION)
 
 commands: setup
-	cargo build --release --locked -p ondat-telemetry-cli -p ondat-telemetry-collector
+	./tools/cargo-release build --release --locked -p ondat-telemetry-cli -p ondat-telemetry-collector
 
 $(OUT)/dataplane: examples/dataplane.c include/ondat_telemetry.h | library
 	$(CC) $(CFLAGS) -Iinclude $< -o $@ -L$(OUT) -londat_telemetry -Wl,-rpath,'$$ORIGIN'
@@ -67,7 +85,7 @@ setup:
 # The commands' quick build is enough to look at.
 demo: library $(OUT)/dataplane
 	cargo build --locked -p ondat-telemetry-cli -p ondat-telemetry-collector
-	@ONDAT_TELEMETRY_COMMANDS=$(CURDIR)/target/debug ./tools/demo
+	@ONDAT_TELEMETRY_COMMANDS="$(CURDIR)/target/debug" ./tools/demo
 
 check: setup
 	cargo fmt --all --check
@@ -95,6 +113,10 @@ image:
 test-images: $(if $(ONDAT_TELEMETRY_BUILD),,library)
 	@./tools/test-images $(IMAGES)
 
+# Two release builds.
+test-reproducible:
+	@./tools/test-reproducible
+
 # Some minutes where nothing is built yet.
 test-field:
 	@./tools/test-field
@@ -106,45 +128,52 @@ fuzz:
 bench: library
 	@./tools/bench
 
-install: install-library commands
-	install -d $(DESTDIR)$(BINDIR)
-	install -m 0755 -s $(OUT)/ondat-telemetry $(OUT)/ondat-telemetry-collector $(DESTDIR)$(BINDIR)/
-	install -d $(DESTDIR)$(BASHDIR) $(DESTDIR)$(ZSHDIR) $(DESTDIR)$(FISHDIR) $(DESTDIR)$(MANDIR)
-	for command in ondat-telemetry ondat-telemetry-collector; do \
-	    $(OUT)/$$command completions bash > $(DESTDIR)$(BASHDIR)/$$command && \
-	    $(OUT)/$$command completions zsh > $(DESTDIR)$(ZSHDIR)/_$$command && \
-	    $(OUT)/$$command completions fish > $(DESTDIR)$(FISHDIR)/$$command.fish && \
-	    $(OUT)/$$command man --out $(DESTDIR)$(MANDIR) || exit 1; \
+# With ONDAT_TELEMETRY_BUILD=FOLDER, this and the next install what is there and build nothing.
+install: OUT = $(or $(ONDAT_TELEMETRY_BUILD),target/release)
+install: install-library $(if $(ONDAT_TELEMETRY_BUILD),,commands)
+	install -d "$(DESTDIR)$(bindir)"
+	install -m 0755 $(INSTALL_STRIP) "$(OUT)/ondat-telemetry" "$(OUT)/ondat-telemetry-collector" "$(DESTDIR)$(bindir)/"
+	install -d "$(DESTDIR)$(BASHDIR)" "$(DESTDIR)$(ZSHDIR)" "$(DESTDIR)$(FISHDIR)" "$(DESTDIR)$(man1dir)"
+	$(PUBLIC) for command in ondat-telemetry ondat-telemetry-collector; do \
+	    "$(OUT)/$$command" completions bash > "$(DESTDIR)$(BASHDIR)/$$command" && \
+	    "$(OUT)/$$command" completions zsh > "$(DESTDIR)$(ZSHDIR)/_$$command" && \
+	    "$(OUT)/$$command" completions fish > "$(DESTDIR)$(FISHDIR)/$$command.fish" && \
+	    "$(OUT)/$$command" man --out "$(DESTDIR)$(man1dir)" || exit 1; \
 	done
 
-# What programs are built with and run with. With ONDAT_TELEMETRY_BUILD it installs what is there: cargo compiles the library
-# twice each time, as library and monitor are of one package and the monitor wants it as a Rust library.
+# What programs are built with and run with. Cargo compiles the library twice each time, as library and monitor are of one
+# package and the monitor wants it as a Rust library.
 install-library: OUT = $(or $(ONDAT_TELEMETRY_BUILD),target/release)
 install-library: $(if $(ONDAT_TELEMETRY_BUILD),,library)
-	install -d $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(INCLUDEDIR) $(DESTDIR)$(LIBEXECDIR)
-	install -m 0644 include/ondat_telemetry.h $(DESTDIR)$(INCLUDEDIR)/
-	install -m 0755 -s $(OUT)/$(LIB) $(DESTDIR)$(LIBDIR)/$(LIB).$(VERSION)
-	ln -sf $(LIB).$(VERSION) $(DESTDIR)$(LIBDIR)/$(LIB).$(SOVERSION)
-	ln -sf $(LIB).$(SOVERSION) $(DESTDIR)$(LIBDIR)/$(LIB)
-	install -m 0644 $(OUT)/libondat_telemetry.a $(DESTDIR)$(LIBDIR)/
-	install -m 0755 -s $(OUT)/ondat-telemetry-monitor $(DESTDIR)$(LIBEXECDIR)/
-	sed -e 's|@PREFIX@|$(PREFIX)|; s|@LIBDIR@|$(LIBDIR)|; s|@INCLUDEDIR@|$(INCLUDEDIR)|; s|@VERSION@|$(VERSION)|' \
-	    -e 's|@LIBS@|-L$${libdir} -londat_telemetry|; s|@LIBS_PRIVATE@|$(STATIC_LIBS)|' \
-	    ondat_telemetry.pc.in > $(DESTDIR)$(LIBDIR)/pkgconfig/ondat_telemetry.pc
-	sed -e 's|@PREFIX@|$(PREFIX)|; s|@LIBDIR@|$(LIBDIR)|; s|@INCLUDEDIR@|$(INCLUDEDIR)|; s|@VERSION@|$(VERSION)|' \
-	    -e 's|@LIBS@|$${libdir}/libondat_telemetry.a $(STATIC_LIBS)|; s|@LIBS_PRIVATE@||' \
-	    ondat_telemetry.pc.in > $(DESTDIR)$(LIBDIR)/pkgconfig/ondat_telemetry-static.pc
+	install -d "$(DESTDIR)$(libdir)/pkgconfig" "$(DESTDIR)$(CMAKEDIR)" "$(DESTDIR)$(includedir)" "$(DESTDIR)$(libexecdir)"
+	install -m 0644 include/ondat_telemetry.h "$(DESTDIR)$(includedir)/"
+	install -m 0755 $(INSTALL_STRIP) "$(OUT)/$(LIB)" "$(DESTDIR)$(libdir)/$(LIB).$(VERSION)"
+	ln -sf $(LIB).$(VERSION) "$(DESTDIR)$(libdir)/$(LIB).$(SOVERSION)"
+	ln -sf $(LIB).$(SOVERSION) "$(DESTDIR)$(libdir)/$(LIB)"
+	install -m 0644 "$(OUT)/$(ARCHIVE)" "$(DESTDIR)$(libdir)/"
+	install -m 0755 $(INSTALL_STRIP) "$(OUT)/ondat-telemetry-monitor" "$(DESTDIR)$(libexecdir)/"
+	$(FILL) -e 's|@LIBS@|-L"$${libdir}" -londat_telemetry|; s|@LIBS_PRIVATE@|$(STATIC_LIBS)|' \
+	    ondat_telemetry.pc.in > "$(DESTDIR)$(libdir)/pkgconfig/ondat_telemetry.pc"
+	$(FILL) -e 's|@LIBS@|"$${libdir}/$(ARCHIVE)" $(STATIC_LIBS)|; s|@LIBS_PRIVATE@||' \
+	    ondat_telemetry.pc.in > "$(DESTDIR)$(libdir)/pkgconfig/ondat_telemetry-static.pc"
+	for file in OndatTelemetryConfig.cmake OndatTelemetryConfigVersion.cmake; do \
+	    $(FILL) -e 's|@LIBS_PRIVATE@|$(STATIC_LIBS)|' \
+	        -e "s|@INCLUDEDIR_FROM_HERE@|$$(realpath -ms --relative-to="$(CMAKEDIR)" "$(includedir)")|" \
+	        cmake/$$file.in > "$(DESTDIR)$(CMAKEDIR)/$$file" || exit 1; \
+	done
 
 uninstall:
-	rm -f $(DESTDIR)$(LIBDIR)/$(LIB).$(VERSION) $(DESTDIR)$(LIBDIR)/$(LIB).$(SOVERSION) $(DESTDIR)$(LIBDIR)/$(LIB) \
-	      $(DESTDIR)$(LIBDIR)/libondat_telemetry.a $(DESTDIR)$(INCLUDEDIR)/ondat_telemetry.h \
-	      $(DESTDIR)$(LIBEXECDIR)/ondat-telemetry-monitor \
-	      $(DESTDIR)$(BINDIR)/ondat-telemetry $(DESTDIR)$(BINDIR)/ondat-telemetry-collector \
-	      $(DESTDIR)$(MANDIR)/ondat-telemetry*.1 $(DESTDIR)$(BASHDIR)/ondat-telemetry \
-	      $(DESTDIR)$(ZSHDIR)/_ondat-telemetry $(DESTDIR)$(FISHDIR)/ondat-telemetry.fish \
-	      $(DESTDIR)$(BASHDIR)/ondat-telemetry-collector $(DESTDIR)$(ZSHDIR)/_ondat-telemetry-collector \
-	      $(DESTDIR)$(FISHDIR)/ondat-telemetry-collector.fish \
-	      $(DESTDIR)$(LIBDIR)/pkgconfig/ondat_telemetry.pc $(DESTDIR)$(LIBDIR)/pkgconfig/ondat_telemetry-static.pc
+	rm -f "$(DESTDIR)$(libdir)/$(LIB).$(VERSION)" "$(DESTDIR)$(libdir)/$(LIB).$(SOVERSION)" "$(DESTDIR)$(libdir)/$(LIB)" \
+	      "$(DESTDIR)$(libdir)/$(ARCHIVE)" "$(DESTDIR)$(includedir)/ondat_telemetry.h" \
+	      "$(DESTDIR)$(libexecdir)/ondat-telemetry-monitor" \
+	      "$(DESTDIR)$(bindir)/ondat-telemetry" "$(DESTDIR)$(bindir)/ondat-telemetry-collector" \
+	      "$(DESTDIR)$(man1dir)"/ondat-telemetry*.1 "$(DESTDIR)$(BASHDIR)/ondat-telemetry" \
+	      "$(DESTDIR)$(ZSHDIR)/_ondat-telemetry" "$(DESTDIR)$(FISHDIR)/ondat-telemetry.fish" \
+	      "$(DESTDIR)$(BASHDIR)/ondat-telemetry-collector" "$(DESTDIR)$(ZSHDIR)/_ondat-telemetry-collector" \
+	      "$(DESTDIR)$(FISHDIR)/ondat-telemetry-collector.fish" \
+	      "$(DESTDIR)$(libdir)/pkgconfig/ondat_telemetry.pc" "$(DESTDIR)$(libdir)/pkgconfig/ondat_telemetry-static.pc" \
+	      "$(DESTDIR)$(CMAKEDIR)/OndatTelemetryConfig.cmake" "$(DESTDIR)$(CMAKEDIR)/OndatTelemetryConfigVersion.cmake"
+	! [ -d "$(DESTDIR)$(CMAKEDIR)" ] || rmdir "$(DESTDIR)$(CMAKEDIR)"
 
 clean:
 	cargo clean

@@ -14,20 +14,25 @@ use super::descriptor;
 /// The file that holds this code: the shared library, or the program it is linked into. A static program has no loader that
 /// could say so.
 pub fn path() -> Option<PathBuf> {
+    // A program started by a bare name is recorded under that name, and in one that is linked with -static nothing is
+    // recorded: then the kernel knows better.
+    let recorded =
+        recorded_path().and_then(|path| if path.is_absolute() { Some(path) } else { path.canonicalize().ok() });
+    recorded.or_else(|| std::env::current_exe().ok())
+}
+
+/// The path as the loader has recorded it.
+fn recorded_path() -> Option<PathBuf> {
     let mut info = MaybeUninit::<libc::Dl_info>::zeroed();
-    let here: fn() -> Option<PathBuf> = path;
+    let here: fn() -> Option<PathBuf> = recorded_path;
     // SAFETY: an address of this code; the loader fills `info`, whose name lives as long as the library.
-    let name = unsafe {
-        let is_known = libc::dladdr(here as *const libc::c_void, info.as_mut_ptr()) != 0;
-        let name = info.assume_init().dli_fname;
-        if !is_known || name.is_null() {
-            return std::env::current_exe().ok();
+    unsafe {
+        if libc::dladdr(here as *const libc::c_void, info.as_mut_ptr()) == 0 {
+            return None;
         }
-        OsStr::from_bytes(CStr::from_ptr(name).to_bytes())
-    };
-    let path = PathBuf::from(name);
-    // A program started by a bare name is recorded under that name: then the kernel knows better.
-    if path.is_absolute() { Some(path) } else { path.canonicalize().or_else(|_| std::env::current_exe()).ok() }
+        let name = info.assume_init().dli_fname;
+        (!name.is_null()).then(|| PathBuf::from(OsStr::from_bytes(CStr::from_ptr(name).to_bytes())))
+    }
 }
 
 /// Whose code.

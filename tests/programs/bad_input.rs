@@ -6,8 +6,13 @@ use std::process::Command;
 use crate::support::{TempDir, built, compile, root, succeed};
 
 const WARNINGS: [&str; 4] = ["-Wall", "-Wextra", "-Wpedantic", "-Werror"];
-/// What a static link needs besides the archive; the Makefile puts the same into ondat_telemetry-static.pc.
-const STATIC_LIBRARIES: &str = "-lgcc_s -lutil -lrt -lpthread -lm -ldl -lc";
+
+/// What a static link needs besides the archive, as `make install` writes it into ondat_telemetry-static.pc.
+fn static_libraries() -> Vec<String> {
+    let makefile = std::fs::read_to_string(root().join("Makefile")).unwrap();
+    let line = makefile.lines().find_map(|line| line.strip_prefix("STATIC_LIBS = ")).unwrap();
+    line.split(' ').map(str::to_owned).collect()
+}
 
 fn run(program: &Path, dir: &TempDir) {
     let output = succeed(Command::new(program).arg(dir.path()).env_clear());
@@ -21,14 +26,18 @@ fn shared(compiler: &str, language: &[&str]) {
     run(&compile(compiler, &root().join("tests/c/bad_input.c"), &dir.join("program"), &flags), &dir);
 }
 
-fn linked_statically(compiler: &str, language: &[&str]) {
+/// With the archive; `how` says whether the C library is in the program too.
+fn linked_statically(compiler: &str, language: &[&str], how: &[&str]) {
     let dir = TempDir::new();
     let program = dir.join("program");
     let mut command = Command::new(compiler);
     command.args(language).args(WARNINGS).arg("-I").arg(root().join("include"));
     command.arg(root().join("tests/c/bad_input.c")).arg("-o").arg(&program).args(["-x", "none"]);
-    command.arg(built("libondat_telemetry.a")).args(STATIC_LIBRARIES.split(' '));
+    command.args(how).arg(built("libondat_telemetry.a")).args(static_libraries());
     succeed(&mut command);
+    let headers = succeed(Command::new("readelf").args(["--program-headers", "--wide"]).arg(&program)).stdout;
+    let is_dynamic = String::from_utf8(headers).unwrap().contains("INTERP");
+    assert_eq!(is_dynamic, how.is_empty(), "{how:?}: whether it needs a dynamic loader");
     run(&program, &dir);
 }
 
@@ -56,17 +65,42 @@ fn clang_cpp17_shared() {
 }
 
 #[test]
+fn gcc_c99_archive() {
+    linked_statically("gcc", &C99, &[]);
+}
+
+#[test]
+fn clang_cpp17_archive() {
+    linked_statically("clang++", &CPP17, &[]);
+}
+
+#[test]
 fn gcc_c99_static() {
-    linked_statically("gcc", &C99);
+    linked_statically("gcc", &C99, &["-static"]);
+}
+
+#[test]
+fn gcc_c99_static_pie() {
+    linked_statically("gcc", &C99, &["-static-pie"]);
 }
 
 #[test]
 fn clang_cpp17_static() {
-    linked_statically("clang++", &CPP17);
+    linked_statically("clang++", &CPP17, &["-static"]);
 }
 
 #[test]
-fn the_makefile_names_the_same_static_libraries() {
-    let makefile = std::fs::read_to_string(root().join("Makefile")).unwrap();
-    assert!(makefile.contains(&format!("STATIC_LIBS = {STATIC_LIBRARIES}\n")));
+fn the_makefile_names_what_rustc_says_without_its_unwinder() {
+    let dir = TempDir::new();
+    let source = dir.join("empty.rs");
+    std::fs::write(&source, "").unwrap();
+    let mut rustc = Command::new("rustc");
+    rustc
+        .args(["--crate-type", "staticlib", "--print", "native-static-libs", "--out-dir"])
+        .arg(dir.path())
+        .arg(&source);
+    let said = String::from_utf8(succeed(&mut rustc).stderr).unwrap();
+    let (_, said) = said.split_once("native-static-libs: ").unwrap();
+    let said: Vec<_> = said.lines().next().unwrap().split_whitespace().filter(|word| *word != "-lgcc_s").collect();
+    assert_eq!(static_libraries(), said);
 }

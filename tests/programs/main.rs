@@ -14,6 +14,7 @@ mod bad_input;
 mod compile;
 mod descriptors;
 mod exit_status;
+mod install;
 mod interrupt;
 mod large_documents;
 mod manners;
