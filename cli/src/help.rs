@@ -21,7 +21,7 @@ const CRASHES: &[&str] = &["sentry_dsn"];
 const NETWORK: &[&str] = &["nameservers", "ca_file", "proxy", "timeout_ms"];
 
 /// The settings that each subcommand uses. A subcommand that only groups others uses none.
-const USED: [(&str, &[&[&str]]); 29] = [
+const USED: [(&str, &[&[&str]]); 30] = [
     ("check-version", &[PLACE, SPEC, WHO, ZONE, &["nameservers", "timeout_ms"], FORM]),
     ("report", &[]),
     ("report preview", &[PLACE, SPEC, WHO]),
@@ -36,6 +36,7 @@ const USED: [(&str, &[&[&str]]); 29] = [
     ("exec", &[PLACE, SPEC, &["component", "monitor_path"], WHO, CRASHES, NETWORK]),
     // These are used by --verify.
     ("zone", &[PLACE, &["product_version", "version_key", "nameservers", "timeout_ms"], FORM]),
+    ("sign-keys", &[]),
     ("decode-query", &[&["version_zone"], FORM]),
     ("keygen", &[]),
     ("keygen version", &[FORM]),

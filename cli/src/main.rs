@@ -24,6 +24,7 @@ mod query_log;
 mod report;
 mod serve;
 mod settings;
+mod sign_keys;
 mod sources;
 mod status;
 mod summary;
@@ -76,6 +77,8 @@ enum Action {
     /// Print a signed BIND zone file for a release, or look at the published zone
     #[command(after_help = zone::HELP)]
     Zone(zone::Arguments),
+    /// Print the public report keys signed, as the receiving side publishes them
+    SignKeys(sign_keys::Arguments),
     /// Say what the names of version queries tell: day, version and anonymised ids
     DecodeQuery(decode::Arguments),
     /// Make a key pair; existing files are never overwritten
@@ -254,6 +257,7 @@ fn run(command: &Command, warnings: &Warnings, form: Form) -> Result<Output, Err
             decode::run(arguments, settings()?.config.given.version_zone.as_deref(), form)
         }
         Action::Keygen(action) => keygen::run(action, json),
+        Action::SignKeys(arguments) => sign_keys::run(arguments),
         Action::Status { watch: true } => watch::run(settings, warnings, form),
         Action::Status { watch: false } => status::run(&settings()?, json),
         Action::Enable { which, also_api } => switches::enable(*which, *also_api, &command.options, warnings, json),

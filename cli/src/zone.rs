@@ -137,10 +137,10 @@ struct Statement {
 }
 
 /// A signing key.
-struct Signing {
-    id: String,
-    key: SigningKey,
-    public: VersionKey,
+pub(crate) struct Signing {
+    pub(crate) id: String,
+    pub(crate) key: SigningKey,
+    pub(crate) public: VersionKey,
 }
 
 /// Prints the zone file.
@@ -415,7 +415,8 @@ impl Statement {
 }
 
 impl Signing {
-    fn parse(text: &str) -> Result<Self, String> {
+    /// Reads a `version.key`. The error does not repeat the key.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let file: VersionKeyFile =
             serde_json::from_str(text).map_err(|error| format!("not a version.key of keygen: {error}"))?;
         if file.algorithm != ED25519 {

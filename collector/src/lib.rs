@@ -21,6 +21,7 @@ mod layout;
 mod limits;
 mod open;
 mod operations;
+mod published;
 mod received;
 mod reports;
 mod sentry;

@@ -13,6 +13,7 @@ use hickory_server::Server;
 use ondat_telemetry::config::setting;
 use ondat_telemetry::error::Error;
 use ondat_telemetry_command::plain;
+use ondat_telemetry_protocol::answer::VersionKey;
 use ondat_telemetry_protocol::identity::is_hex_id;
 use ondat_telemetry_protocol::limits::SEALED_REPORT_BYTES;
 use ondat_telemetry_service::listen::{Listening, bind, cannot_listen};
@@ -35,6 +36,7 @@ use crate::key_rules::KeyRules;
 use crate::layout::{CRASHES, SEALED, UNSENT};
 use crate::limits::{self, Networks};
 use crate::operations::{self, Operations};
+use crate::published::{self, Published};
 use crate::reports::{self, ReportIntake};
 use crate::sentry::{self, CrashIntake, PROJECT};
 use crate::storage::Storage;
@@ -96,6 +98,12 @@ pub(crate) struct ServeOptions {
     /// Bytes a day of reports for keys that are not in --report-keys: a new key may reach senders before this edge.
     #[arg(long, value_name = "BYTES", default_value = "1GiB", value_parser = bytes)]
     unknown_key_bytes: u64,
+    /// The key set as `ondat-telemetry sign-keys` prints it, for GET /v1/keys; SIGHUP reads it anew.
+    #[arg(long, value_name = "FILE", requires = "version_keys")]
+    signed_keys: Option<PathBuf>,
+    /// A public version key in base64 that --signed-keys is signed with. May be repeated.
+    #[arg(long = "version-key", value_name = "KEY", value_parser = VersionKey::parse, requires = "signed_keys")]
+    version_keys: Vec<VersionKey>,
     /// Sends crash reports on to this DSN once they are stored: https://KEY@HOST/PROJECT.
     #[arg(long, value_name = "DSN")]
     forward_crashes: Option<String>,
@@ -183,6 +191,10 @@ async fn receive(options: ServeOptions) -> Result<(), Error> {
         None => KeyRules::any(),
     };
     let store = Arc::new(Store::create(options.data.clone())?);
+    let published = match options.signed_keys.clone() {
+        Some(path) => Some(Published::read(path, options.version_keys.clone(), Arc::clone(&store))?),
+        None => None,
+    };
     let public_key = public_key(&store)?;
     let identity = identity(&store, &options)?;
     let certificate = Certificate::read(&identity.certificate, &identity.key)?;
@@ -215,7 +227,8 @@ async fn receive(options: ServeOptions) -> Result<(), Error> {
         counters: Arc::clone(&counters),
         complaints: Complaints::default(),
     };
-    let v1 = reports::routes(Arc::new(reports)).fallback(nothing_here);
+    let keys = published.clone().map(published::routes).unwrap_or_default();
+    let v1 = reports::routes(Arc::new(reports)).merge(keys).fallback(nothing_here);
     let routes = Router::new()
         .nest("/v1", v1)
         .merge(sentry::routes(Arc::new(crashes)))
@@ -246,6 +259,9 @@ async fn receive(options: ServeOptions) -> Result<(), Error> {
     while signals.next().await == Asked::Reload {
         if let Err(why) = certificate.renew() {
             fault::complain(&format!("the certificate of before stays: {why}"));
+        }
+        if let Some(Err(why)) = published.as_ref().map(|published| published.renew()) {
+            fault::complain(&format!("the signed keys of before stay: {why}"));
         }
     }
 

@@ -32,6 +32,13 @@ impl VersionKey {
     pub fn id(&self) -> &str {
         &self.id
     }
+
+    /// Whether this is its signature of a message, in base64url.
+    pub fn has_signed(&self, message: &[u8], signature: &str) -> bool {
+        let bytes = BASE64URL_NOPAD.decode(signature.as_bytes()).ok();
+        let signature = bytes.and_then(|bytes| Signature::from_slice(&bytes).ok());
+        signature.is_some_and(|signature| self.key.verify_strict(message, &signature).is_ok())
+    }
 }
 
 /// The id under which answers name their signing key: the first 8 hex digits of its SHA-256.

@@ -39,5 +39,6 @@ pub mod plaintext;
 pub mod query;
 pub mod seal;
 pub mod signals;
+pub mod signed_keys;
 mod suite;
 pub mod time;

@@ -13,6 +13,7 @@ mod manual;
 mod program;
 mod report;
 mod servers;
+mod sign_keys;
 mod status;
 mod switches;
 mod version;

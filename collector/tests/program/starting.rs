@@ -206,3 +206,65 @@ fn version_queries_are_shown() {
     assert_eq!(json.lines().count(), 2);
     assert!(json.contains(&format!("\"version\":\"2.8.2\",\"cluster\":\"{cluster}\"")), "{json}");
 }
+
+#[test]
+fn signed_keys_are_given_out_as_they_are_and_never_older_ones() {
+    use data_encoding::BASE64;
+    use ed25519_dalek::{Signer, SigningKey};
+    use ondat_telemetry_protocol::answer::key_id;
+    use ondat_telemetry_protocol::signed_keys::{signature_line, signed_message};
+    let scratch = Scratch::new();
+    let key = SigningKey::from_bytes(&[7; 32]);
+    let public = key.verifying_key().to_bytes();
+    let set = crate::seal::x25519().key_set();
+    let issue = |issued: u64| {
+        let line = set.replacen('{', &format!("{{\"issued\":{issued},"), 1);
+        let signature = signature_line(&key_id(&public), &key.sign(&signed_message(&line)).to_bytes());
+        let text = format!("{line}\n{signature}");
+        (scratch.file("signed", &text), text)
+    };
+    let (path, second) = issue(1_800_000_002);
+    let (file, public) = (path.to_str().unwrap(), BASE64.encode(&public));
+    let arguments = ["--signed-keys", file, "--version-key", &public];
+    let collector = Collector::start(&scratch, &arguments);
+    let ask = |collector: &Collector, method: &str| {
+        collector.https(&Request { line: format!("{method} /v1/keys"), headers: Vec::new(), body: b"" })
+    };
+    let given = ask(&collector, "GET");
+    assert_eq!((given.status, given.body.as_str()), (200, second.as_str()));
+    assert_eq!((ask(&collector, "PUT").status, given.header("Ondat-Telemetry")), (405, Some("1")));
+    // An older one, and one that is damaged, change nothing; a newer one is given out.
+    let said = || fs::read_to_string(scratch.0.join("said")).unwrap().matches("the signed keys of before stay").count();
+    issue(1_800_000_001);
+    collector.signal(Signal::SIGHUP);
+    collector.until(|_| said() == 1);
+    scratch.file("signed", second.replace("1800000002", "1800000009"));
+    collector.signal(Signal::SIGHUP);
+    collector.until(|_| said() == 2);
+    assert_eq!(ask(&collector, "GET").body, second);
+    let (_, third) = issue(1_800_000_003);
+    collector.signal(Signal::SIGHUP);
+    collector.until(|collector| ask(collector, "GET").body == third);
+    collector.stop(Signal::SIGTERM);
+    issue(1_800_000_002);
+    let says = |arguments: &[&str]| scratch.refused(2, &[&["serve"], arguments].concat());
+    assert!(says(&arguments).contains("1800000003 was given out"));
+    let other = BASE64.encode(&SigningKey::from_bytes(&[8; 32]).verifying_key().to_bytes());
+    assert!(says(&["--signed-keys", file, "--version-key", &other]).contains("not signed by a configured key"));
+    assert!(says(&["--signed-keys", file]).contains("--version-key"));
+    assert!(says(&["--signed-keys", file, "--version-key", "x"]).contains("--version-key"));
+    assert!(says(&["--signed-keys", "/nonexistent", "--version-key", &public]).contains("/nonexistent"));
+}
+
+#[test]
+fn readiness_and_counts_are_told_to_those_who_run_it() {
+    let scratch = Scratch::new();
+    let collector = Collector::start(&scratch, &["--operations", "127.0.0.1:0"]);
+    let ask = |path: &str| collector.https(&Request { line: format!("GET {path}"), headers: Vec::new(), body: b"" });
+    assert_eq!((ask("/ready").status, ask("/ready").json()["ready"].as_bool()), (200, Some(true)));
+    assert_eq!(ask("/metrics").status, 404, "counts are not told to everybody");
+    let metrics = collector.operations("/metrics");
+    assert_eq!((metrics.status, metrics.header("Content-Type")), (200, Some("text/plain; version=0.0.4")));
+    assert_eq!((collector.metric("ready"), collector.operations("/ready").status), (1, 200));
+    assert_eq!(collector.operations("/").status, 404);
+}
