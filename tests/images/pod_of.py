@@ -1,9 +1,9 @@
-"""Reads manifests and prints what podman can play of them: ConfigMaps, Secrets, and each DaemonSet as a pod of one node.
+"""Reads manifests and prints what podman can play of them: ConfigMaps, also for Secrets, and each DaemonSet as a pod.
 
-pod_of.py CONTAINER=IMAGE[,ARGUMENT...]... < MANIFESTS
+pod_of.py FOLDER CONTAINER=IMAGE[,ARGUMENT...]... < MANIFESTS
 
-Images are replaced by local ones, hostPath volumes by emptyDir, and what only a kubelet knows by a constant. Probes are left
-out: podman runs a command in the container for them, and there is none."""
+The node's folders are below FOLDER, images are replaced by local ones, and what only a kubelet knows by a constant. Probes are
+left out: podman runs a command in the container for them, and there is none."""
 
 import base64
 import json
@@ -11,7 +11,7 @@ import sys
 
 import yaml
 
-IMAGES = dict(argument.split("=", 1) for argument in sys.argv[1:])
+IMAGES = dict(argument.split("=", 1) for argument in sys.argv[2:])
 
 
 def local(container, secrets):
@@ -24,9 +24,8 @@ def local(container, secrets):
         if "fieldRef" in source:
             variable["value"] = "node"
         elif "secretKeyRef" in source:
-            # podman 4.3 stores Secrets in another form than that in which it reads them for this.
             key = source["secretKeyRef"]
-            variable["value"] = base64.b64decode(secrets[key["name"]][key["key"]]).decode()
+            variable["value"] = secrets[key["name"]][key["key"]]
     for probe in ("livenessProbe", "readinessProbe"):
         container.pop(probe, None)
 
@@ -38,23 +37,33 @@ def pod_of(daemonset, secrets):
         local(container, secrets)
     for volume in spec["volumes"]:
         if "hostPath" in volume:
-            del volume["hostPath"]
-            volume["emptyDir"] = {}
+            volume["hostPath"]["path"] = sys.argv[1] + volume["hostPath"]["path"]
         if "secret" in volume:
-            # podman 4.3 mounts the whole Secret, and ends with a nil pointer where this is not said.
-            volume["secret"].pop("items", None)
-            volume["secret"]["optional"] = False
-    metadata = {"name": daemonset["metadata"]["name"], "labels": template["metadata"]["labels"]}
+            volume["configMap"] = {"name": volume.pop("secret")["secretName"]}
+    # podman 4.3 removes other init containers, sometimes before they have ended.
+    metadata = {
+        "name": daemonset["metadata"]["name"],
+        "labels": template["metadata"]["labels"],
+        "annotations": {"io.podman.annotations.init.container.type": "always"},
+    }
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
 
 
 documents = []
 manifests = [document for document in yaml.safe_load_all(sys.stdin) if document is not None]
-secrets = {document["metadata"]["name"]: document["data"] for document in manifests if document["kind"] == "Secret"}
+secrets = {}
+for document in manifests:
+    if document["kind"] == "Secret":
+        data = {key: base64.b64decode(value).decode() for key, value in document["data"].items()}
+        secrets[document["metadata"]["name"]] = data
 for document in manifests:
     kind = document["kind"]
-    if kind in ("ConfigMap", "Secret"):
+    if kind == "ConfigMap":
         documents.append(document)
+    elif kind == "Secret":
+        # podman 4.3 stores Secrets in another form than that in which it reads them.
+        name = document["metadata"]["name"]
+        documents.append({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": secrets[name]})
     elif kind == "DaemonSet":
         documents.append(pod_of(document, secrets))
 # What a pod refers to comes first.
