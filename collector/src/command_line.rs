@@ -32,7 +32,7 @@ struct Arguments {
 enum Command {
     /// Receive. Prints one JSON line when everything listens; SIGTERM ends it.
     #[command(after_help = EXIT_STATUSES)]
-    Serve(ServeOptions),
+    Serve(Box<ServeOptions>),
     /// Open and check the sealed reports, with the private key.
     #[command(after_help = EXIT_STATUSES)]
     Open {
@@ -91,7 +91,7 @@ pub fn run() -> ExitCode {
 
 fn follow(command: Command) -> Result<bool, Error> {
     match command {
-        Command::Serve(options) => serve::run(options).map(|()| true),
+        Command::Serve(options) => serve::run(*options).map(|()| true),
         Command::Open { keys, data, json } => open::run(&keys, data, json),
         Command::Show { data, zone_name, json } => show::run(data, zone_name.as_deref(), json),
         Command::Completions { shell } => print(manual::completions(Arguments::command(), shell).as_bytes()),

@@ -161,3 +161,33 @@ fn a_damaged_report_does_not_hide_the_others() {
     let shown = scratch.run(&["show"]);
     assert!(String::from_utf8(shown.stdout).unwrap().contains("report abababababababababababababababab"));
 }
+
+#[test]
+fn what_an_earlier_version_received_is_opened_with_what_lies_by_day() {
+    use crate::program::{Collector, Request};
+    let (scratch, keys) = (Scratch::new(), seal::x25519());
+    let old = keys.seal(seal::report(1).as_bytes());
+    place(&scratch, &old);
+    let key = scratch.file("private.json", keys.private_file());
+    let ids = || {
+        let output = open(&scratch, &key, true);
+        assert!(output.status.success(), "{output:?}");
+        let reports = String::from_utf8(output.stdout).unwrap();
+        let volumes = |line: &str| serde_json::from_str::<Value>(line).unwrap()["volumes"].as_array().unwrap().len();
+        let mut volumes: Vec<usize> = reports.lines().map(volumes).collect();
+        volumes.sort_unstable();
+        volumes
+    };
+    let collector = Collector::start(&scratch, &[]);
+    let id = HEXLOWER.encode(&REPORT_ID);
+    let send = |body: &[u8]| {
+        let headers = vec![("Content-Type", "application/vnd.ondat.telemetry-report".to_owned())];
+        collector.https(&Request { line: format!("PUT /v1/reports/{id}"), headers, body }).status
+    };
+    assert_eq!(ids(), [1]);
+    // The same again, and another one of the id: each is listed once.
+    assert_eq!((send(&old), ids()), (201, vec![1]));
+    assert_eq!((send(&keys.seal(seal::report(2).as_bytes())), ids()), (201, vec![1, 2]));
+    let shown = String::from_utf8(scratch.run(&["show"]).stdout).unwrap();
+    assert!(shown.contains("Daily reports: 2"), "{shown}");
+}

@@ -98,6 +98,15 @@ pub(crate) fn files(root: &Path, ending: &str) -> Vec<String> {
     found
 }
 
+/// Says that a test is left out, and why: here, and at the end of `make test`.
+#[allow(clippy::print_stderr, reason = "a test that is left out says so")]
+pub(crate) fn skip(why: &str) {
+    eprintln!("skipped: {why}");
+    let list = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/skipped.txt");
+    let mut list = fs::OpenOptions::new().create(true).append(true).open(list).unwrap();
+    list.write_all(format!("collector: {why}\n").as_bytes()).unwrap();
+}
+
 pub(crate) fn command() -> Command {
     Command::new(env!("CARGO_BIN_EXE_ondat-telemetry-collector"))
 }

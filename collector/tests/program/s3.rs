@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::program::{Scratch, files};
+use crate::program::{Scratch, files, skip};
 
 const BUCKET: &str = "received";
 const PREFIX: &str = "edge/one";
@@ -28,7 +28,7 @@ impl Gateway {
     pub(crate) fn start(scratch: &Scratch) -> Option<Self> {
         let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/servers/versitygw");
         if !program.exists() {
-            eprintln!("skipped: {} is missing: run tools/setup test", program.display());
+            skip("there is no versitygw: run tools/setup test");
             return None;
         }
         let (folder, meta) = (scratch.0.join("s3"), scratch.0.join("meta-of-s3"));
