@@ -8,7 +8,7 @@
 #   make           the library, the monitor, the commands
 #   make static    the command, the monitor and the library linked statically, for images: tools/static
 #   make image     the container image, with buildah: IMAGE=ondat-telemetry BASE=a Debian with Rust
-#   make test-images  builds and runs images, containers and pods; needs root and Debian, about 10 minutes the first time
+#   make test-images  builds and runs images, containers and pods; needs root, Debian and Go; a quarter of an hour the first time
 #   make test-field  adds a field to the report in a copy of the tree, and tests that
 #   make fuzz      each parser that has a target, for a minute
 #   make bench     sizes and times
