@@ -20,3 +20,4 @@ mod large_documents;
 mod manners;
 mod out_of_memory;
 mod support;
+mod systemd;
