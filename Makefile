@@ -5,6 +5,8 @@
 #   make test      everything
 #   make test-vm   crashes in other kernels: Debian 11's and 12's, in qemu (VM="--runs 100" for figures)
 #   make test-reproducible  two folders, two users, the same bytes
+#   make deb       Debian packages, into target/deb; make test-deb installs, uses and purges them
+#   make install-units  for systemd, where make install has put the rest
 #   make           the library, the monitor, the commands
 #   make static    the command, the monitor and the library linked statically, for images: tools/static
 #   make image     the container image, with buildah: IMAGE=ondat-telemetry BASE=a Debian with Rust
@@ -34,9 +36,13 @@ datarootdir = $(prefix)/share
 mandir      = $(datarootdir)/man
 MANDIR      = $(mandir)/man1
 man1dir     = $(MANDIR)
+man8dir     = $(mandir)/man8
 BASHDIR     = $(datarootdir)/bash-completion/completions
 ZSHDIR      = $(datarootdir)/zsh/site-functions
 FISHDIR     = $(datarootdir)/fish/vendor_completions.d
+UNITDIR     = $(exec_prefix)/lib/systemd/system
+SYSUSERSDIR = $(exec_prefix)/lib/sysusers.d
+TMPFILESDIR = $(exec_prefix)/lib/tmpfiles.d
 DESTDIR     =
 
 # Empty: symbols and line tables stay.
@@ -47,6 +53,7 @@ SOVERSION = 0
 OUT = target/release
 LIB = libondat_telemetry.so
 ARCHIVE = libondat_telemetry.a
+UNITS = ondat-telemetry-serve.service ondat-telemetry-exec@.service ondat-telemetry-collector.service
 CMAKEDIR = $(libdir)/cmake/OndatTelemetry
 INSTALL_STRIP = $(if $(STRIP),-s --strip-program="$(STRIP)")
 # Whoever installs may have a umask that hides files from others.
@@ -58,7 +65,7 @@ CFLAGS = -std=c99 -Wall -Wextra -Wpedantic -Werror -O2 -g
 # tests/programs/bad_input.rs compares it with what rustc says.
 STATIC_LIBS = -lutil -lrt -lpthread -lm -ldl -lc
 
-.PHONY: all library commands demo check test test-vm test-images test-reproducible test-field static image fuzz bench install install-library uninstall clean setup
+.PHONY: all library commands demo check test test-vm test-images test-reproducible test-field static image fuzz bench install install-library install-units deb test-deb uninstall clean setup
 
 all: library commands
 
@@ -113,6 +120,14 @@ image:
 test-images: $(if $(ONDAT_TELEMETRY_BUILD),,library)
 	@./tools/test-images $(IMAGES)
 
+# Into target/deb. With ONDAT_TELEMETRY_BUILD=FOLDER of what is there.
+deb:
+	@./tools/deb
+
+# Needs root.
+test-deb:
+	@./tools/test-deb
+
 # Two release builds.
 test-reproducible:
 	@./tools/test-reproducible
@@ -145,13 +160,15 @@ install: install-library $(if $(ONDAT_TELEMETRY_BUILD),,commands)
 # package and the monitor wants it as a Rust library.
 install-library: OUT = $(or $(ONDAT_TELEMETRY_BUILD),target/release)
 install-library: $(if $(ONDAT_TELEMETRY_BUILD),,library)
-	install -d "$(DESTDIR)$(libdir)/pkgconfig" "$(DESTDIR)$(CMAKEDIR)" "$(DESTDIR)$(includedir)" "$(DESTDIR)$(libexecdir)"
+	install -d "$(DESTDIR)$(libdir)/pkgconfig" "$(DESTDIR)$(CMAKEDIR)" "$(DESTDIR)$(includedir)" "$(DESTDIR)$(libexecdir)" \
+	    "$(DESTDIR)$(man8dir)"
 	install -m 0644 include/ondat_telemetry.h "$(DESTDIR)$(includedir)/"
 	install -m 0755 $(INSTALL_STRIP) "$(OUT)/$(LIB)" "$(DESTDIR)$(libdir)/$(LIB).$(VERSION)"
 	ln -sf $(LIB).$(VERSION) "$(DESTDIR)$(libdir)/$(LIB).$(SOVERSION)"
 	ln -sf $(LIB).$(SOVERSION) "$(DESTDIR)$(libdir)/$(LIB)"
 	install -m 0644 "$(OUT)/$(ARCHIVE)" "$(DESTDIR)$(libdir)/"
 	install -m 0755 $(INSTALL_STRIP) "$(OUT)/ondat-telemetry-monitor" "$(DESTDIR)$(libexecdir)/"
+	install -m 0644 docs/ondat-telemetry-monitor.8 "$(DESTDIR)$(man8dir)/"
 	$(FILL) -e 's|@LIBS@|-L"$${libdir}" -londat_telemetry|; s|@LIBS_PRIVATE@|$(STATIC_LIBS)|' \
 	    ondat_telemetry.pc.in > "$(DESTDIR)$(libdir)/pkgconfig/ondat_telemetry.pc"
 	$(FILL) -e 's|@LIBS@|"$${libdir}/$(ARCHIVE)" $(STATIC_LIBS)|; s|@LIBS_PRIVATE@||' \
@@ -162,17 +179,32 @@ install-library: $(if $(ONDAT_TELEMETRY_BUILD),,library)
 	        cmake/$$file.in > "$(DESTDIR)$(CMAKEDIR)/$$file" || exit 1; \
 	done
 
+# For systemd: units, users, and the folders of both.
+install-units:
+	install -d "$(DESTDIR)$(UNITDIR)" "$(DESTDIR)$(SYSUSERSDIR)" "$(DESTDIR)$(TMPFILESDIR)"
+	$(PUBLIC) for unit in $(UNITS); do \
+	    sed 's|/usr/bin/ondat-telemetry|$(bindir)/ondat-telemetry|' deploy/systemd/$$unit > "$(DESTDIR)$(UNITDIR)/$$unit" || exit 1; \
+	done
+	for command in ondat-telemetry ondat-telemetry-collector; do \
+	    install -m 0644 deploy/systemd/$$command.sysusers.conf "$(DESTDIR)$(SYSUSERSDIR)/$$command.conf" && \
+	    install -m 0644 deploy/systemd/$$command.tmpfiles.conf "$(DESTDIR)$(TMPFILESDIR)/$$command.conf" || exit 1; \
+	done
+
 uninstall:
 	rm -f "$(DESTDIR)$(libdir)/$(LIB).$(VERSION)" "$(DESTDIR)$(libdir)/$(LIB).$(SOVERSION)" "$(DESTDIR)$(libdir)/$(LIB)" \
 	      "$(DESTDIR)$(libdir)/$(ARCHIVE)" "$(DESTDIR)$(includedir)/ondat_telemetry.h" \
 	      "$(DESTDIR)$(libexecdir)/ondat-telemetry-monitor" \
 	      "$(DESTDIR)$(bindir)/ondat-telemetry" "$(DESTDIR)$(bindir)/ondat-telemetry-collector" \
-	      "$(DESTDIR)$(man1dir)"/ondat-telemetry*.1 "$(DESTDIR)$(BASHDIR)/ondat-telemetry" \
+	      "$(DESTDIR)$(man1dir)"/ondat-telemetry*.1 "$(DESTDIR)$(man8dir)/ondat-telemetry-monitor.8" "$(DESTDIR)$(BASHDIR)/ondat-telemetry" \
 	      "$(DESTDIR)$(ZSHDIR)/_ondat-telemetry" "$(DESTDIR)$(FISHDIR)/ondat-telemetry.fish" \
 	      "$(DESTDIR)$(BASHDIR)/ondat-telemetry-collector" "$(DESTDIR)$(ZSHDIR)/_ondat-telemetry-collector" \
 	      "$(DESTDIR)$(FISHDIR)/ondat-telemetry-collector.fish" \
 	      "$(DESTDIR)$(libdir)/pkgconfig/ondat_telemetry.pc" "$(DESTDIR)$(libdir)/pkgconfig/ondat_telemetry-static.pc" \
 	      "$(DESTDIR)$(CMAKEDIR)/OndatTelemetryConfig.cmake" "$(DESTDIR)$(CMAKEDIR)/OndatTelemetryConfigVersion.cmake"
+	for unit in $(UNITS); do rm -f "$(DESTDIR)$(UNITDIR)/$$unit"; done
+	for command in ondat-telemetry ondat-telemetry-collector; do \
+	    rm -f "$(DESTDIR)$(SYSUSERSDIR)/$$command.conf" "$(DESTDIR)$(TMPFILESDIR)/$$command.conf"; \
+	done
 	! [ -d "$(DESTDIR)$(CMAKEDIR)" ] || rmdir "$(DESTDIR)$(CMAKEDIR)"
 
 clean:

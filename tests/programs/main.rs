@@ -20,4 +20,5 @@ mod large_documents;
 mod manners;
 mod out_of_memory;
 mod support;
+mod systemd;
 mod valgrind;
