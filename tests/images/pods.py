@@ -43,8 +43,11 @@ PODS = {
     },
     "shared": {
         "pod": {"shareProcessNamespace": True},
-        "container": {"env": [{"name": "ONDAT_TELEMETRY_CRASH_WAIT_MS", "value": "5000"}]},
-        "state": {"emptyDir": {}},
+        "container": {
+            "env": [{"name": "ONDAT_TELEMETRY_CRASH_WAIT_MS", "value": "5000"}],
+            "securityContext": {"runAsUser": 0},
+        },
+        "state": {"hostPath": {"type": "DirectoryOrCreate"}},
     },
     # The program does not use the library. Its settings are in a file, with the cluster spec beside it.
     "exec": {"exec": [*EXEC, "--cluster-spec", "/etc/ondat/on.yaml", "--"]},
