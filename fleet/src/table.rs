@@ -1,0 +1,127 @@
+//! The tables and their columns. Those of the report's fields come from the list of fields: a field that is added there is
+//! a column here. docs/fleet.md has the same tables; a test compares.
+
+use ondat_telemetry_protocol::fields::{Kind, Level};
+
+use crate::cell::ColumnKind;
+
+/// A table: where its parts are, and its columns.
+#[derive(Debug)]
+pub(crate) struct Table {
+    /// The name of its folder.
+    pub(crate) name: &'static str,
+    pub(crate) columns: Vec<Column>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Column {
+    pub(crate) name: String,
+    pub(crate) kind: ColumnKind,
+}
+
+/// The tables of the daily reports. A reader starts from `reports`, which is why it is written last.
+#[derive(Debug)]
+pub(crate) struct ReportTables {
+    pub(crate) volumes: Table,
+    pub(crate) nodes: Table,
+    pub(crate) api_calls: Table,
+    pub(crate) reports: Table,
+}
+
+impl ReportTables {
+    pub(crate) fn new() -> Self {
+        use ColumnKind::{Count, Day, Status, Text};
+        let record = |name, level| {
+            let mut columns = vec![column("report_id", Text), column("day", Day), column("row", Count)];
+            columns.extend(fields(level));
+            Table { name, columns }
+        };
+        let calls = [("report_id", Text), ("day", Day), ("operation", Text), ("status", Status), ("calls", Count)];
+        let mut reports: Vec<Column> = [
+            ("report_id", Text),
+            ("day", Day),
+            ("received", Day),
+            ("key_id", Text),
+            ("sealed_bytes", Count),
+            ("opener", Text),
+        ]
+        .map(|(name, kind)| column(name, kind))
+        .into();
+        reports.extend(fields(Level::Cluster));
+        reports.extend(
+            [
+                ("n_nodes", Count),
+                ("n_volumes", Count),
+                ("sum_total", Count),
+                ("sum_free", Count),
+                ("sum_available", Count),
+                ("sum_volume_bytes", Count),
+                ("version_min", Text),
+                ("version_max", Text),
+                ("cluster_key", Text),
+            ]
+            .map(|(name, kind)| column(name, kind)),
+        );
+        Self {
+            volumes: record("volumes", Level::Volume),
+            nodes: record("nodes", Level::Node),
+            api_calls: Table { name: "api_calls", columns: calls.map(|(name, kind)| column(name, kind)).into() },
+            reports: Table { name: "reports", columns: reports },
+        }
+    }
+
+    /// In the order in which their parts are put in place.
+    pub(crate) fn in_order(&self) -> [&Table; 4] {
+        [&self.volumes, &self.nodes, &self.api_calls, &self.reports]
+    }
+}
+
+/// Reports that came when their day was closed, or before it began.
+pub(crate) fn late() -> Table {
+    use ColumnKind::{Count, Day, Text};
+    let columns =
+        [("report_id", Text), ("day", Day), ("received", Day), ("key_id", Text), ("sealed_bytes", Count), ("why", Text)];
+    Table { name: "late", columns: columns.map(|(name, kind)| column(name, kind)).into() }
+}
+
+fn column(name: &str, kind: ColumnKind) -> Column {
+    Column { name: name.to_owned(), kind }
+}
+
+/// The members of a field that is an object of a fixed form.
+pub(crate) fn members(kind: Kind) -> &'static [(&'static str, ColumnKind)] {
+    use ColumnKind::{Bool, Count};
+    match kind {
+        Kind::Capacity => &[("total", Count), ("free", Count), ("available", Count)],
+        Kind::EtcdConfig => &[("endpoints", Count), ("namespaced", Bool), ("tls", Bool)],
+        _ => &[],
+    }
+}
+
+/// The columns of a level's fields. An object of a fixed form has one for each member; API calls are a table.
+fn fields(level: Level) -> impl Iterator<Item = Column> {
+    level.fields().flat_map(|field| {
+        let members = members(field.kind);
+        let own = scalar(field.kind).map(|kind| column(field.name, kind));
+        let of_members = members.iter().map(|(member, kind)| column(&format!("{}_{member}", field.name), *kind));
+        own.into_iter().chain(of_members).collect::<Vec<_>>()
+    })
+}
+
+/// What a field that is one column holds.
+pub(crate) fn scalar(kind: Kind) -> Option<ColumnKind> {
+    match kind {
+        Kind::Bool => Some(ColumnKind::Bool),
+        Kind::Count | Kind::CountUpTo(_) => Some(ColumnKind::Count),
+        Kind::OneOf(_)
+        | Kind::Text(_)
+        | Kind::Distribution
+        | Kind::Version
+        | Kind::Timestamp
+        | Kind::Id(_)
+        | Kind::UserAgent => Some(ColumnKind::Text),
+        Kind::Labels => Some(ColumnKind::Labels),
+        Kind::Metrics => Some(ColumnKind::Metrics),
+        Kind::ApiCalls | Kind::Capacity | Kind::EtcdConfig => None,
+    }
+}
