@@ -69,7 +69,7 @@ demo: library $(OUT)/dataplane
 check: setup
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
-	cargo test --workspace --locked --lib --bins --test house --test header --test schema --test properties --test corpus
+	cargo test --workspace --locked --lib --bins --test house --test rooms --test facts --test header --test schema --test properties --test corpus
 	@if cargo deny --version >/dev/null 2>&1; then cargo deny --log-level error check bans licenses sources; \
 	else echo 'check: licences and sources of dependencies were not looked at: cargo install cargo-deny'; fi
 

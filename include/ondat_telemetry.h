@@ -516,8 +516,10 @@ ondat_telemetry_status ondat_telemetry_set_switches(const ondat_telemetry *telem
                                                     size_t errbuf_len);
 
 /**
- * Passes this JSON to the callback: {"version_check": {"on": bool, "off_by": [source, ...]}, "daily_report": ...,
- * "crash_reports": ...}.
+ * Passes this JSON to the callback: {"version_check": {"on": bool, "off_by": [text, ...], "sources": [{"kind": text,
+ * "name": text, "text": text}, ...]}, "daily_report": ..., "crash_reports": ...}. off_by is for people. sources says
+ * the same for programs. kind is host, environment, cluster_spec, administrator, api_client, unreadable, or a word of
+ * a later version; name is the variable, the field, or why switches.json cannot be read.
  */
 ondat_telemetry_status ondat_telemetry_explain_switches(const ondat_telemetry *telemetry,
                                                         ondat_telemetry_text_fn callback,

@@ -1,5 +1,8 @@
 //! What the host gives: the functions that it wants called, and what it is given in them.
 
+use std::cell::Cell;
+
+use crate::sys::held_signals::as_the_host;
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -77,5 +80,39 @@ impl<'a> Deref for Report<'a> {
 
     fn deref(&self) -> &Self::Target {
         self.0
+    }
+}
+
+thread_local! {
+    /// The process that runs a host's callback on this thread, 0 for none: a child that is forked in a callback is in none.
+    static IN_CALLBACK: Cell<u32> = const { Cell::new(0) };
+}
+
+/// Runs a host's callback: calls that wait are refused inside it, and signals are as the host has them.
+pub fn in_callback<T>(callback: impl FnOnce() -> T) -> T {
+    let _mark = CallbackMark::set();
+    as_the_host(callback)
+}
+
+/// Whether this thread runs a host's callback.
+pub fn is_in_callback() -> bool {
+    let process = IN_CALLBACK.get();
+    process != 0 && process == std::process::id()
+}
+
+/// Marks the calling thread as inside a host's callback until dropped.
+struct CallbackMark {
+    before: u32,
+}
+
+impl CallbackMark {
+    fn set() -> Self {
+        Self { before: IN_CALLBACK.replace(std::process::id()) }
+    }
+}
+
+impl Drop for CallbackMark {
+    fn drop(&mut self) {
+        IN_CALLBACK.set(self.before);
     }
 }

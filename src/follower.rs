@@ -95,7 +95,8 @@ mod tests {
 
     use super::*;
     use crate::state::StateDir;
-    use crate::switches::{FILE, Switch};
+    use crate::switch::Switch;
+    use crate::switches::FILE;
 
     #[test]
     fn a_request_of_who_has_no_schedule_is_ended_by_the_administrators_word() {

@@ -12,6 +12,7 @@
 //! | [`callbacks`] | what the host gives: its functions, and what it is given in them |
 //! | [`client`] | owns settings, switches, spools and worker; implements the calls |
 //! | [`worker`], [`lane`], [`schedule`] | the one thread, and when things are due |
+//! | [`switch`] | the three that can be turned off, a row each, and who turns one off |
 //! | [`switches`] | the gate: which source turned what off, and the permit to send |
 //! | [`follower`] | interrupts what is turned off while it is sent, without a schedule |
 //! | [`version`] | what a signed answer means for the running version |
@@ -46,6 +47,7 @@ pub mod schedule;
 pub mod spec;
 pub mod spool;
 pub mod state;
+pub mod switch;
 pub mod switches;
 pub mod sys;
 pub mod transport;

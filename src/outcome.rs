@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::state::{StateDir, layout};
-use crate::switches::Switch;
+use crate::switch::Switch;
 
 /// Remembers why something could not be sent, for `status`: when, in which words, and when it is tried again, where that is
 /// known. In a file of its own for each switch: it is written whole, and takes no lock.

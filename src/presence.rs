@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::error::Error;
 use crate::state::{Folder, StateDir, layout};
-use crate::switches::{self, Objection};
+use crate::switch::{self, Objection};
 use crate::sys::clock::boot_id;
 use crate::sys::descriptor::Owned;
 use crate::sys::procfs;
@@ -115,7 +115,7 @@ impl Process {
             version: text("version")?,
             pid: u32::try_from(json["pid"].as_u64()?).ok()?,
             at: json["at"].as_i64()?,
-            off: switches::objections(&json["objections"])?,
+            off: switch::objections(&json["objections"])?,
             settings: json["settings"].clone(),
             place: (text("boot")?, text("pid_namespace")?),
             born: born[0].as_u64().zip(born[1].as_u64()),
@@ -241,7 +241,7 @@ mod tests {
     use std::process::{Command, Stdio};
 
     use super::*;
-    use crate::switches::Switch;
+    use crate::switch::{Kind, Source, Switch};
 
     struct Scratch(PathBuf);
 
@@ -273,7 +273,10 @@ mod tests {
     }
 
     fn process() -> Process {
-        let off = vec![Objection { switch: Switch::DailyReport, source: "environment DISABLE_TELEMETRY".to_owned() }];
+        let off = vec![Objection {
+            switch: Switch::DailyReport,
+            source: Source::new(Kind::Environment, "DISABLE_TELEMETRY"),
+        }];
         Process::new("dataplane", "2.8.1", 1_795_478_400, off)
     }
 

@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::state::StateDir;
-use crate::switches::Switch;
+use crate::switch::Switch;
 use crate::{crash, report};
 
 /// Removes it, also the administrator's copies of reports.

@@ -1,4 +1,19 @@
 //! The StorageOSCluster resource, YAML or JSON: the three keys of it that concern this library.
+//!
+//! What is read, in the words of the YAML specification (JSON is YAML):
+//!
+//! ```text
+//! text      = document*                                  documents of a stream, each a resource, a list of them, or null
+//! document  = resource | list
+//! list      = { kind: "StorageOSClusterList" | other, items: [ resource* ], unknown* }
+//! resource  = { kind: "StorageOSCluster" | other, spec: spec, unknown* }     no kind: it is ours, or its list's
+//! spec      = null | { disableTelemetry: true | false, environment: environment, k8sDistro: scalar, unknown* }
+//! environment = null | { name: scalar* }                 a name in one resource only
+//! unknown   = name: anything                             no alias, no key twice, no mapping or list as a key, 64 levels
+//! ```
+//!
+//! Each member may be missing or null. The kind may come after the spec and the list's kind after its items, so the text is walked
+//! twice: once for the kinds of all resources, once for what ours say.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,74 +1,18 @@
-//! The gate: the three switches, the sources that turn them off, and the [`Permit`] without which nothing is sent.
+//! The gate: what all sources together leave on, and the [`Permit`] without which nothing is sent.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use ondat_telemetry_protocol::json::read_object;
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::error::Error;
 use crate::state::{Look, StateDir, layout};
-
-/// One of the three things that can leave the machine.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Switch {
-    /// The DNS query for the latest version.
-    VersionCheck,
-    /// The sealed daily report.
-    DailyReport,
-    /// Crash reports to Sentry.
-    CrashReports,
-}
-
-impl Switch {
-    /// All of them, in the order of their bits.
-    pub const ALL: [Self; 3] = [Self::VersionCheck, Self::DailyReport, Self::CrashReports];
-    /// All bits of the C interface's mask.
-    pub const ALL_BITS: u32 = 7;
-
-    /// The bit in the C interface's mask.
-    pub fn bit(self) -> u32 {
-        match self {
-            Self::VersionCheck => 1,
-            Self::DailyReport => 2,
-            Self::CrashReports => 4,
-        }
-    }
-
-    /// The name in files and texts.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::VersionCheck => "version_check",
-            Self::DailyReport => "daily_report",
-            Self::CrashReports => "crash_reports",
-        }
-    }
-}
-
-/// The objection of a source that is read when the client is made: the environment or the cluster spec.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
-pub struct Objection {
-    /// The switch that is off.
-    pub switch: Switch,
-    /// The source, as shown to people: `environment DO_NOT_TRACK`, `cluster spec disableTelemetry`.
-    pub source: String,
-}
-
-/// Whether a value of a `DISABLE_*` variable objects. A privacy switch fails closed: whatever is not a known word for
-/// "no" objects.
-pub fn objects(value: &str) -> bool {
-    !matches!(value, "" | "0" | "f" | "F" | "false" | "FALSE" | "False")
-}
+use crate::switch::{Kind, Objection, Source, Switch, objections};
 
 /// The name of the administrator's file in the state directory.
 pub const FILE: &str = layout::SWITCHES;
 
-/// How a switch that the administrator has turned off, by the command, the page or by hand, names the source.
-pub const ADMINISTRATOR: &str = "the administrator (switches.json)";
-/// How a client of the API is named where it has, such as the product's operators.
-pub const API_CLIENT: &str = "the API client (switches.json)";
 /// Under which name the file has the words of each of the two, beside what is off by either. A file of an older version has none
 /// of it: what it says is the administrator's word.
 pub const WORDS: &str = "words";
@@ -137,18 +81,18 @@ pub fn parse(bytes: &[u8]) -> Result<Vec<Objection>, String> {
     if let Some(words) = file.get(WORDS) {
         for (name, word) in words.as_object().ok_or_else(|| unreadable(WORDS))? {
             let source = match name.as_str() {
-                WORD_OF_ADMINISTRATOR => ADMINISTRATOR,
-                WORD_OF_API_CLIENT => API_CLIENT,
+                WORD_OF_ADMINISTRATOR => Kind::Administrator.into(),
+                WORD_OF_API_CLIENT => Kind::ApiClient.into(),
                 // A newer version may know another author.
-                _ => name,
+                _ => Source::new(Kind::Other, name),
             };
-            read_word(word.as_object().ok_or_else(|| unreadable(WORDS))?, source, &mut off)?;
+            read_word(word.as_object().ok_or_else(|| unreadable(WORDS))?, &source, &mut off)?;
         }
     }
     // What is off by any of them stands here, for older versions; what is off by none of them, an older version or a hand has
     // turned off.
     let mut by_either = Vec::new();
-    read_word(&file, ADMINISTRATOR, &mut by_either)?;
+    read_word(&file, &Kind::Administrator.into(), &mut by_either)?;
     by_either.retain(|new| off.iter().all(|known| known.switch != new.switch));
     off.extend(by_either);
     if let Some(taken_over) = file.get(OBJECTIONS) {
@@ -158,13 +102,12 @@ pub fn parse(bytes: &[u8]) -> Result<Vec<Objection>, String> {
 }
 
 /// Adds the switches that one author turns off.
-fn read_word(word: &Map<String, Value>, source: &str, off: &mut Vec<Objection>) -> Result<(), String> {
+fn read_word(word: &Map<String, Value>, source: &Source, off: &mut Vec<Objection>) -> Result<(), String> {
     for (name, value) in word {
-        let switch = Switch::ALL.into_iter().find(|switch| switch.name() == name);
-        match (switch, value) {
+        match (Switch::of_name(name), value) {
             (Some(switch), Value::Bool(on)) => {
                 if !on {
-                    off.push(Objection { switch, source: source.to_owned() });
+                    off.push(Objection { switch, source: source.clone() });
                 }
             }
             (None, Value::Bool(_)) => return Err(format!("{FILE}: {name} is no switch")),
@@ -173,16 +116,6 @@ fn read_word(word: &Map<String, Value>, source: &str, off: &mut Vec<Objection>) 
         }
     }
     Ok(())
-}
-
-/// A list of objections in JSON; none where it is something else. By hand: with derived code the library is 4.7 KB larger.
-pub fn objections(json: &Value) -> Option<Vec<Objection>> {
-    let objection = |json: &Value| {
-        let switch = json["switch"].as_str();
-        let switch = Switch::ALL.into_iter().find(|known| Some(known.name()) == switch)?;
-        Some(Objection { switch, source: json["source"].as_str()?.to_owned() })
-    };
-    json.as_array()?.iter().map(objection).collect()
 }
 
 /// The member with the objections adopted from other sources, such as the cluster spec.
@@ -293,7 +226,7 @@ impl Switches {
         if self.is_on(switch) {
             return Ok(Permit { revocation });
         }
-        let sources = self.sources_against(switch).join(", ");
+        let sources = in_words(&self.sources_against(switch)).join(", ");
         Err(Error::Disabled(format!("{} is turned off by {sources}; nothing was sent or stored", switch.name())))
     }
 
@@ -312,7 +245,12 @@ impl Switches {
         let mut explained = Map::new();
         for switch in Switch::ALL {
             let sources = self.sources_against(switch);
-            explained.insert(switch.name().to_owned(), json!({ "on": sources.is_empty(), "off_by": sources }));
+            let member = json!({
+                "on": sources.is_empty(),
+                "off_by": in_words(&sources),
+                "sources": sources.iter().map(Source::to_json).collect::<Vec<_>>(),
+            });
+            explained.insert(switch.name().to_owned(), member);
         }
         Value::Object(explained)
     }
@@ -331,17 +269,17 @@ impl Switches {
     pub fn own_objections(&self) -> Vec<Objection> {
         let is_host_against = |switch: &Switch| self.host() & switch.bit() == 0;
         let by_host = Switch::ALL.into_iter().filter(is_host_against);
-        let by_host = by_host.map(|switch| Objection { switch, source: "the host program".to_owned() });
+        let by_host = by_host.map(|switch| Objection { switch, source: Kind::Host.into() });
         by_host.chain(self.objections.iter().cloned()).collect()
     }
 
     /// The sources that turn it off.
-    pub fn sources_against(&self, switch: Switch) -> Vec<String> {
+    pub fn sources_against(&self, switch: Switch) -> Vec<Source> {
         let own = self.own_objections().into_iter().filter(|objection| objection.switch == switch);
-        let mut sources: Vec<String> = own.map(|objection| objection.source).collect();
+        let mut sources: Vec<_> = own.map(|objection| objection.source).collect();
         let heard = self.administrator.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(why) = &heard.barrier {
-            sources.push(format!("an unreadable {FILE} ({why})"));
+            sources.push(Source::new(Kind::Unreadable, why));
         }
         match &heard.word {
             Some(Administrator::Off(off)) => {
@@ -352,7 +290,7 @@ impl Switches {
                     }
                 }
             }
-            Some(Administrator::Unreadable(why)) => sources.push(format!("an unreadable {FILE} ({why})")),
+            Some(Administrator::Unreadable(why)) => sources.push(Source::new(Kind::Unreadable, why)),
             Some(Administrator::Silent) | None => {}
         }
         sources
@@ -372,6 +310,11 @@ impl Switches {
             }
         }
     }
+}
+
+/// Sources as people read them.
+pub fn in_words(sources: &[Source]) -> Vec<String> {
+    sources.iter().map(Source::to_string).collect()
 }
 
 /// Leave to send one request. A transport takes it by value, so code that sends without asking does not compile.
@@ -431,21 +374,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_privacy_switch_fails_closed() {
-        for value in ["", "0", "f", "F", "FALSE", "false", "False"] {
-            assert!(!objects(value), "{value:?}");
-        }
-        for value in ["1", "true", "TRUE", "yes", "off", "no", " ", "fALSE"] {
-            assert!(objects(value), "{value:?}");
-        }
-    }
-
-    #[test]
     fn the_administrators_file_turns_off_what_it_names() {
-        let off =
-            |text: &str| parse(text.as_bytes()).map(|off| off.into_iter().map(|o| (o.switch, o.source)).collect());
+        let off = |text: &str| {
+            parse(text.as_bytes()).map(|off| off.into_iter().map(|o| (o.switch, o.source.to_string())).collect())
+        };
         assert_eq!(off(r#"{"version_check":true,"revision":7,"log_level":"info"}"#), Ok(vec![]));
-        assert_eq!(off(r#"{"daily_report":false}"#), Ok(vec![(Switch::DailyReport, ADMINISTRATOR.to_owned())]));
+        assert_eq!(
+            off(r#"{"daily_report":false}"#),
+            Ok(vec![(Switch::DailyReport, Source::from(Kind::Administrator).to_string())])
+        );
         let taken_over = r#"{"objections":[{"switch":"crash_reports","source":"cluster spec disableTelemetry"}]}"#;
         let spec = "cluster spec disableTelemetry".to_owned();
         assert_eq!(off(taken_over), Ok(vec![(Switch::CrashReports, spec)]));
@@ -455,9 +392,9 @@ mod tests {
     fn a_switch_is_off_if_any_word_says_so() {
         let off = |text: &str| {
             let off = parse(text.as_bytes()).unwrap().into_iter().filter(|off| off.switch == Switch::DailyReport);
-            off.map(|off| off.source).collect::<Vec<_>>()
+            off.map(|off| off.source.to_string()).collect::<Vec<_>>()
         };
-        let (person, api) = (ADMINISTRATOR.to_owned(), API_CLIENT.to_owned());
+        let [person, api] = [Kind::Administrator, Kind::ApiClient].map(|kind| Source::from(kind).to_string());
         for (text, by) in [
             (r#"{"words":{}}"#, vec![]),
             (
@@ -569,7 +506,8 @@ mod tests {
 
     #[test]
     fn off_wins_and_names_its_source() {
-        let objection = Objection { switch: Switch::DailyReport, source: "environment DO_NOT_TRACK".to_owned() };
+        let objection =
+            Objection { switch: Switch::DailyReport, source: Source::new(Kind::Environment, "DO_NOT_TRACK") };
         let switches = Switches::new(Switch::ALL_BITS, vec![objection], None);
         assert_eq!(switches.on(), 5);
         let error = switches.permit(Switch::DailyReport).err().unwrap();

@@ -152,7 +152,7 @@ fn files_are_written_in_one_room() {
 
 #[test]
 fn one_function_reads_the_environment() {
-    only(&["env::var"], &["src/config.rs"]);
+    only(&["env::var"], &["src/config/environment.rs"]);
 }
 
 #[test]

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use data_encoding::{BASE64, HEXLOWER};
 use ondat_telemetry::client::Client;
-use ondat_telemetry::config::{ConfigBuilder, Setting};
+use ondat_telemetry::config::builder::ConfigBuilder;
+use ondat_telemetry::config::setting::{Number, Setting};
 use ondat_telemetry::error::Error;
 use ondat_telemetry_protocol::keys::{Kem, generate_key, key_id};
 use serde_json::json;
@@ -26,7 +27,7 @@ fn builder() -> ConfigBuilder {
     builder.set(Setting::Version, "2.8.1");
     builder.set(Setting::ClusterId, "cluster");
     builder.set(Setting::NodeId, "node");
-    builder.set_timeout_ms(u32::try_from(FOR_EVER.as_millis()).unwrap());
+    builder.set_number(Number::TimeoutMs, u64::try_from(FOR_EVER.as_millis()).unwrap());
     builder
 }
 

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 use data_encoding::BASE64;
-use ondat_telemetry::config::zone as accepted_zone;
+use ondat_telemetry::config::setting::zone as accepted_zone;
 use ondat_telemetry::version::verdict::{Verdict, is_development_build};
 use ondat_telemetry_protocol::answer::Answer;
 use ondat_telemetry_protocol::keys::{Kem, generate_key};

@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// The library's rooms from the bottom up, and what belongs there.
-const ROOMS: [(&str, &str); 26] = [
+const ROOMS: [(&str, &str); 27] = [
     ("error", "the one error type"),
     ("sys", "system calls, without a policy"),
     ("state", "which directory it is, and its files"),
+    ("switch", "the three that can be turned off, and who can"),
     ("switches", "who turned what off, and the permit to send"),
     ("outcome", "what became of the last try of each of the three"),
     ("follower", "ends what is turned off while it is sent"),

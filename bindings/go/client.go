@@ -224,8 +224,17 @@ type Explanation struct {
 
 // SwitchState is one switch of an Explanation.
 type SwitchState struct {
-	On    bool     `json:"on"`
-	OffBy []string `json:"off_by"`
+	On      bool     `json:"on"`
+	OffBy   []string `json:"off_by"`  // for people
+	Sources []Source `json:"sources"` // the same for programs
+}
+
+// Source is who turns a switch off.
+type Source struct {
+	// Kind is host, environment, cluster_spec, administrator, api_client, unreadable, or a word of a later version.
+	Kind string `json:"kind"`
+	// Name is the variable, the field, or why switches.json cannot be read.
+	Name string `json:"name"`
 }
 
 // ExplainSwitches says which sources turn the switches off.

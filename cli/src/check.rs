@@ -13,7 +13,7 @@ use crate::{Output, exit};
 
 /// Asks now.
 pub(crate) fn run(config: Config, json: bool) -> Result<Output, Error> {
-    let (timeout, has_key) = (config.timeout, !config.version_keys.is_empty());
+    let (timeout, has_key) = (config.given.timeout, !config.given.version_keys.is_empty());
     let client = Client::new(config)?;
     let info = client.check_version(timeout);
     client.close(Duration::ZERO);

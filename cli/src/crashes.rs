@@ -8,7 +8,7 @@ use ondat_telemetry::crash::limit;
 use ondat_telemetry::error::Error;
 use ondat_telemetry::purge;
 use ondat_telemetry::state::{Folder, StateDir, layout};
-use ondat_telemetry::switches::Switch;
+use ondat_telemetry::switch::Switch;
 use ondat_telemetry_command::plain;
 use serde_json::{Value, json};
 
@@ -147,7 +147,7 @@ fn show(dir: &StateDir, id: &str) -> Result<Output, Error> {
 }
 
 fn send(settings: Settings, json: bool) -> Result<Output, Error> {
-    let timeout = settings.config.timeout;
+    let timeout = settings.config.given.timeout;
     let client = Client::new(settings.complete()?)?;
     let sent = client.deliver(Switch::CrashReports, Instant::now() + timeout);
     client.close(Duration::ZERO);

@@ -6,7 +6,8 @@ use std::fs;
 use ondat_telemetry::crash::marker::{self, Run, Watched};
 use ondat_telemetry::presence::{self, Life, Process};
 use ondat_telemetry::state::{StateDir, layout};
-use ondat_telemetry::switches::Switch;
+use ondat_telemetry::switch::{Source, Switch};
+use ondat_telemetry::switches::in_words;
 use serde_json::{Map, Value, json};
 
 use crate::settings::Settings;
@@ -108,14 +109,18 @@ impl Daemons {
     /// What each process says for itself.
     pub(crate) fn processes_json(&self, sources: &Sources) -> Value {
         let processes = sources.processes().iter().enumerate().map(|(place, process)| {
-            let off_by = Switch::ALL.map(|switch| (switch.name().to_owned(), json!(sources_of(process, switch))));
+            let of = |to_json: &dyn Fn(&[Source]) -> Value| {
+                let each = Switch::ALL.map(|switch| (switch.name().to_owned(), to_json(&sources_of(process, switch))));
+                Value::Object(each.into_iter().collect())
+            };
             json!({
                 "component": process.component,
                 "version": process.version,
                 "pid": process.pid,
                 "at": process.at,
                 "is_seen": process.life() == Life::Lives,
-                "off_by": off_by.into_iter().collect::<Map<_, _>>(),
+                "off_by": of(&|sources| in_words(sources).into()),
+                "sources": of(&|sources| sources.iter().map(Source::to_json).collect()),
                 "settings": self.json_of(place),
             })
         });

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use ondat_telemetry::presence::{Life, Process};
-use ondat_telemetry::report::memory::{MadeReport, ReportMemory};
+use ondat_telemetry::report::memory::{MadeReport, Outcome, ReportMemory};
 use ondat_telemetry::schedule::{DAY, day};
 use ondat_telemetry::state::{StateDir, layout};
-use ondat_telemetry::switches::Switch;
+use ondat_telemetry::switch::Switch;
 use ondat_telemetry_protocol::time::{parse_date, parse_rfc3339};
 use serde_json::{Value, json};
 
@@ -138,10 +138,10 @@ impl Known {
     /// What the last try says: what was refused for good is not remembered as made.
     fn state_by_tries(&self, day: i64) -> Option<State> {
         let last = self.memory.tries.iter().rfind(|try_| try_.day == day)?;
-        match last.result.split(' ').next() {
-            Some("delivered") => Some(State::of_delivery(day, last.at)),
-            Some("refused") => Some(State::Missing),
-            _ => None,
+        match last.outcome() {
+            Outcome::Delivered => Some(State::of_delivery(day, last.at)),
+            Outcome::Refused => Some(State::Missing),
+            Outcome::Stored => None,
         }
     }
 
@@ -262,7 +262,7 @@ fn is_off(name: &str, value: &Value) -> Option<bool> {
 #[cfg(test)]
 mod tests {
     use ondat_telemetry::report::memory::Try;
-    use ondat_telemetry::switches::Objection;
+    use ondat_telemetry::switch::{Kind, Objection, Source};
     use ondat_telemetry::sys::clock::Moment;
 
     use ondat_telemetry_protocol::time::rfc3339;
@@ -288,7 +288,7 @@ mod tests {
     }
 
     fn process(at: i64, off: &[Switch]) -> Process {
-        let off = off.iter().map(|switch| Objection { switch: *switch, source: "environment".to_owned() });
+        let off = off.iter().map(|switch| Objection { switch: *switch, source: Source::new(Kind::Environment, "") });
         Process::new("dataplane", "2.8.1", at, off.collect())
     }
 

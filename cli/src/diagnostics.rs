@@ -2,7 +2,9 @@
 //! name and no client address.
 
 use ondat_telemetry::error::Error;
+use ondat_telemetry::report::memory::Outcome;
 use ondat_telemetry::state::StateDir;
+use ondat_telemetry::switch::Switch;
 use ondat_telemetry::sys::clock::{Clock, SystemClock};
 use ondat_telemetry_protocol::time::rfc3339;
 use serde_json::{Map, Value, json};
@@ -12,8 +14,6 @@ use crate::{administration, crashes, report, status};
 
 /// The most crash reports, and the most changes.
 const LAST: usize = 100;
-/// The members of the status that each have their errors.
-const PARTS: [&str; 3] = ["version_check", "daily_report", "crash_reports"];
 
 /// The document. What cannot be read is said in its place: something is wrong where it is asked for.
 pub(crate) fn json(settings: &Settings, dir: &StateDir) -> Value {
@@ -82,12 +82,12 @@ fn change(line: &Value) -> Value {
 /// What went wrong, the oldest first; what is wrong now comes last and has no time.
 fn errors(status: &Value, reports: &Value, changes: &[Value]) -> Vec<Value> {
     let time = |at: &Value| at.as_i64().map(rfc3339).into();
-    let is_delivered = |try_: &&Value| try_["result"].as_str().is_some_and(|result| result.starts_with("delivered"));
+    let is_delivered = |try_: &&Value| try_["outcome"] == json!(Outcome::Delivered);
     let failed = items(reports, "tries").filter(|try_| !is_delivered(try_));
     let mut errors: Vec<_> = failed.map(|try_| error("daily_report", time(&try_["at"]), &try_["result"])).collect();
     let failed = changes.iter().filter(|line| line["action"] == "failed");
     errors.extend(failed.map(|line| error("settings", line["at"].clone(), &line["why"])));
-    for part in PARTS {
+    for part in Switch::ALL.map(Switch::name) {
         let last = &status[part]["last_error"];
         if last.is_object() {
             errors.push(error(part, time(&last["at"]), &last["text"]));

@@ -7,10 +7,11 @@ use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use ondat_telemetry::config::{ConfigBuilder, LONGEST_DOCUMENT, SWITCH_VARIABLES};
+use ondat_telemetry::config::builder::ConfigBuilder;
+use ondat_telemetry::config::setting::LONGEST_DOCUMENT;
 use ondat_telemetry::error::Error;
 use ondat_telemetry::state::{Look, StateDir, layout};
-use ondat_telemetry::switches::objects;
+use ondat_telemetry::switch::{Kind, Source, Switch, objects};
 use ondat_telemetry::sys::descriptor::open_regular;
 
 /// The names of the library's own variables begin with it.
@@ -111,14 +112,15 @@ impl SettingsFile {
     /// the file.
     pub(crate) fn load(&self, extent: Extent, builder: &mut ConfigBuilder) -> Result<Vec<String>, Error> {
         let known = RefCell::new(BTreeSet::new());
-        let origin = format!("settings file {}", self.path.display());
+        let path = self.path.display();
+        let origin = |variable: &str| Source::new(Kind::SettingsFile, format!("{path} {variable}"));
         builder.load_variables(&origin, |name| {
             known.borrow_mut().insert(name.to_owned());
             let is_wanted = is_switch(name) || (extent == Extent::All && name != CGI && !is_in_environment(name));
             Ok(self.value(name).filter(|_| is_wanted).map(str::to_owned))
         });
         if let Some(error) = builder.error() {
-            return Err(Error::InvalidConfig(format!("{origin}: {error}")));
+            return Err(Error::InvalidConfig(format!("settings file {path}: {error}")));
         }
         Ok(if extent == Extent::All { self.warnings(&known.into_inner()) } else { Vec::new() })
     }
@@ -165,7 +167,7 @@ fn refused(path: &Path, why: &str) -> Error {
 }
 
 fn is_switch(name: &str) -> bool {
-    SWITCH_VARIABLES.iter().any(|(known, _)| *known == name)
+    !Switch::of_variable(name).is_empty()
 }
 
 fn is_in_environment(name: &str) -> bool {

@@ -15,7 +15,8 @@ use ondat_telemetry::crash::host::watch;
 use ondat_telemetry::crash::monitor::supervisor::{self, Task};
 use ondat_telemetry::crash::setup::Setup;
 use ondat_telemetry::error::Error;
-use ondat_telemetry::switches::{Switch, Switches};
+use ondat_telemetry::switch::Switch;
+use ondat_telemetry::switches::Switches;
 use ondat_telemetry::sys::program;
 
 use crate::settings::{Settings, Warnings};
@@ -54,8 +55,8 @@ pub(crate) fn run(
 ) -> Result<Output, Error> {
     let words: Result<Vec<_>, _> = arguments.program.iter().map(|word| CString::new(word.clone().into_vec())).collect();
     let words = words.map_err(|_| Error::InvalidArgument("the program's words hold a zero byte".to_owned()))?;
-    let monitor = settings.as_ref().ok().and_then(|settings| settings.config.monitor_path.clone());
-    let wait_ms = settings.as_ref().ok().and_then(|settings| settings.config.crash_wait_ms);
+    let monitor = settings.as_ref().ok().and_then(|settings| settings.config.given.monitor_path.clone());
+    let wait_ms = settings.as_ref().ok().and_then(|settings| settings.config.given.crash_wait_ms);
     let wait_ms = arguments.crash_wait_ms.or(wait_ms).unwrap_or(watch::PID_1_WAIT_MS);
     let setup = settings.and_then(|settings| prepare(arguments, settings));
     warnings.take().iter().for_each(|warning| complain(&format!("warning: {warning}")));
@@ -81,7 +82,7 @@ fn prepare(arguments: &Arguments, settings: Settings) -> Result<Setup, Error> {
     if arguments.core_dumps {
         watch::allow_core_dumps(config.state_dir.as_ref());
     }
-    let dsn = config.sentry_dsn.as_ref().map(ToString::to_string).ok_or_else(|| {
+    let dsn = config.given.sentry_dsn.as_ref().map(ToString::to_string).ok_or_else(|| {
         Error::InvalidConfig("there is nobody to report to: set --sentry-dsn or ONDAT_TELEMETRY_SENTRY_DSN".to_owned())
     })?;
     let switches = Switches::new(config.host_switches, config.objections.clone(), config.state_dir.clone());

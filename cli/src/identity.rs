@@ -4,12 +4,13 @@ use std::path::PathBuf;
 
 use clap::Args;
 use data_encoding::{BASE64, HEXLOWER};
-use ondat_telemetry::config::IDENTITY_KEY;
 use ondat_telemetry::error::Error;
 use serde_json::json;
 
 use crate::Output;
 use crate::administration::{self, Actor};
+use ondat_telemetry::state::layout::IDENTITY_KEY;
+
 use crate::environment::IDENTITY_KEY as VARIABLE;
 use crate::settings::{Options, Settings, Warnings, read_text};
 

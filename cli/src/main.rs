@@ -250,7 +250,9 @@ fn run(command: &Command, warnings: &Warnings, form: Form) -> Result<Output, Err
             Some(zone) => published::run(zone, arguments.within_days, &settings()?, json),
             None => zone::run(arguments),
         },
-        Action::DecodeQuery(arguments) => decode::run(arguments, settings()?.config.version_zone.as_deref(), form),
+        Action::DecodeQuery(arguments) => {
+            decode::run(arguments, settings()?.config.given.version_zone.as_deref(), form)
+        }
         Action::Keygen(action) => keygen::run(action, json),
         Action::Status { watch: true } => watch::run(settings, warnings, form),
         Action::Status { watch: false } => status::run(&settings()?, json),

@@ -5,17 +5,13 @@ use std::fmt::Write;
 
 use ondat_telemetry::crash::limit::CrashLimits;
 use ondat_telemetry::outcome;
-use ondat_telemetry::report::memory::ReportMemory;
+use ondat_telemetry::report::memory::{self, ReportMemory, Try};
 use ondat_telemetry::state::{Entry, StateDir};
-use ondat_telemetry::switches::Switch;
+use ondat_telemetry::switch::Switch;
 use ondat_telemetry::sys::clock::Moment;
 use ondat_telemetry::version::memory::Told;
 use ondat_telemetry_protocol::time::rfc3339;
 use serde_json::{Value, json};
-
-/// How a try ended that is remembered with its words, as the library writes it.
-const DELIVERED: &str = "delivered";
-const STORED: &str = "stored: ";
 
 /// How one of the three has gone.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -90,14 +86,12 @@ impl Outcome {
         waiting: usize,
         next_try: Option<i64>,
     ) -> Self {
+        let is_delivered = |tried: &Try| tried.outcome() == memory::Outcome::Delivered;
         let delivered = memory.made.values().flatten().filter_map(|made| made.delivered_at);
-        let tried = memory.tries.iter().filter(|tried| tried.result.starts_with(DELIVERED)).map(|tried| tried.at);
+        let tried = memory.tries.iter().filter(|tried| is_delivered(tried)).map(|tried| tried.at);
         let last_success = delivered.chain(tried).max();
-        let last_try = memory.tries.last().filter(|tried| !tried.result.starts_with(DELIVERED));
-        let not_delivered = last_try.map(|tried| {
-            let text = tried.result.strip_prefix(STORED).unwrap_or(&tried.result).to_owned();
-            Failure { at: tried.at, text, next: None }
-        });
+        let last_try = memory.tries.last().filter(|tried| !is_delivered(tried));
+        let not_delivered = last_try.map(|tried| Failure { at: tried.at, text: tried.why().to_owned(), next: None });
         let failure = [not_delivered, not_made].into_iter().flatten().max_by_key(|failure| failure.at);
         let last_error = Failure::unless_over(failure, last_success);
         let next_try = next_try.or_else(|| last_error.as_ref().and_then(|failure| failure.next));
@@ -148,7 +142,6 @@ impl Outcome {
 
 #[cfg(test)]
 mod tests {
-    use ondat_telemetry::report::memory::Try;
     use ondat_telemetry::schedule::Timer;
 
     use super::*;
@@ -200,16 +193,21 @@ mod tests {
 
     #[test]
     fn of_reports_the_last_try_counts_and_why_none_was_made() {
-        let try_ = |at, result: &str| Try { at, result: result.to_owned(), ..Try::default() };
-        let mut memory = ReportMemory { tries: vec![try_(10, "stored: HTTP 503")], ..ReportMemory::default() };
+        use memory::Outcome::{Delivered, Refused, Stored};
+        let try_ = |at, how, detail: &str| {
+            let mut tried = Try { at, ..Try::default() };
+            tried.end(how, detail);
+            tried
+        };
+        let mut memory = ReportMemory { tries: vec![try_(10, Stored, "HTTP 503")], ..ReportMemory::default() };
         let of = |memory: &ReportMemory| Outcome::of_reports(None, memory, 1, Some(2_000));
         assert_eq!(said(&of(&memory)), (None, Some("HTTP 503"), Some(2_000)));
-        memory.tries.push(try_(20, "refused for good (HTTP 422)"));
+        memory.tries.push(try_(20, Refused, "HTTP 422"));
         assert_eq!(said(&of(&memory)), (None, Some("refused for good (HTTP 422)"), Some(2_000)));
         let not_made = || failure(30, "no key is valid now", Some(3_000));
         let none_waits = |memory: &ReportMemory| Outcome::of_reports(not_made(), memory, 0, None);
         assert_eq!(said(&none_waits(&memory)), (None, Some("no key is valid now"), Some(3_000)));
-        memory.tries.push(try_(40, "delivered (HTTP 201)"));
+        memory.tries.push(try_(40, Delivered, "HTTP 201"));
         assert_eq!(said(&none_waits(&memory)), (Some(40), None, None));
     }
 }

@@ -1,10 +1,11 @@
 //! `zone --verify`: whether the published zone answers, which keys have signed its answers, and how long these are
 //! valid.
 
-use ondat_telemetry::config;
+use ondat_telemetry::config::setting;
 use ondat_telemetry::error::Error;
 use ondat_telemetry::schedule::DAY;
-use ondat_telemetry::switches::{Switch, Switches};
+use ondat_telemetry::switch::Switch;
+use ondat_telemetry::switches::Switches;
 use ondat_telemetry::sys::clock::unix_now;
 use ondat_telemetry::transport::dns::{Dns, ResolverDns};
 use ondat_telemetry_protocol::answer::{Answer, Judge, VersionKey};
@@ -21,8 +22,8 @@ const EXPIRES_SOON: u8 = 1;
 
 /// Asks, and says what there is.
 pub(crate) fn run(zone: &str, within_days: u16, settings: &Settings, json: bool) -> Result<Output, Error> {
-    let zone = config::zone(zone).map_err(|why| Error::InvalidArgument(format!("--verify: {why}")))?;
-    if settings.config.version_keys.is_empty() {
+    let zone = setting::zone(zone).map_err(|why| Error::InvalidArgument(format!("--verify: {why}")))?;
+    if settings.config.given.version_keys.is_empty() {
         let why = "the key that signs the zone is required: set --version-key or ONDAT_TELEMETRY_VERSION_KEY";
         return Err(Error::InvalidConfig(why.to_owned()));
     }
@@ -33,7 +34,7 @@ pub(crate) fn run(zone: &str, within_days: u16, settings: &Settings, json: bool)
     let any = version_label(&Version::new(0, 0, 1));
     let label = label.as_deref().unwrap_or(&any);
     // A client knows one of the keys, so each must have an answer of its own.
-    let answers = settings.config.version_keys.iter().map(|key| signed_by(key, &zone, label, &texts));
+    let answers = settings.config.given.version_keys.iter().map(|key| signed_by(key, &zone, label, &texts));
     let answers: Vec<Answer> = answers.collect::<Result<_, _>>()?;
     let answer = answers.into_iter().min_by_key(|answer| answer.expires);
     let answer = answer.ok_or_else(|| Error::Internal("a zone without an answer".to_owned()))?;
@@ -52,7 +53,7 @@ fn ask(zone: &str, label: Option<&str>, settings: &Settings) -> Result<Vec<Vec<u
     let name = format!("verify-{chance:016x}.{label}o1.{zone}.");
     let switches = Switches::new(config.host_switches, config.objections.clone(), config.state_dir.clone());
     let permit = switches.permit(Switch::VersionCheck)?;
-    ResolverDns::new(config.nameservers.clone()).txt(permit, &name, config.timeout)
+    ResolverDns::new(config.given.https.nameservers.clone()).txt(permit, &name, config.given.timeout)
 }
 
 /// The answer that clients with this key take, whenever it expires: the last one, of several.

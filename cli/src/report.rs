@@ -66,7 +66,7 @@ fn preview(file: &Path, settings: Settings) -> Result<Output, Error> {
 fn submit(file: &Path, settings: Settings, json: bool) -> Result<Output, Error> {
     let config = settings.complete()?;
     let document = read_document(file)?;
-    let (timeout, has_state_dir) = (config.timeout, config.state_dir.is_some());
+    let (timeout, has_state_dir) = (config.given.timeout, config.state_dir.is_some());
     let identity = config.identity.clone();
     let id_of_today =
         || HEXLOWER.encode(&identity.report_id(&status::date(schedule::day(SystemClock::new().now().unix))));
@@ -156,6 +156,7 @@ fn try_json(try_: &Try) -> Value {
         "bytes": try_.bytes,
         "url": try_.url,
         "proxy": try_.proxy,
+        "outcome": try_.outcome(),
         "result": try_.result,
     })
 }

@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::Args;
 use ondat_telemetry::callbacks::priority;
-use ondat_telemetry::config::{Config, ConfigBuilder, LONGEST_DOCUMENT, Setting};
+use ondat_telemetry::config::Config;
+use ondat_telemetry::config::builder::ConfigBuilder;
+use ondat_telemetry::config::setting::{LONGEST_DOCUMENT, Number, Setting};
 use ondat_telemetry::error::Error;
 use ondat_telemetry::state::StateDir;
 use ondat_telemetry::switches::Switches;
@@ -23,8 +25,6 @@ const STATE_DIR: &str = "ONDAT_TELEMETRY_STATE_DIR";
 const NO_VERSION: &str = "0.0.0+not-configured";
 const CLI: &str = "cli";
 const NO_ID: &str = "not configured: 0d8e6b7a4c395f0c1d2be8a7c6f40931";
-/// How the library names the cluster spec where it turns something off.
-pub(crate) const CLUSTER_SPEC: &str = "cluster spec ";
 
 /// The settings of every subcommand, which are read in the order of [`ORDER`]. Which subcommand shows which stands in help.rs.
 #[derive(Args, Clone)]
@@ -194,7 +194,7 @@ impl Options {
             builder.set(Setting::ReportKeys, &read_text(path, "report keys")?);
         }
         if let Some(milliseconds) = self.timeout_ms {
-            builder.set_timeout_ms(milliseconds);
+            builder.set_number(Number::TimeoutMs, milliseconds.into());
         }
         Ok(builder)
     }

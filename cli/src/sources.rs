@@ -1,11 +1,14 @@
 //! The sources that turn a switch off: the administrator, this command's own environment and cluster spec, and each
 //! running process for itself.
 
+use std::fmt;
+
 use anstyle::{AnsiColor, Style};
 use ondat_telemetry::error::Error;
 use ondat_telemetry::presence::{self, Process};
 use ondat_telemetry::state::StateDir;
-use ondat_telemetry::switches::{Switch, Switches};
+use ondat_telemetry::switch::{Source, Switch};
+use ondat_telemetry::switches::{Switches, in_words};
 use serde_json::{Value, json};
 
 const ON: Style = AnsiColor::Green.on_default();
@@ -39,7 +42,10 @@ impl Sources {
     pub(crate) fn explain(&self) -> Value {
         let explained = Switch::ALL.map(|switch| {
             let sources = self.against(switch);
-            (switch.name().to_owned(), json!({ "on": sources.is_empty(), "off_by": sources }))
+            let off_by: Vec<_> = sources.iter().map(Against::to_string).collect();
+            let sources: Vec<_> = sources.iter().map(Against::to_json).collect();
+            let is_on = sources.is_empty();
+            (switch.name().to_owned(), json!({ "on": is_on, "off_by": off_by, "sources": sources }))
         });
         Value::Object(explained.into_iter().collect())
     }
@@ -48,6 +54,7 @@ impl Sources {
     pub(crate) fn line(&self, switch: Switch) -> String {
         let (name, sources) = (switch.name(), self.against(switch));
         if !sources.is_empty() {
+            let sources: Vec<_> = sources.iter().map(Against::to_string).collect();
             return format!("{name:<15}{OFF}off{OFF:#} by {}", sources.join(", "));
         }
         let but: Vec<String> = self
@@ -55,23 +62,46 @@ impl Sources {
             .iter()
             .filter_map(|process| match sources_of(process, switch) {
                 sources if sources.is_empty() => None,
-                sources => Some(format!(", but off in {} by {}", named(process), sources.join(", "))),
+                sources => Some(format!(", but off in {} by {}", named(process), in_words(&sources).join(", "))),
             })
             .collect();
         format!("{name:<15}{ON}on{ON:#}{}", but.concat())
     }
 
-    fn against(&self, switch: Switch) -> Vec<String> {
-        let explained = self.switches.explain();
-        let own = explained[switch.name()]["off_by"].as_array().into_iter().flatten();
-        let mut sources: Vec<String> = own.filter_map(Value::as_str).map(str::to_owned).collect();
+    fn against(&self, switch: Switch) -> Vec<Against<'_>> {
+        let own = self.switches.sources_against(switch).into_iter();
+        let mut against: Vec<_> = own.map(|source| Against { source, process: None }).collect();
         let held: Vec<_> = self.processes.iter().map(|process| (process, sources_of(process, switch))).collect();
         if held.iter().all(|(_, sources)| !sources.is_empty()) {
             for (process, held) in held {
-                sources.extend(held.iter().map(|source| format!("{source} of {}", named(process))));
+                against.extend(held.into_iter().map(|source| Against { source, process: Some(process) }));
             }
         }
-        sources
+        against
+    }
+}
+
+/// Who turns a switch off, and for which process, where it is off in that one alone.
+struct Against<'a> {
+    source: Source,
+    process: Option<&'a Process>,
+}
+
+impl Against<'_> {
+    fn to_json(&self) -> Value {
+        let mut json = self.source.to_json();
+        json["process"] =
+            self.process.map(|process| json!({ "component": process.component, "pid": process.pid })).into();
+        json
+    }
+}
+
+impl fmt::Display for Against<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.process {
+            Some(process) => write!(f, "{} of {}", self.source, named(process)),
+            None => self.source.fmt(f),
+        }
     }
 }
 
@@ -81,6 +111,6 @@ pub(crate) fn named(process: &Process) -> String {
 }
 
 /// By what a process holds a switch off.
-pub(crate) fn sources_of(process: &Process, switch: Switch) -> Vec<&str> {
-    process.off.iter().filter(|off| off.switch == switch).map(|off| off.source.as_str()).collect()
+pub(crate) fn sources_of(process: &Process, switch: Switch) -> Vec<Source> {
+    process.off.iter().filter(|off| off.switch == switch).map(|off| off.source.clone()).collect()
 }

@@ -17,7 +17,7 @@ use ondat_telemetry::presence::{Life, Process};
 use ondat_telemetry::report::memory::{MadeReport, ReportMemory};
 use ondat_telemetry::schedule;
 use ondat_telemetry::state::{Entry, StateDir, layout};
-use ondat_telemetry::switches::Switch;
+use ondat_telemetry::switch::Switch;
 use ondat_telemetry::sys::clock::{Clock, Moment, SystemClock};
 use ondat_telemetry::version::memory::{Told, VersionMemory};
 use ondat_telemetry::version::verdict::Verdict;
@@ -199,13 +199,13 @@ impl<'a> Status<'a> {
                 "problem": self.told.as_ref().err(),
             })),
             "daily_report": self.daily_reports.add_to(json!({
-                "url": hosts("report_host", self.config.report_url.as_ref().map(ToString::to_string)),
+                "url": hosts("report_host", self.config.given.report_url.as_ref().map(ToString::to_string)),
                 "has_valid_key": self.daemons.has_valid_key(self.now.unix),
                 "last": last,
                 "problem": reports.err(),
             })),
             "crash_reports": self.crash_reports.add_to(json!({
-                "server": hosts("sentry_host", self.config.sentry_dsn.as_ref().map(|dsn| dsn.endpoint().to_string())),
+                "server": hosts("sentry_host", self.config.given.sentry_dsn.as_ref().map(|dsn| dsn.endpoint().to_string())),
                 "runs": self.runs.iter().map(|run| {
                     let Run { name, head, is_running, .. } = run;
                     json!({ "name": name, "version": head.version, "running": is_running, "watched": head.watched.to_json() })
@@ -484,7 +484,7 @@ fn judged(config: &Config, daemons: &Daemons, told: &Told) -> Result<(Answer, Op
     if let (Some((zone, _)), true) = (zones.first(), of_zone.is_empty()) {
         return Err(format!("the last answer came from the zone {}, now {zone} is configured", told.zone));
     }
-    let keys: &[_] = if daemons.is_any() { &[] } else { &config.version_keys };
+    let keys: &[_] = if daemons.is_any() { &[] } else { &config.given.version_keys };
     let judge = Judge { zone: &told.zone, version_label: &told.label, keys, now: told.checked_at, newest_issued: 0 };
     let accepted = judge.first_acceptable(&[text.clone().into_bytes()]).map_err(|error| error.to_string());
     let (answer, _) = accepted?;

@@ -5,14 +5,14 @@ use std::ffi::OsStr;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Command};
-use ondat_telemetry::config::SWITCH_VARIABLES;
 use ondat_telemetry::error::Error;
 use ondat_telemetry::spec::{self, ClusterSpec};
-use ondat_telemetry::switches::{Switch, Switches};
+use ondat_telemetry::switch::{Kind, Switch};
+use ondat_telemetry::switches::Switches;
 use serde_json::json;
 
 use crate::administration::{self, Actor, Changed, Speaker};
-use crate::settings::{CLUSTER_SPEC, Options, Settings, Warnings};
+use crate::settings::{Options, Settings, Warnings};
 use crate::sources::Sources;
 use crate::{Output, complain};
 
@@ -22,21 +22,24 @@ const RESOURCE: &str = "StorageOSCluster";
 const WHERE: &str = "the switches are in the state directory";
 
 /// The names under which people know the switches. The variables that turn something off are names too: of the switch.
-const NAMES: [(&str, &[Switch]); 7] = [
-    ("version-check", &[Switch::VersionCheck]),
-    ("daily-report", &[Switch::DailyReport]),
-    ("crash-reports", &[Switch::CrashReports]),
-    (ALL, &Switch::ALL),
-    ("telemetry", &[Switch::DailyReport]),
-    ("crash-reporting", &[Switch::CrashReports]),
-    ("error-reporting", &[Switch::CrashReports]),
-];
-/// The first ones are what the switches are called here.
-const OWN: usize = 4;
 const ALL: &str = "all";
 
+/// Every name of a switch, and of all of them: first what they are called here, then what else people know.
 fn names() -> impl Iterator<Item = (&'static str, &'static [Switch])> {
-    NAMES.into_iter().chain(SWITCH_VARIABLES)
+    let each = || Switch::ALL.into_iter();
+    let own = each().map(|switch| (switch.row().word, switch.alone())).chain([(ALL, Switch::ALL.as_slice())]);
+    let aliases = each().flat_map(|switch| switch.row().aliases.iter().map(move |name| (*name, switch.alone())));
+    own.chain(aliases).chain(Switch::variables().map(|name| (name, Switch::of_variable(name))))
+}
+
+/// A name as it is compared: whatever the case, and with _ or - between the words.
+fn plain(name: &str) -> String {
+    name.to_ascii_lowercase().replace('_', "-")
+}
+
+/// What these are called here: the first name of theirs.
+fn own_name(switches: &[Switch]) -> &'static str {
+    names().find(|(_, named)| *named == switches).map(|(name, _)| name).unwrap_or_default()
 }
 
 /// What is turned on or off, under the name that was typed.
@@ -47,17 +50,9 @@ pub(crate) struct Which {
 }
 
 impl Which {
-    /// Whatever the case, and with _ or - between the words.
     fn of(typed: &str) -> Option<Self> {
-        let plain = |name: &str| name.to_ascii_lowercase().replace('_', "-");
         let found = names().find(|(name, _)| plain(name) == plain(typed));
         found.map(|(name, switches)| Self { name, switches })
-    }
-
-    /// What it is called here.
-    fn own_name(self) -> &'static str {
-        let own = NAMES.iter().take(OWN).find(|(_, switches)| *switches == self.switches);
-        own.map_or(self.name, |(name, _)| name)
     }
 }
 
@@ -77,17 +72,16 @@ impl TypedValueParser for WhichParser {
             Err(error) => error,
             Ok(_) => clap::Error::new(ErrorKind::InvalidValue).with_cmd(command),
         };
-        let own = NAMES.iter().take(OWN).map(|(name, _)| (*name).to_owned()).collect();
+        let own =
+            names().filter(|(name, switches)| own_name(switches) == *name).map(|(name, _)| name.to_owned()).collect();
         error.insert(ContextKind::ValidValue, ContextValue::Strings(own));
         Err(error)
     }
 
     fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
-        let help = |name: &str, switches: &[Switch]| match (Which::of(name), switches) {
-            (Some(which), _) if which.own_name() != name => format!("The same as {}", which.own_name()),
-            (_, [Switch::VersionCheck]) => "The DNS query for the latest version".to_owned(),
-            (_, [Switch::DailyReport]) => "The sealed daily report".to_owned(),
-            (_, [Switch::CrashReports]) => "Crash reports to Sentry".to_owned(),
+        let help = |name: &str, switches: &[Switch]| match (own_name(switches), switches) {
+            (own, _) if own != name => format!("The same as {own}"),
+            (_, [switch]) => switch.row().about.to_owned(),
             _ => "All three".to_owned(),
         };
         Some(Box::new(names().map(move |(name, switches)| PossibleValue::new(name).help(help(name, switches)))))
@@ -103,8 +97,9 @@ pub(crate) fn enable(
     json: bool,
 ) -> Result<Output, Error> {
     let speakers: &[_] = if also_api { &Speaker::ALL } else { &[Speaker::Administrator] };
-    if SWITCH_VARIABLES.iter().any(|(name, _)| *name == which.name) {
-        complain(&format!("{} is the variable that turns {} off; this turns it on", which.name, which.own_name()));
+    if Switch::variables().any(|name| name == which.name) {
+        let own = own_name(which.switches);
+        complain(&format!("{} is the variable that turns {own} off; this turns it on", which.name));
     }
     set(which.switches, speakers, true, options, warnings, json)
 }
@@ -168,7 +163,7 @@ pub(crate) fn apply(settings: &Settings, options: &Options, json: bool) -> Resul
         .config
         .objections
         .iter()
-        .filter(|objection| objection.source.starts_with(CLUSTER_SPEC))
+        .filter(|objection| objection.source.kind == Kind::ClusterSpec)
         .cloned()
         .collect();
     let dir = settings.state_dir(WHERE)?;
@@ -184,7 +179,7 @@ fn said(now: &Sources, switches: &[Switch], changed: &Changed, held: &[Switch], 
     let lines = switches.iter().map(|switch| now.line(*switch) + "\n");
     let mut text = lines.collect::<String>();
     for switch in held {
-        let (name, word) = (switch.name(), switch.name().replace('_', "-"));
+        let (name, word) = (switch.name(), switch.row().word);
         text.push_str(&format!(
             "{name} is still off by the API client's word: have it turned on there, in the cluster's resource if that is the \
              product's operator, or take that word back with `ondat-telemetry enable {word} --also-api`\n"

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use data_encoding::{BASE64, BASE64URL_NOPAD};
 use ed25519_dalek::{Signer, SigningKey};
-use ondat_telemetry::config;
+use ondat_telemetry::config::setting;
 use ondat_telemetry::error::Error;
 use ondat_telemetry::sys::clock::unix_now;
 use ondat_telemetry::version::verdict::{Verdict, is_development_build};
@@ -191,7 +191,7 @@ impl Release {
         if file.expires_days == 0 {
             return Err("expires_days: 0 would expire at once; expected 1 to 65535".to_owned());
         }
-        let zone = config::zone(&file.zone).map_err(|why| format!("zone: {why}"))?;
+        let zone = setting::zone(&file.zone).map_err(|why| format!("zone: {why}"))?;
         let general = file.general()?;
         let mut statements = Vec::new();
         let mut seen = BTreeSet::new();
@@ -237,7 +237,7 @@ impl Release {
         let (mut out, behind) = match origin {
             None => (String::new(), format!(".{}.", self.zone)),
             Some(origin) => {
-                let origin = config::zone(origin).map_err(|why| format!("--origin: {why}"))?;
+                let origin = setting::zone(origin).map_err(|why| format!("--origin: {why}"))?;
                 let below = self.zone.strip_suffix(&origin).filter(|labels| labels.is_empty() || labels.ends_with('.'));
                 let below = below.ok_or_else(|| format!("--origin: {} is not in the zone {origin}", self.zone))?;
                 let below = below.trim_end_matches('.');
@@ -467,7 +467,7 @@ fn name_servers(names: &[String], zone: &str) -> Result<Vec<String>, String> {
         return Err("ns: at least one name server is required".to_owned());
     }
     let checked = names.iter().map(|name| {
-        let name = config::zone(name).map_err(|why| format!("ns: {why}"))?;
+        let name = setting::zone(name).map_err(|why| format!("ns: {why}"))?;
         if name == zone || name.ends_with(&format!(".{zone}")) {
             return Err(format!("ns: {name} is inside the zone, which holds no addresses: name a server outside it"));
         }

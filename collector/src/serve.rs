@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use data_encoding::HEXLOWER;
 use hickory_server::Server;
-use ondat_telemetry::config;
+use ondat_telemetry::config::setting;
 use ondat_telemetry::error::Error;
 use ondat_telemetry_command::plain;
 use ondat_telemetry_protocol::identity::is_hex_id;
@@ -73,7 +73,7 @@ pub(crate) struct ServeOptions {
 
 /// A name or an address that can stand in a certificate and in a URL.
 fn host(text: &str) -> Result<String, String> {
-    let is_host = text.parse::<IpAddr>().is_ok() || config::zone(text).is_ok();
+    let is_host = text.parse::<IpAddr>().is_ok() || setting::zone(text).is_ok();
     if is_host { Ok(text.to_owned()) } else { Err("not a host name or an address".to_owned()) }
 }
 

@@ -5,7 +5,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
 use data_encoding::{BASE32_DNSSEC, HEXLOWER};
-use ondat_telemetry::config;
+use ondat_telemetry::config::setting;
 use ondat_telemetry::error::Error;
 use ondat_telemetry_command::plain;
 use ondat_telemetry_protocol::event::Summary;
@@ -95,7 +95,7 @@ struct Received {
 
 /// Prints what is in the folder. False where something in it could not be read.
 pub(crate) fn run(data: PathBuf, zone: Option<&str>, json: bool) -> Result<bool, Error> {
-    let zone = zone.map(config::zone).transpose();
+    let zone = zone.map(setting::zone).transpose();
     let zone = zone.map_err(|why| Error::InvalidArgument(format!("--zone-name: {why}")))?;
     let received = Received::read(&Store::open(data)?, zone.as_deref())?;
     let mut out = io::BufWriter::new(io::stdout().lock());

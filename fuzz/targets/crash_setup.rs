@@ -4,7 +4,8 @@
 use libfuzzer_sys::fuzz_target;
 use ondat_telemetry::crash::sentry::Dsn;
 use ondat_telemetry::crash::setup::Setup;
-use ondat_telemetry::switches::{Switch, Switches};
+use ondat_telemetry::switch::Switch;
+use ondat_telemetry::switches::Switches;
 
 fuzz_target!(|json: &[u8]| {
     let Ok(setup) = serde_json::from_slice::<Setup>(json) else { return };

@@ -2,7 +2,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ondat_telemetry::config::{ConfigBuilder, Setting, zone};
+use ondat_telemetry::config::builder::ConfigBuilder;
+use ondat_telemetry::config::setting::{Setting, zone};
 use ondat_telemetry_protocol::query::Query;
 
 const SETTINGS: [Setting; 8] = [
@@ -40,14 +41,14 @@ fuzz_target!(|bytes: &[u8]| {
             return;
         }
     };
-    if let Some(name) = config.version_zone {
+    if let Some(name) = config.given.version_zone {
         assert_eq!(zone(&name).as_ref(), Ok(&name));
         let longest = "x".repeat(63);
         let query = Query { cluster: config.cluster, node: config.node, day: u16::MAX, version: longest };
         // A name's length counts the root's empty label and one octet for each label's length (RFC 1035, 3.1).
         assert!(query.name(&name).len() < 255, "a query name of this zone is too long: {name}");
     }
-    assert!(config.nameservers.is_none_or(|servers| !servers.is_empty()));
+    assert!(config.given.https.nameservers.is_none_or(|servers| !servers.is_empty()));
     assert!(!config.version_label.is_empty() && config.version_label.len() <= 63);
     assert!((0..86_400).contains(&config.slot));
 });

@@ -2,7 +2,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ondat_telemetry::switches::{Switch, WORDS, parse};
+use ondat_telemetry::switch::Switch;
+use ondat_telemetry::switches::{WORDS, parse};
 use serde_json::{Map, Value};
 
 fuzz_target!(|bytes: &[u8]| {

@@ -10,10 +10,11 @@ use crate::callbacks::priority;
 use crate::crash::delivery::{Sent, send_event};
 use crate::error::Error;
 use crate::report::delivery::{self, Answerer};
-use crate::report::memory::Try;
+use crate::report::memory::{self, Try};
 use crate::schedule::{self, Pace};
 use crate::spool::{Claim, Spool};
-use crate::switches::{Permit, Switch};
+use crate::switch::Switch;
+use crate::switches::Permit;
 use crate::transport::https::{Content, Request};
 
 /// What can wait for delivery.
@@ -168,8 +169,8 @@ impl Core {
     /// cannot be read, what waits in memory, and why.
     fn waiting(&self, queue: Queue) -> (Vec<String>, Option<Error>) {
         let (has_receiver, switch) = match queue {
-            Queue::Crashes => (self.config.sentry_dsn.is_some(), Switch::CrashReports),
-            Queue::Reports => (self.config.report_url.is_some(), Switch::DailyReport),
+            Queue::Crashes => (self.config.given.sentry_dsn.is_some(), Switch::CrashReports),
+            Queue::Reports => (self.config.given.report_url.is_some(), Switch::DailyReport),
         };
         if !has_receiver || !self.switches.is_on(switch) {
             return (Vec::new(), None);
@@ -182,7 +183,7 @@ impl Core {
 
     /// When something stored is to be tried; none when nothing is stored.
     pub fn delivery_due(&self) -> Option<i64> {
-        let held = (self.config.sentry_dsn.is_some() && self.switches.is_on(Switch::CrashReports))
+        let held = (self.config.given.sentry_dsn.is_some() && self.switches.is_on(Switch::CrashReports))
             .then(|| self.crash_release_due())
             .flatten();
         let queues = [Queue::Crashes, Queue::Reports].into_iter();
@@ -194,7 +195,7 @@ impl Core {
     pub fn deliver_due(&self) {
         let _delivering = Delivering::begin(self);
         self.release_held_crashes();
-        let deadline = Instant::now() + self.config.timeout.saturating_mul(4);
+        let deadline = Instant::now() + self.config.given.timeout.saturating_mul(4);
         for queue in [Queue::Crashes, Queue::Reports] {
             if self.not_before(queue) > self.now() {
                 continue;
@@ -248,23 +249,10 @@ impl Core {
         }
     }
 
-    pub(super) fn deliver_report(&self, mut claim: Claim<'_>, deadline: Instant) -> Result<(), Error> {
-        let Some(url) = &self.config.report_url else { return Ok(()) };
-        let Some((day, id)) = day_and_id(claim.name()) else {
-            let why = format!("the stored report {} has no report's name and is set aside", claim.name());
-            self.log(priority::WARNING, &why);
-            return claim.set_aside();
-        };
-        let is_whole = match claim.content()? {
-            Content::Bytes(bytes) => frame::is_whole(bytes, &id),
-            Content::File(file) => frame::is_whole(file, &id),
-        };
-        if !is_whole.map_err(|error| Error::Io(format!("stored report {id}: {error}")))? {
-            let why = format!("the stored report {} is damaged and is set aside", claim.name());
-            self.log(priority::WARNING, &why);
-            self.change_reports(|memory| memory.forget(&self.cluster_id(), day));
-            return claim.set_aside();
-        }
+    /// Sends one stored report and does what the answer says: it is gone, was refused for good, or waits on.
+    pub(super) fn deliver_report(&self, claim: Claim<'_>, deadline: Instant) -> Result<(), Error> {
+        let Some(url) = &self.config.given.report_url else { return Ok(()) };
+        let Some((mut claim, day, id)) = self.whole_report(claim)? else { return Ok(()) };
         let permit = self.permit_stored(Switch::DailyReport)?;
         let bytes = claim.size()?;
         let request = Request {
@@ -275,15 +263,15 @@ impl Core {
             wants: &delivery::WANTED,
             timeout: self.time_left(deadline).map_err(|error| Error::Queued(error.to_string()))?,
         };
-        let proxy = self.config.https.proxy_of(url).map(|proxy| proxy.map(|proxy| proxy.address()));
-        let mut try_ = Try {
+        let proxy = self.config.given.https.proxy_of(url).map(|proxy| proxy.map(|proxy| proxy.address()));
+        let tried = Try {
             at: self.now(),
-            report_id: id.clone(),
+            report_id: id,
             day,
             bytes,
             url: url.to_string(),
             proxy: proxy.unwrap_or_default(),
-            result: String::new(),
+            ..Try::default()
         };
         let answer = match self.followed(|| self.surroundings.https.send(permit, &request)) {
             Ok(answer) => answer,
@@ -291,41 +279,16 @@ impl Core {
                 self.purge_what_is_off();
                 return Err(error);
             }
-            Err(error) => return Err(self.queue_report(try_, Wait::Short(Duration::ZERO), &error.to_string())),
+            Err(error) => return Err(self.queue_report(tried, Wait::Short(Duration::ZERO), &error.to_string())),
         };
+        let status = answer.status;
         match delivery::outcome(&answer, self.now()) {
-            delivery::Outcome::Delivered => {
-                claim.remove()?;
-                try_.result = format!("delivered (HTTP {})", answer.status);
-                self.change_reports(|memory| {
-                    memory.note_delivered(&self.cluster_id(), day, try_.at);
-                    memory.note_try(try_);
-                });
-                self.log(priority::INFO, &format!("daily report {id} delivered to {url}"));
-                Ok(())
-            }
-            delivery::Outcome::Rejected => {
-                claim.remove()?;
-                try_.result = format!("refused for good (HTTP {})", answer.status);
-                let error = Error::Refused(format!(
-                    "{url} refused the report for good (HTTP {}); it is dropped",
-                    answer.status
-                ));
-                let (now, random) = (self.moment(), (self.surroundings.random)());
-                self.change_reports(|memory| {
-                    memory.forget(&self.cluster_id(), day);
-                    memory.pace.failed(&now, 0, random);
-                    memory.note_try(try_);
-                });
-                self.log(priority::WARNING, &error.to_string());
-                Err(error)
-            }
+            delivery::Outcome::Delivered => self.report_delivered(claim, tried, status),
+            delivery::Outcome::Rejected => self.report_refused(claim, tried, status),
             delivery::Outcome::Later(at_least) => {
-                let why = format!("{url} answered HTTP {}", answer.status);
-                Err(self.queue_report(try_, Wait::Short(at_least), &why))
+                Err(self.queue_report(tried, Wait::Short(at_least), &format!("{url} answered HTTP {status}")))
             }
             delivery::Outcome::MuchLater { by, at_least } => {
-                let status = answer.status;
                 let why = match by {
                     Answerer::WithoutTheKey => {
                         format!("{url} does not know the key that the report is sealed for (HTTP {status})")
@@ -333,13 +296,59 @@ impl Core {
                     Answerer::Collector => format!("{url} answered HTTP {status}"),
                     Answerer::Middlebox => format!("HTTP {status} that is not from the collector, for {url}"),
                 };
-                Err(self.queue_report(try_, Wait::Long(at_least), &why))
+                Err(self.queue_report(tried, Wait::Long(at_least), &why))
             }
         }
     }
 
-    fn queue_report(&self, mut try_: Try, wait: Wait, why: &str) -> Error {
-        try_.result = format!("stored: {why}");
+    /// A stored report with its UTC day and its id. None where it is not one, or is damaged: it is set aside.
+    fn whole_report<'a>(&self, mut claim: Claim<'a>) -> Result<Option<(Claim<'a>, i64, String)>, Error> {
+        let Some((day, id)) = day_and_id(claim.name()) else {
+            let why = format!("the stored report {} has no report's name and is set aside", claim.name());
+            self.log(priority::WARNING, &why);
+            return claim.set_aside().map(|()| None);
+        };
+        let is_whole = match claim.content()? {
+            Content::Bytes(bytes) => frame::is_whole(bytes, &id),
+            Content::File(file) => frame::is_whole(file, &id),
+        };
+        if is_whole.map_err(|error| Error::Io(format!("stored report {id}: {error}")))? {
+            return Ok(Some((claim, day, id)));
+        }
+        let why = format!("the stored report {} is damaged and is set aside", claim.name());
+        self.log(priority::WARNING, &why);
+        self.change_reports(|memory| memory.forget(&self.cluster_id(), day));
+        claim.set_aside().map(|()| None)
+    }
+
+    fn report_delivered(&self, claim: Claim<'_>, mut tried: Try, status: u16) -> Result<(), Error> {
+        claim.remove()?;
+        tried.end(memory::Outcome::Delivered, &format!("HTTP {status}"));
+        let line = format!("daily report {} delivered to {}", tried.report_id, tried.url);
+        self.change_reports(|memory| {
+            memory.note_delivered(&self.cluster_id(), tried.day, tried.at);
+            memory.note_try(tried);
+        });
+        self.log(priority::INFO, &line);
+        Ok(())
+    }
+
+    fn report_refused(&self, claim: Claim<'_>, mut tried: Try, status: u16) -> Result<(), Error> {
+        claim.remove()?;
+        tried.end(memory::Outcome::Refused, &format!("HTTP {status}"));
+        let why = format!("{} refused the report for good (HTTP {status}); it is dropped", tried.url);
+        let (now, random) = (self.moment(), (self.surroundings.random)());
+        self.change_reports(|memory| {
+            memory.forget(&self.cluster_id(), tried.day);
+            memory.pace.failed(&now, 0, random);
+            memory.note_try(tried);
+        });
+        self.log(priority::WARNING, &why);
+        Err(Error::Refused(why))
+    }
+
+    fn queue_report(&self, mut tried: Try, wait: Wait, why: &str) -> Error {
+        tried.end(memory::Outcome::Stored, why);
         let (now, random) = (self.moment(), (self.surroundings.random)());
         let seconds = |at_least: Duration| i64::try_from(at_least.as_secs()).unwrap_or(i64::MAX);
         let mut left = 0;
@@ -348,7 +357,7 @@ impl Core {
                 Wait::Short(at_least) => memory.pace.failed(&now, seconds(at_least), random),
                 Wait::Long(at_least) => memory.pace.failed_for_long(&now, seconds(at_least), random),
             };
-            memory.note_try(try_);
+            memory.note_try(tried);
         });
         Error::Queued(format!("the report is stored and tried again in {left} s: {why}"))
     }
@@ -362,7 +371,7 @@ impl Core {
     }
 
     fn time_left(&self, deadline: Instant) -> Result<Duration, Error> {
-        let left = deadline.saturating_duration_since(Instant::now()).min(self.config.timeout);
+        let left = deadline.saturating_duration_since(Instant::now()).min(self.config.given.timeout);
         if left.is_zero() {
             Err(Error::TimedOut("no time was left to deliver it; it stays stored".to_owned()))
         } else {

@@ -2,12 +2,13 @@
 
 mod crash;
 mod delivery;
+mod disk;
 mod jobs;
 mod next;
 mod report;
+mod switching;
 mod version;
 
-use std::cell::Cell;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -15,7 +16,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
-use crate::callbacks::{Callbacks, VersionInfo, priority};
+use crate::callbacks::{Callbacks, VersionInfo, in_callback, is_in_callback, priority};
 use crate::config::Config;
 use crate::crash::delivery::new_event_id;
 use crate::crash::host::watch::{Farewell, Host, Watch};
@@ -24,21 +25,18 @@ use crate::crash::marker::Marker;
 use crate::crash::sentry;
 use crate::crash::witness::Witness;
 use crate::error::Error;
-use crate::follower::following;
 use crate::lane::Lane;
-use crate::outcome;
 use crate::presence::{Presence, Process};
 use crate::report::memory::{ReportMemory, Try};
 use crate::schedule::{self, Pace, Timer};
 use crate::spool::{self, Spool};
+use crate::state::layout;
 use crate::state::lock::until;
-use crate::state::{StateDir, layout};
-use crate::switches::{Permit, Switch, Switches};
+use crate::switch::Switch;
+use crate::switches::Switches;
 use crate::sys::clock::{Clock, Moment, SystemClock};
 use crate::sys::fork::Birthplace;
-use crate::sys::held_signals::as_the_host;
 use crate::sys::library::{self, Whose};
-use crate::sys::thread;
 use crate::transport::dns::{Dns, ResolverDns};
 use crate::transport::https::{Https, UreqHttps};
 use crate::version::memory::VersionMemory;
@@ -64,8 +62,8 @@ impl Surroundings {
     /// The real ones.
     pub fn of(config: &Config) -> Self {
         Self {
-            dns: Box::new(ResolverDns::new(config.nameservers.clone())),
-            https: Box::new(UreqHttps::new(config.https.clone())),
+            dns: Box::new(ResolverDns::new(config.given.https.nameservers.clone())),
+            https: Box::new(UreqHttps::new(config.given.https.clone())),
             clock: Box::new(SystemClock::new()),
             random,
         }
@@ -80,65 +78,14 @@ fn random() -> u64 {
     })
 }
 
-thread_local! {
-    /// The process that runs a host's callback on this thread, 0 for none: a child that is forked in a callback is in none.
-    static IN_CALLBACK: Cell<u32> = const { Cell::new(0) };
-}
-
-/// What an administrator is told before anything is sent.
-const NOTICE: &str = "this product tells its vendor about itself: in a daily DNS query anonymised ids and the version \
-                      (DISABLE_VERSION_CHECK=true turns it off), in a daily sealed report a fixed list of fields about \
-                      cluster, nodes and volumes (DISABLE_TELEMETRY=true), and after a crash its signal, exit code and version \
-                      (DISABLE_ERROR_REPORTING=true); `ondat-telemetry status` and `report preview` show what exactly";
-
-/// Whether the administrator's notice was given in this state directory; notes that it is now.
-fn note_notice(dir: &StateDir, now: i64) -> Result<bool, Error> {
-    if dir.root().read(layout::NOTICE)?.is_some() {
-        return Ok(true);
-    }
-    dir.root().write(layout::NOTICE, format!("{{\"given_at\":{now}}}").as_bytes())?;
-    Ok(false)
-}
-
 /// How often `close` looks whether a callback of another thread has returned.
 const CALLBACK_POLL: Duration = Duration::from_millis(1);
+
 /// What `close` gives the worker to stop, and the crash handler and the disk to let go of this process, whatever its timeout:
 /// all of it takes about a millisecond on a machine that is not busy.
 const STOP_GRACE: Duration = Duration::from_millis(100);
 /// How long after its deadline a delivery is waited for to say what is left.
 const ANSWER_GRACE: Duration = Duration::from_millis(10);
-/// What `report_exit` and `set_switches` wait for a disk, fsync(2) on a busy one included. One that takes longer has stopped
-/// answering, for all that a host can wait.
-const DISK_PATIENCE: Duration = Duration::from_millis(500);
-
-/// Runs a host's callback: calls that wait are refused inside it, and signals are as the host has them.
-pub fn in_callback<T>(callback: impl FnOnce() -> T) -> T {
-    let _mark = CallbackMark::set();
-    as_the_host(callback)
-}
-
-fn is_in_callback() -> bool {
-    let process = IN_CALLBACK.get();
-    process != 0 && process == std::process::id()
-}
-
-/// Marks the calling thread as inside a host's callback until dropped.
-struct CallbackMark {
-    before: u32,
-}
-
-impl CallbackMark {
-    fn set() -> Self {
-        Self { before: IN_CALLBACK.replace(std::process::id()) }
-    }
-}
-
-impl Drop for CallbackMark {
-    fn drop(&mut self) {
-        IN_CALLBACK.set(self.before);
-    }
-}
-
 /// Why every call of a client fails in a child of its process.
 pub const IN_FORKED_CHILD: &str = "called in a forked child: a client belongs to the process that made it";
 
@@ -210,9 +157,9 @@ impl Client {
         let disk_problem = state_dir.and_then(|dir| dir.make().err()).map(|why| why.to_string());
         let switches =
             Arc::new(Switches::new(config.host_switches, config.objections.clone(), config.state_dir.clone()));
-        let mut complaints: Vec<String> = disk_problem.as_deref().map(without_disk).into_iter().collect();
+        let mut complaints: Vec<String> = disk_problem.as_deref().map(Core::without_disk).into_iter().collect();
         complaints.extend(switches.complaint().map(|why| format!("{why}: everything counts as off")));
-        complaints.extend(std::mem::take(&mut config.notes));
+        complaints.extend(std::mem::take(&mut config.given.notes));
         let mut version_memory = VersionMemory::default();
         let mut report_memory = ReportMemory::default();
         if let Some(dir) = state_dir {
@@ -455,8 +402,8 @@ impl Client {
         let host = Host {
             setup: config.crash_setup(&self.core.switches, &dsn, std::process::id()),
             state_dir: config.state_dir.as_ref(),
-            monitor_path: config.monitor_path.as_deref(),
-            wait_ms: config.crash_wait_ms,
+            monitor_path: config.given.monitor_path.as_deref(),
+            wait_ms: config.given.crash_wait_ms,
         };
         let installed = Watch::install(host, flags)?;
         *watch = Some(installed.watch);
@@ -563,17 +510,6 @@ impl Core {
         }
     }
 
-    /// Does what has to do with the disk, on a thread of its own where there is one. None where the disk has not answered
-    /// within [`DISK_PATIENCE`]: it is done when it does, while the process lives.
-    fn without_waiting_for_the_disk(
-        &self,
-        work: impl FnOnce() -> Result<(), Error> + Send + 'static,
-    ) -> Option<Result<(), Error>> {
-        // In a callback on a thread of the library's, it may be the lane itself that would be waited for.
-        let is_at_once = self.config.state_dir.is_none() || thread::is_ours();
-        if is_at_once { Some(work()) } else { self.lane.run(DISK_PATIENCE, work) }
-    }
-
     /// Delivers what is stored, and returns when time is up, also where the disk does not answer.
     fn deliver_within(self: &Arc<Self>, timeout: Duration) -> Result<(), Error> {
         let deadline = Instant::now() + timeout;
@@ -622,11 +558,6 @@ impl Core {
         &self.config
     }
 
-    /// The mask of switches, for callers that have only the core: 0 in a forked child.
-    pub fn switches_here(&self) -> u32 {
-        if self.is_forked() { 0 } else { self.switches.on() }
-    }
-
     /// Hands a line to the host's log.
     pub fn log(&self, priority: i32, line: &str) {
         let callbacks = self.callbacks();
@@ -634,30 +565,6 @@ impl Core {
             && priority <= *most_verbose
         {
             in_callback(|| log(priority, line));
-        }
-    }
-
-    /// Leave to send, from the gate. The administrator is told before the first time.
-    fn permit(&self, switch: Switch) -> Result<Permit, Error> {
-        self.may_call()?;
-        let permit = self.switches.permit(switch)?;
-        self.give_notice();
-        Ok(permit)
-    }
-
-    /// Says once in a state directory what is sent and how to turn it off.
-    fn give_notice(&self) {
-        // Do not record the notice as given where no log callback shows it.
-        let is_heard = self.callbacks().is_some_and(|callbacks| {
-            callbacks.log.as_ref().is_some_and(|(most_verbose, _)| priority::NOTICE <= *most_verbose)
-        });
-        if !is_heard || self.is_notice_given.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        match self.config.state_dir.as_ref().map(|dir| note_notice(dir, self.now())) {
-            Some(Ok(true)) => {}
-            // If the marker cannot be written, repeat the notice rather than lose it.
-            Some(Ok(false) | Err(_)) | None => self.log(priority::NOTICE, NOTICE),
         }
     }
 
@@ -734,134 +641,15 @@ impl Core {
     }
 
     fn dsn(&self) -> Result<&sentry::Dsn, Error> {
-        let dsn = self.config.sentry_dsn.as_ref();
+        let dsn = self.config.given.sentry_dsn.as_ref();
         dsn.ok_or_else(|| {
             Error::InvalidConfig("sentry_dsn is not set: there is nobody to report crashes to".to_owned())
         })
     }
 
-    /// Does this while the switches are followed: by the schedule's thread where there is one, else by another.
-    fn followed<T>(&self, work: impl FnOnce() -> T) -> T {
-        if self.has_worker() {
-            return work();
-        }
-        let outcome = following(&self.switches, work);
-        if self.switches.on() != self.said_on.load(Ordering::Acquire) {
-            self.after_switching();
-        }
-        outcome
-    }
-
-    /// Says what has changed about the state directory: whether it can be used, and what its file system lacks.
-    fn say_what_disk_lacks(&self) {
-        let Some(dir) = &self.config.state_dir else { return };
-        for lack in dir.lacks() {
-            self.log(priority::WARNING, &lack);
-        }
-        for note in self.reports.notes().into_iter().chain(self.crashes.notes()) {
-            self.log(priority::WARNING, &note);
-        }
-    }
-
-    /// The same, and whether it can be used at all.
-    fn look_at_disk(&self) {
-        let Some(dir) = &self.config.state_dir else { return };
-        let problem = dir.problem().map(|why| why.to_string());
-        let before = std::mem::replace(&mut *lock(&self.disk_problem), problem.clone());
-        match (before, problem) {
-            (None, Some(why)) => self.log(priority::WARNING, &without_disk(&why)),
-            (Some(_), None) => self.log(priority::NOTICE, "the state directory can be used from now on"),
-            _ => {}
-        }
-        self.say_what_disk_lacks();
-    }
-
-    /// The state directory, where it can be used.
-    fn disk(&self) -> Option<&StateDir> {
-        self.config.state_dir.as_ref().filter(|_| lock(&self.disk_problem).is_none())
-    }
-
-    /// The administrator must be able to turn off what is on when the disk is full.
-    fn keep_reserve(&self) {
-        if let Some(dir) = self.disk().filter(|_| self.switches.on() != 0) {
-            dir.root().keep_reserve(layout::SWITCHES_RESERVE);
-        }
-    }
-
-    /// Remembers for `status` how a try has ended: that it was turned off, or does not fit the moment, is neither.
-    fn note_outcome(&self, switch: Switch, error: Option<&Error>, next: Option<i64>) {
-        match (self.disk(), error) {
-            (None, _) | (_, Some(Error::Disabled(_) | Error::InvalidState(_))) => {}
-            (Some(dir), None) => outcome::note_success(dir, switch),
-            (Some(dir), Some(error)) => outcome::note_failure(dir, switch, self.now(), &error.to_string(), next),
-        }
-    }
-
     /// Whether something retries later what could not be delivered.
     fn has_worker(&self) -> bool {
         lock(&self.worker).is_some()
-    }
-
-    /// Says what the disk did not do. Where that is no wonder, it has been said already.
-    fn complain_of_disk(&self, line: &str) {
-        let is_known = lock(&self.disk_problem).is_some();
-        self.log(if is_known { priority::DEBUG } else { priority::WARNING }, line);
-    }
-
-    /// Follows the administrator's file.
-    pub fn refresh_switches(&self) {
-        self.look_at_disk();
-        if let Some(why) = self.switches.refresh() {
-            self.log(priority::WARNING, &format!("{why}: everything counts as off"));
-        }
-        self.after_switching();
-    }
-
-    fn after_switching(&self) {
-        let on = self.switches.on();
-        let changed = self.said_on.swap(on, Ordering::AcqRel) ^ on;
-        for switch in Switch::ALL.into_iter().filter(|switch| changed & switch.bit() != 0) {
-            let is = match &*self.switches.sources_against(switch).join(", ") {
-                "" => "on".to_owned(),
-                sources => format!("off by {sources}"),
-            };
-            self.log(priority::NOTICE, &format!("{} is {is}", switch.name()));
-        }
-        self.purge_what_is_off();
-        if let Some(watch) = lock(&self.watch).as_ref() {
-            watch.set_enabled(self.switches.is_on(Switch::CrashReports));
-        }
-    }
-
-    fn purge_what_is_off(&self) {
-        for switch in [Switch::DailyReport, Switch::CrashReports] {
-            if !self.switches.is_said_off(switch) {
-                continue;
-            }
-            match self.purge(switch) {
-                Ok(0) => {}
-                Ok(_) => {
-                    self.log(priority::NOTICE, &format!("{} is off: what was stored for it is removed", switch.name()))
-                }
-                Err(error) => self.complain_of_disk(&format!("{} is off, but {error}", switch.name())),
-            }
-        }
-    }
-
-    /// Removes what is stored for this switch, and says how much that was.
-    fn purge(&self, switch: Switch) -> Result<usize, Error> {
-        match switch {
-            Switch::VersionCheck => Ok(0),
-            Switch::DailyReport => {
-                let copies = self.sent_folder().map_or(Ok(0), |folder| folder.clear());
-                Ok(self.reports.purge()? + copies?)
-            }
-            Switch::CrashReports => {
-                let forgotten = self.forget_held_crashes();
-                let removed = self.crashes.purge()?;
-                forgotten.map(|()| removed)
-            }
-        }
     }
 }
 
@@ -872,11 +660,6 @@ impl Drop for Core {
             self.let_go(None);
         }
     }
-}
-
-/// What is said of a state directory that cannot be used.
-fn without_disk(why: &str) -> String {
-    format!("{why}; until that changes nothing is remembered, and reports are sent at once or not at all")
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

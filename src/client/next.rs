@@ -13,7 +13,7 @@ use crate::ask::Asker;
 use crate::callbacks::priority;
 use crate::error::Error;
 use crate::presence::Presence;
-use crate::switches::Switch;
+use crate::switch::Switch;
 use crate::sys::descriptor::{self, Owned};
 
 /// The socket at which this process is asked.

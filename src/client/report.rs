@@ -17,9 +17,9 @@ use ondat_telemetry_protocol::seal::Sealer;
 use ondat_telemetry_protocol::time::{date, rfc3339};
 use serde_json::{Map, Value, json};
 
-use super::{Core, IN_FORKED_CHILD, in_callback, lock};
+use super::{Core, IN_FORKED_CHILD, lock};
 use crate::ask::Asker;
-use crate::callbacks::{Filling, Report, priority};
+use crate::callbacks::{Filling, Report, in_callback, priority};
 use crate::crash::cores;
 use crate::error::Error;
 use crate::report::memory::{MadeReport, ReportMemory};
@@ -27,7 +27,7 @@ use crate::schedule::{self, Pace};
 use crate::spool::{self, Claim, Draft};
 use crate::state::lock::Lock;
 use crate::state::{Folder, NewFile, layout};
-use crate::switches::Switch;
+use crate::switch::Switch;
 use crate::sys::clock::Moment;
 
 /// How much of the administrator's copy of a report is written at once, in bytes.
@@ -115,12 +115,12 @@ impl Core {
     }
 
     pub(super) fn has_collector(&self) -> Result<(), Error> {
-        let url = self.config.report_url.as_ref().map(drop);
+        let url = self.config.given.report_url.as_ref().map(drop);
         url.ok_or_else(|| Error::InvalidConfig("report_url is not set: there is nobody to report to".to_owned()))
     }
 
     fn seal_key(&self, now: i64) -> Result<&SealKey, Error> {
-        let key = self.config.report_keys.as_ref().and_then(|keys| keys.current(now));
+        let key = self.config.given.report_keys.as_ref().and_then(|keys| keys.current(now));
         key.ok_or_else(|| Error::InvalidConfig("report_keys: no key is valid now; nothing was sent".to_owned()))
     }
 
@@ -302,7 +302,7 @@ impl Core {
     /// When the daily report is due; none without a callback to fill it or a collector to take it.
     pub fn report_due(&self) -> Option<i64> {
         let has_filler = self.callbacks().is_some_and(|callbacks| callbacks.on_report.is_some());
-        let has_all = has_filler && self.config.report_url.is_some();
+        let has_all = has_filler && self.config.given.report_url.is_some();
         if !has_all || !self.switches.is_on(Switch::DailyReport) {
             return None;
         }

@@ -9,13 +9,14 @@ use std::time::Duration;
 use ondat_telemetry_protocol::answer::{Answer, Judge};
 use ondat_telemetry_protocol::query::Query;
 
-use super::{Core, in_callback, lock};
-use crate::callbacks::{VersionInfo, priority};
+use super::{Core, lock};
+use crate::callbacks::{VersionInfo, in_callback, priority};
 use crate::config::Config;
 use crate::error::{Error, Status};
 use crate::schedule::{self, Timer};
 use crate::state::StateDir;
-use crate::switches::{Permit, Switch};
+use crate::switch::Switch;
+use crate::switches::Permit;
 use crate::sys::clock::Moment;
 use crate::version::memory::{Told, VersionMemory};
 use crate::version::verdict::Verdict;
@@ -42,14 +43,14 @@ impl Known {
     pub(super) fn recall(config: &Config, memory: &VersionMemory, at_start: Timer) -> (Self, Option<String>) {
         let mut known = Self { at_start: Some(at_start), ..Self::default() };
         known.told.label.clone_from(&config.version_label);
-        known.told.zone = config.version_zone.clone().unwrap_or_default();
+        known.told.zone = config.given.version_zone.clone().unwrap_or_default();
         let complaint = known.take(config, memory);
         (known, complaint)
     }
 
     /// Takes what this or another process has remembered. The verdict known here is not lost by it.
     fn take(&mut self, config: &Config, memory: &VersionMemory) -> Option<String> {
-        let zone = config.version_zone.as_deref()?;
+        let zone = config.given.version_zone.as_deref()?;
         let mut complaint = None;
         for told in memory.told.iter().filter(|told| told.zone == zone) {
             let is_own = told.label == self.told.label;
@@ -96,8 +97,13 @@ impl Known {
 
 /// The answer of an earlier run, judged anew by the keys of today at the time when it came.
 fn remembered_answer(config: &Config, zone: &str, told: &Told, text: &str) -> Result<Answer, String> {
-    let judge =
-        Judge { zone, version_label: &told.label, keys: &config.version_keys, now: told.checked_at, newest_issued: 0 };
+    let judge = Judge {
+        zone,
+        version_label: &told.label,
+        keys: &config.given.version_keys,
+        now: told.checked_at,
+        newest_issued: 0,
+    };
     judge.first_acceptable(&[text.as_bytes().to_vec()]).map(|(answer, _)| answer)
 }
 
@@ -128,7 +134,7 @@ impl Core {
                 is_due
             });
             if is_ours {
-                self.ask(zone, permit, self.config.timeout).map(drop)?
+                self.ask(zone, permit, self.config.given.timeout).map(drop)?
             };
             Ok(is_ours)
         });
@@ -153,7 +159,7 @@ impl Core {
     }
 
     fn may_ask(&self) -> Result<(&str, Permit), Error> {
-        let zone = self.config.version_zone.as_deref();
+        let zone = self.config.given.version_zone.as_deref();
         let zone =
             zone.ok_or_else(|| Error::InvalidConfig("version_zone is not set: there is nobody to ask".to_owned()))?;
         Ok((zone, self.permit(Switch::VersionCheck)?))
@@ -181,7 +187,7 @@ impl Core {
             day: u16::try_from(schedule::day(asked_at.unix)).unwrap_or(0),
             version: self.config.version_label.clone(),
         };
-        let name = match &self.config.version_seal_key {
+        let name = match &self.config.given.version_seal_key {
             None => query.name(zone),
             Some(key) => {
                 query.sealed_name(zone, key).map_err(|error| Error::Internal(format!("version query: {error}")))?
@@ -191,7 +197,7 @@ impl Core {
         let judge = Judge {
             zone,
             version_label: &self.config.version_label,
-            keys: &self.config.version_keys,
+            keys: &self.config.given.version_keys,
             now: self.now(),
             newest_issued: lock(&self.version).newest_issued,
         };
@@ -252,7 +258,7 @@ impl Core {
 
     /// Follows what other processes on the state directory have learnt, and time, by which an answer expires.
     pub fn refresh_version(&self) {
-        if let Some(dir) = self.config.state_dir.as_ref().filter(|_| self.config.version_zone.is_some()) {
+        if let Some(dir) = self.config.state_dir.as_ref().filter(|_| self.config.given.version_zone.is_some()) {
             let turn = lock(&self.version_turn);
             let (memory, damaged) = read_memory(dir);
             {
@@ -317,7 +323,7 @@ impl Core {
 
     /// When the version check is due; none while there is no zone to ask.
     pub fn version_check_due(&self) -> Option<i64> {
-        if self.config.version_zone.is_none() || !self.switches.is_on(Switch::VersionCheck) {
+        if self.config.given.version_zone.is_none() || !self.switches.is_on(Switch::VersionCheck) {
             return None;
         }
         let now = self.moment();

@@ -14,7 +14,8 @@ use crate::error::Error;
 use crate::outcome;
 use crate::spool::{self, Claim, Spool};
 use crate::state::{StateDir, layout};
-use crate::switches::{Permit, Switch};
+use crate::switch::Switch;
+use crate::switches::Permit;
 use crate::transport::https::{Content, Https, Request};
 
 /// Where the administrator finds the last crash reports that were delivered.

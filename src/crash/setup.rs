@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::switches::Objection;
+use crate::switch::Objection;
 use crate::sys::procfs::Stat;
 use crate::transport::https::HttpsSettings;
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::types::{Status, TextFn, VersionFn, give_version};
 use super::{contain, guard, guard_client, not_null, read_text};
 use crate::client::{Client, Core};
-use crate::config::ConfigBuilder;
+use crate::config::builder::ConfigBuilder;
 use crate::error;
 use crate::sys::altstack;
 
@@ -111,8 +111,10 @@ pub extern "C" fn ondat_telemetry_set_switches(
     guard_client(telemetry, errbuf, errbuf_len, |client| client.set_switches(on))
 }
 
-/// Passes this JSON to the callback: {"version_check": {"on": bool, "off_by": [source, ...]}, "daily_report": ...,
-/// "crash_reports": ...}.
+/// Passes this JSON to the callback: {"version_check": {"on": bool, "off_by": [text, ...], "sources": [{"kind": text,
+/// "name": text, "text": text}, ...]}, "daily_report": ..., "crash_reports": ...}. off_by is for people. sources says
+/// the same for programs. kind is host, environment, cluster_spec, administrator, api_client, unreadable, or a word of
+/// a later version; name is the variable, the field, or why switches.json cannot be read.
 #[unsafe(no_mangle)]
 pub extern "C" fn ondat_telemetry_explain_switches(
     telemetry: *const Core,

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use super::types::{FreeFn, LogFn, ReportFn, VersionFn, give_version};
 use super::{Userdata, contain, read_bytes, read_text, utf8};
 use crate::callbacks::Report;
-use crate::config::{ConfigBuilder, LONGEST_DOCUMENT, Setting};
+use crate::config::builder::ConfigBuilder;
+use crate::config::setting::{LONGEST_DOCUMENT, Number, Setting};
 use crate::error::Error;
 
 /// Creates a config. Free it with ondat_telemetry_config_free. Returns NULL only when memory is exhausted.
@@ -31,6 +32,14 @@ fn set_text(config: Option<&mut ConfigBuilder>, setting: Setting, value: *const 
         match unsafe { read_text(setting.name(), value, setting.longest()) } {
             Ok(text) => config.set(setting, text),
             Err(error) => config.remember(error),
+        }
+    });
+}
+
+fn set_number(config: Option<&mut ConfigBuilder>, number: Number, value: u64) {
+    contain(|| {
+        if let Some(config) = config {
+            config.set_number(number, value);
         }
     });
 }
@@ -165,11 +174,7 @@ pub extern "C" fn ondat_telemetry_config_set_ca_file(config: Option<&mut ConfigB
 /// The timeout of one network call, in milliseconds, at least 1. Default: 10000.
 #[unsafe(no_mangle)]
 pub extern "C" fn ondat_telemetry_config_set_timeout_ms(config: Option<&mut ConfigBuilder>, timeout_ms: u32) {
-    contain(|| {
-        if let Some(config) = config {
-            config.set_timeout_ms(timeout_ms);
-        }
-    });
+    set_number(config, Number::TimeoutMs, timeout_ms.into());
 }
 
 /// The path of the program ondat-telemetry-monitor. Default: next to the library, then in libexec.
@@ -183,11 +188,7 @@ pub extern "C" fn ondat_telemetry_config_set_monitor_path(config: Option<&mut Co
 /// the process is dead, and only then can the report say whether a core was dumped.
 #[unsafe(no_mangle)]
 pub extern "C" fn ondat_telemetry_config_set_crash_wait_ms(config: Option<&mut ConfigBuilder>, crash_wait_ms: u32) {
-    contain(|| {
-        if let Some(config) = config {
-            config.set_crash_wait_ms(crash_wait_ms);
-        }
-    });
+    set_number(config, Number::CrashWaitMs, crash_wait_ms.into());
 }
 
 /// How many core files of crashed processes of this state directory are kept, if core_pattern is a plain path. When
@@ -195,21 +196,13 @@ pub extern "C" fn ondat_telemetry_config_set_crash_wait_ms(config: Option<&mut C
 /// kept.
 #[unsafe(no_mangle)]
 pub extern "C" fn ondat_telemetry_config_set_core_files(config: Option<&mut ConfigBuilder>, files: u32) {
-    contain(|| {
-        if let Some(config) = config {
-            config.set_core_files(files);
-        }
-    });
+    set_number(config, Number::CoreFiles, files.into());
 }
 
 /// How many bytes on disk these core files may take in total. Default: unlimited.
 #[unsafe(no_mangle)]
 pub extern "C" fn ondat_telemetry_config_set_core_bytes(config: Option<&mut ConfigBuilder>, bytes: u64) {
-    contain(|| {
-        if let Some(config) = config {
-            config.set_core_bytes(bytes);
-        }
-    });
+    set_number(config, Number::CoreBytes, bytes);
 }
 
 /// Reads DISABLE_*, DO_NOT_TRACK, the proxy variables, SSL_CERT_FILE, SSL_CERT_DIR and ONDAT_TELEMETRY_* (setting names

@@ -51,8 +51,51 @@ pub struct Try {
     pub url: String,
     /// The proxy, without credentials.
     pub proxy: Option<String>,
-    /// What became of it, in one line.
+    /// How it ended; none in the file of an older version. [`Try::outcome`] knows it all the same.
+    pub outcome: Option<Outcome>,
+    /// The status of the answer, or why the report is still stored; none in the file of an older version.
+    pub detail: Option<String>,
+    /// Both in one line for people, and for older versions, which know nothing else.
     pub result: String,
+}
+
+/// How a try ended.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// The collector has it.
+    Delivered,
+    /// The collector refused it for good: it was dropped.
+    Refused,
+    /// It is tried again.
+    Stored,
+}
+
+impl Try {
+    /// It has ended so.
+    pub fn end(&mut self, outcome: Outcome, detail: &str) {
+        self.result = match outcome {
+            Outcome::Delivered => format!("delivered ({detail})"),
+            Outcome::Refused => format!("refused for good ({detail})"),
+            Outcome::Stored => format!("stored: {detail}"),
+        };
+        (self.outcome, self.detail) = (Some(outcome), Some(detail.to_owned()));
+    }
+
+    /// How it ended.
+    pub fn outcome(&self) -> Outcome {
+        let of_older = || match self.result.split(' ').next() {
+            Some("delivered") => Outcome::Delivered,
+            Some("refused") => Outcome::Refused,
+            _ => Outcome::Stored,
+        };
+        self.outcome.unwrap_or_else(of_older)
+    }
+
+    /// Why it did not get through, for people.
+    pub fn why(&self) -> &str {
+        self.detail.as_deref().filter(|_| self.outcome == Some(Outcome::Stored)).unwrap_or(&self.result)
+    }
 }
 
 /// The most reports of a cluster that are remembered: a day comes twice only where the clock is set back by more than

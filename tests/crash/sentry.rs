@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use ondat_telemetry::client::Client;
-use ondat_telemetry::config::{ConfigBuilder, Setting};
+use ondat_telemetry::config::builder::ConfigBuilder;
+use ondat_telemetry::config::setting::Setting;
 use ondat_telemetry::error::Error;
 use serde_json::Value;
 

@@ -16,10 +16,11 @@ fn one_thread_and_five_descriptors_at_most_and_nothing_after_close() {
     let state = dir.join("state");
     std::os::unix::fs::DirBuilderExt::mode(&mut std::fs::DirBuilder::new(), 0o700).create(&state).unwrap();
     // The fifth is where the host is asked for its next report.
-    for (arguments, descriptors) in [(&[][..], 4), (&["report"], 5)] {
+    for (descriptors, callback) in [(4, &[][..]), (5, &["report"])] {
         let mut command = Command::new(&program);
         command
-            .args(arguments)
+            .arg(descriptors.to_string())
+            .args(callback)
             .env_clear()
             .env("ONDAT_TELEMETRY_STATE_DIR", &state)
             .env("ONDAT_TELEMETRY_SENTRY_DSN", "https://key@127.0.0.1:9/1");

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use data_encoding::BASE64;
-use ondat_telemetry::config::{ConfigBuilder, Setting};
+use ondat_telemetry::config::builder::ConfigBuilder;
+use ondat_telemetry::config::setting::Setting;
 use ondat_telemetry::transport::proxy::ProxySettings;
 use serde_json::{Value, json};
 use ureq::http::Uri;
@@ -100,7 +101,7 @@ fn settings(environment: &Environment) -> ProxySettings {
         builder.set(setting, value);
     }
     builder.load_cluster_spec(&json!({ "spec": { "environment": environment } }).to_string());
-    builder.build().unwrap_or_else(|why| panic!("{environment:?}: {why}")).https.proxy
+    builder.build().unwrap_or_else(|why| panic!("{environment:?}: {why}")).given.https.proxy
 }
 
 /// Go, asked.

@@ -1,7 +1,7 @@
 //! Each surface turns each switch off and on while the built example runs, and the receiving side sees sending stop and
 //! resume.
 
-use ondat_telemetry::switches::Switch;
+use ondat_telemetry::switch::Switch;
 use serde_json::{Value, json};
 
 use crate::api::{Api, CommandLine, Operator, PASSWORD, USER};

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use ondat_telemetry::callbacks::VersionInfo;
 use ondat_telemetry::client::Client;
-use ondat_telemetry::config::ConfigBuilder;
+use ondat_telemetry::config::builder::ConfigBuilder;
 use ondat_telemetry::sys::clock::{Clock, Moment, Uptime};
 
 pub(crate) const HOUR: i64 = 3_600;

@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use data_encoding::{BASE64, HEXLOWER};
 use ondat_telemetry::client::{Client, Surroundings};
-use ondat_telemetry::config::{ConfigBuilder, Setting};
+use ondat_telemetry::config::builder::ConfigBuilder;
+use ondat_telemetry::config::setting::Setting;
 use ondat_telemetry::error::Error;
 use ondat_telemetry::outcome;
 use ondat_telemetry::schedule::{Pace, Reported, next_report, slot};
-use ondat_telemetry::switches::{Permit, Switch};
+use ondat_telemetry::switch::Switch;
+use ondat_telemetry::switches::Permit;
 use ondat_telemetry::sys::clock::{Moment, Uptime};
 use ondat_telemetry::transport::dns::Dns;
 use ondat_telemetry::transport::https::{Https, Request, Response};

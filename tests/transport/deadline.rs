@@ -5,7 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc::channel;
 
 use ondat_telemetry::error::Error;
-use ondat_telemetry::switches::Switch;
+use ondat_telemetry::switch::Switch;
 use ondat_telemetry::transport::https::{Content, Https, Request, UreqHttps};
 
 use crate::scene::{AMPLE, SHORT, drip, put, read_head, read_request, serve, settings, switches};

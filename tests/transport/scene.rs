@@ -5,7 +5,8 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use ondat_telemetry::error::Error;
-use ondat_telemetry::switches::{Permit, Switch, Switches};
+use ondat_telemetry::switch::Switch;
+use ondat_telemetry::switches::{Permit, Switches};
 use ondat_telemetry::transport::https::{Content, Https, HttpsSettings, Request, Response, UreqHttps};
 use ondat_telemetry::transport::proxy::ProxySettings;
 

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use ondat_telemetry::callbacks::VersionInfo;
 use ondat_telemetry::client::Client;
-use ondat_telemetry::config::{ConfigBuilder, Setting};
+use ondat_telemetry::config::builder::ConfigBuilder;
+use ondat_telemetry::config::setting::Setting;
 use ondat_telemetry::error::{Error, Status};
 use ondat_telemetry::version::verdict::Verdict;
 use ondat_telemetry_protocol::query::Query;

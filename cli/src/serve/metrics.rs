@@ -7,7 +7,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use ondat_telemetry::switches::Switch;
+use ondat_telemetry::switch::Switch;
 use ondat_telemetry_service::refusal::Refusal;
 use serde_json::Value;
 
@@ -82,17 +82,12 @@ fn switches(status: &Value) -> (Samples, Samples) {
         let switch = &status["switches"][name];
         let label = ("switch", name.to_owned());
         on.extend(switch["on"].as_bool().map(|is_on| (vec![label.clone()], i64::from(is_on))));
-        let sources = switch["off_by"].as_array().into_iter().flatten().filter_map(Value::as_str);
-        off_by.extend(sources.map(|source| (vec![label.clone(), ("source", without_process(source).to_owned())], 1)));
+        // Without the process, whose number is another one after each start.
+        let sources = switch["sources"].as_array().into_iter().flatten();
+        let texts = sources.filter_map(|source| source["text"].as_str());
+        off_by.extend(texts.map(|text| (vec![label.clone(), ("source", text.to_owned())], 1)));
     }
     (on, off_by)
-}
-
-/// The source without the process that names it, whose number is another one after each start.
-fn without_process(source: &str) -> &str {
-    let process =
-        source.rsplit_once(" of ").filter(|(_, process)| process.ends_with(')') && process.contains(" (pid "));
-    process.map_or(source, |(source, _)| source)
 }
 
 /// A number that is said of each kind; left out where it is not known.
@@ -133,9 +128,10 @@ mod tests {
         let told = text(&json!({
             "state_dir_problem": null,
             "processes": [process(7, "2.8.1"), process(8, "2.8.1"), process(9, "2.9.0")],
-            "switches": { "daily_report": { "on": false, "off_by": [
-                "environment DISABLE_TELEMETRY of dataplane (pid 7)", "environment DISABLE_TELEMETRY of dataplane (pid 8)",
-                "the host \"a\\b\" says\nof course\r", "x".repeat(500),
+            "switches": { "daily_report": { "on": false, "sources": [
+                { "text": "environment DISABLE_TELEMETRY", "process": process(7, "2.8.1") },
+                { "text": "environment DISABLE_TELEMETRY", "process": process(8, "2.8.1") },
+                { "text": "the host \"a\\b\" says\nof course\r" }, { "text": "x".repeat(500) },
             ] } },
             "version_check": {
                 "told": [{ "version": "2.8.1", "verdict": "upgrade_recommended" }, { "version": null, "label": "l", "verdict": "unknown" }],

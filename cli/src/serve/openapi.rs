@@ -5,27 +5,57 @@ use std::sync::LazyLock;
 
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
+use ondat_telemetry::switch::Switch;
 use serde_json::{Map, Value, json};
 
-const ALL: &str = include_str!("openapi.json");
+/// [`SWITCH`] in it stands for each of the switches.
+const WRITTEN: &str = include_str!("openapi.json");
+const SWITCH: &str = "{switch}";
 /// What comes before the names of the product's calls in it.
 const PREFIX: &str = "/v2";
 /// Where one part of it names another one.
 const REFERENCE: &str = "$ref";
 
-static PRODUCT: LazyLock<String> = LazyLock::new(|| {
-    let all = serde_json::from_str(ALL).unwrap_or_default();
-    format!("{:#}\n", product(all))
-});
+static ALL: LazyLock<String> = LazyLock::new(|| format!("{:#}\n", written()));
+static PRODUCT: LazyLock<String> = LazyLock::new(|| format!("{:#}\n", product(written())));
+
+fn written() -> Value {
+    with_switches(serde_json::from_str(WRITTEN).unwrap_or_default())
+}
 
 /// `GET /v1/openapi.json`.
 pub(super) async fn all() -> impl IntoResponse {
-    ([(CONTENT_TYPE, "application/json")], ALL)
+    ([(CONTENT_TYPE, "application/json")], ALL.as_str())
 }
 
 /// `GET /v2/openapi`: the product says it in YAML, without a login. JSON is YAML (YAML 1.2, 1.3).
 pub(super) async fn of_product() -> impl IntoResponse {
     ([(CONTENT_TYPE, "text/yaml")], PRODUCT.as_str())
+}
+
+/// Puts the switches' names where [`SWITCH`] stands: for a member of an object, and for an item of a list.
+fn with_switches(part: Value) -> Value {
+    let names = |name: &str| match name {
+        SWITCH => Switch::ALL.map(|switch| switch.name().to_owned()).to_vec(),
+        other => vec![other.to_owned()],
+    };
+    match part {
+        Value::Array(parts) => {
+            let items = parts.into_iter().flat_map(|part| match part.as_str() {
+                Some(text) => names(text).into_iter().map(Value::from).collect(),
+                None => vec![with_switches(part)],
+            });
+            items.collect()
+        }
+        Value::Object(parts) => {
+            let members = parts.into_iter().flat_map(|(name, part)| {
+                let part = with_switches(part);
+                names(&name).into_iter().map(move |name| (name, part.clone()))
+            });
+            Value::Object(members.collect())
+        }
+        other => other,
+    }
 }
 
 /// The product's calls, relative to its server `/v2`, and what they refer to.

@@ -11,7 +11,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use ondat_telemetry::error::Error;
-use ondat_telemetry::switches::Switch;
+use ondat_telemetry::switch::Switch;
 use ondat_telemetry_service::places::Place;
 use ondat_telemetry_service::refusal::Refusal;
 use serde_json::{Value, json};
@@ -123,12 +123,10 @@ pub(super) async fn set_switches(
 ) -> Result<Json<Value>, Refusal> {
     let body = object(request).await?;
     let expected = expected_version(force, &body)?;
-    let known = |name: &str| name == "version" || Switch::ALL.iter().any(|switch| switch.name() == name);
+    let known = |name: &str| name == "version" || Switch::of_name(name).is_some();
     if let Some(name) = body.keys().find(|name| !known(name)) {
-        return Err(Refusal::bad(format!(
-            "{:.64} is none of version_check, daily_report, crash_reports, version",
-            name
-        )));
+        let known = Switch::ALL.map(Switch::name).join(", ");
+        return Err(Refusal::bad(format!("{name:.64} is none of {known}, version")));
     }
     let mut on = Vec::new();
     for switch in Switch::ALL {

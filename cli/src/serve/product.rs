@@ -9,7 +9,7 @@ use axum::http::header::AUTHORIZATION;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use ondat_telemetry::error::Error;
-use ondat_telemetry::switches::Switch;
+use ondat_telemetry::switch::Switch;
 use ondat_telemetry_protocol::time::rfc3339;
 use ondat_telemetry_service::places::Place;
 use ondat_telemetry_service::refusal::Refusal;
@@ -26,13 +26,6 @@ use crate::daemons::Daemons;
 use crate::settings::Settings;
 use crate::status::node_name;
 use crate::users::{LONGEST_NAME, LONGEST_PASSWORD};
-
-/// The switches under the product's names.
-const NAMES: [(&str, Switch); 3] = [
-    ("disableTelemetry", Switch::DailyReport),
-    ("disableCrashReporting", Switch::CrashReports),
-    ("disableVersionCheck", Switch::VersionCheck),
-];
 
 /// A user's name and password in a body.
 pub(super) async fn credentials(request: Request) -> Result<(String, String), Refusal> {
@@ -123,7 +116,8 @@ pub(super) async fn update_cluster(
     let body = object(request).await?;
     let expected = expected_version(force, &body)?;
     let mut off = Vec::new();
-    for (name, switch) in NAMES {
+    for switch in Switch::ALL {
+        let name = switch.row().product;
         off.push((switch, boolean(&body, name)?.unwrap_or(false)));
     }
     let level = choice(&body, "logLevel", &LOG_LEVELS)?;
@@ -170,7 +164,8 @@ fn as_json(settings: &Settings, word: &Result<Word, String>, speaker: Speaker) -
     if !id.is_null() {
         cluster.insert("id".to_owned(), id);
     }
-    for (name, switch) in NAMES {
+    for switch in Switch::ALL {
+        let name = switch.row().product;
         let is_off = !word.as_ref().is_ok_and(|word| word.is_on(speaker, switch));
         cluster.insert(name.to_owned(), is_off.into());
     }

@@ -4,7 +4,8 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use ondat_telemetry::client::Client;
-use ondat_telemetry::config::{ConfigBuilder, Setting};
+use ondat_telemetry::config::builder::ConfigBuilder;
+use ondat_telemetry::config::setting::Setting;
 
 use crate::program::{IDENTITY, Place, run};
 

@@ -37,6 +37,12 @@ pub(crate) fn command(arguments: &[&str]) -> Command {
     command
 }
 
+/// A switch that one source turns off, as JSON says it.
+pub(crate) fn held_by(kind: &str, name: &str, text: &str) -> serde_json::Value {
+    let source = serde_json::json!({ "kind": kind, "name": name, "text": text, "process": null });
+    serde_json::json!({ "on": false, "off_by": [text], "sources": [source] })
+}
+
 /// Runs it to its end.
 pub(crate) fn run(arguments: &[&str]) -> Ended {
     finish(command(arguments).stdin(Stdio::null()))

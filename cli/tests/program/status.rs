@@ -6,19 +6,20 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use ondat_telemetry::client::Client;
-use ondat_telemetry::config::{ConfigBuilder, Setting};
-use ondat_telemetry::switches::Switch;
+use ondat_telemetry::config::builder::ConfigBuilder;
+use ondat_telemetry::config::setting::Setting;
+use ondat_telemetry::switch::Switch;
 use ondat_telemetry_protocol::identity::Purpose;
 use serde_json::{Value, json};
 
-use crate::program::{Place, command, finish, run};
+use crate::program::{Place, command, finish, held_by, run};
 use crate::report::report_keys;
 
 #[test]
 fn an_empty_state_directory_is_all_on_and_empty() {
     let place = Place::new("status-empty");
     let status = run(&["status", "--json", "--state-dir", &place.at("")]).with(0).json();
-    let on = json!({ "on": true, "off_by": [] });
+    let on = json!({ "on": true, "off_by": [], "sources": [] });
     assert_eq!(status["switches"], json!({ "version_check": on, "daily_report": on, "crash_reports": on }));
     assert_eq!(status["version_check"]["told"], json!([]));
     assert_eq!(status["daily_report"]["last"], json!([]));
@@ -36,7 +37,7 @@ fn the_administrator_is_named() {
     let before = place.listing();
     let state = place.at("");
     let status = run(&["status", "--json", "--state-dir", &state]).with(0).json();
-    let off = json!({ "on": false, "off_by": ["the administrator (switches.json)"] });
+    let off = held_by("administrator", "", "the administrator (switches.json)");
     assert_eq!(status["switches"]["daily_report"], off);
     assert_eq!(status["switches"]["version_check"]["on"], true);
     let text = run(&["status", "--state-dir", &state]).with(0).stdout;

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use serde_json::{Value, json};
 
-use crate::program::{Place, command, finish, run, run_with_input};
+use crate::program::{Place, command, finish, held_by, run, run_with_input};
 
 fn audit(place: &Place) -> Vec<Value> {
     let text = fs::read_to_string(place.path().join("audit.jsonl")).unwrap();
@@ -136,7 +136,7 @@ fn the_api_clients_word_is_another_ones() {
     let state = place.at("");
     // An older version reads what is off by either.
     place.with("switches.json", r#"{"daily_report":false,"words":{"api":{"daily_report":false}}}"#);
-    let held = json!({ "on": false, "off_by": ["the API client (switches.json)"] });
+    let held = held_by("api_client", "", "the API client (switches.json)");
     assert_eq!(switches(&place)["daily_report"], held);
     let said = run(&["enable", "all", "--state-dir", &state]).with(0).stdout;
     let lines: Vec<_> = said.lines().collect();
@@ -217,7 +217,7 @@ fn the_cluster_spec_is_taken_over_and_given_up() {
         run(&["apply", "--cluster-spec", &spec, "--state-dir", &state])
     };
     apply("kind: StorageOSCluster\nspec:\n  disableTelemetry: true\n").with(0);
-    let held = json!({ "on": false, "off_by": ["cluster spec disableTelemetry"] });
+    let held = held_by("cluster_spec", "disableTelemetry", "cluster spec disableTelemetry");
     assert_eq!(switches(&place), json!({ "version_check": held, "daily_report": held, "crash_reports": held }));
     // The administrator's own word is another one.
     let said = run(&["enable", "all", "--state-dir", &state]).with(0).stdout;

@@ -7,8 +7,9 @@ use std::time::{Duration, SystemTime};
 
 use data_encoding::BASE32HEX_NOPAD;
 use ondat_telemetry::client::Client;
-use ondat_telemetry::config::{ConfigBuilder, Setting};
-use ondat_telemetry::switches::Switch;
+use ondat_telemetry::config::builder::ConfigBuilder;
+use ondat_telemetry::config::setting::Setting;
+use ondat_telemetry::switch::Switch;
 use ondat_telemetry_protocol::fields::{FIELDS, Level};
 use serde_json::{Value, json};
 

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 
-use crate::server::{PASSWORD, Server, command, run, set_password, state_dir};
+use crate::server::{PASSWORD, Server, command, held_by, run, set_password, state_dir};
 
 #[test]
 fn switches_change_for_one_of_two_who_have_read_the_same() {
@@ -19,7 +19,7 @@ fn switches_change_for_one_of_two_who_have_read_the_same() {
             .to_string()
     };
     let second = server.ask("PUT", "/v1/switches", &login, &body(false)).with(200).json();
-    let held = json!({ "on": false, "off_by": ["the API client (switches.json)"] });
+    let held = held_by("api_client", "", "the API client (switches.json)");
     assert_eq!(second["switches"]["version_check"], held);
     assert_eq!(second, read());
     server.ask("PUT", "/v1/switches", &login, &body(true)).with(412).error();
@@ -238,7 +238,7 @@ fn the_page_has_a_cookie_and_says_a_word_with_each_change() {
     assert!(!server.state.join("switches.json").exists(), "a cookie alone changes nothing");
     let whole = format!("{cookie}X-CSRF-Token: {csrf}\r\n");
     let put = put(&whole).with(200).json();
-    let held = json!({ "on": false, "off_by": ["the administrator (switches.json)"] });
+    let held = held_by("administrator", "", "the administrator (switches.json)");
     assert_eq!((&put["version_check"], &put["switches"]["version_check"]), (&json!(false), &held));
     let last = server.audit().last().unwrap().clone();
     assert_eq!((&last["via"], &last["word"]), (&json!("page"), &json!("administrator")));

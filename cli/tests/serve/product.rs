@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::server::{Answer, PASSWORD, Server, run};
+use crate::server::{Answer, PASSWORD, Server, held_by, run};
 
 /// What the clients say besides, in their order.
 const OPERATOR: &str = "User-Agent: OpenAPI-Generator/2.4.0/go\r\n";
@@ -163,7 +163,7 @@ fn the_cluster_says_who_else_holds_a_switch_off() {
     let cluster = read("/v2/cluster");
     // The administrator's word, so that an operator who compares it with the cluster's resource does not write it for ever.
     assert_eq!(disabled(&cluster), [false; 3]);
-    let held = json!({ "on": false, "off_by": ["environment DISABLE_TELEMETRY"] });
+    let held = held_by("environment", "DISABLE_TELEMETRY", "environment DISABLE_TELEMETRY");
     assert_eq!(cluster["switches"]["daily_report"], held);
     let identity = ondat_telemetry_protocol::identity::Identity::from_cluster_id("c-1");
     let id = |purpose, raw| identity.anonymise_hex(purpose, raw);
@@ -183,7 +183,7 @@ fn the_command_and_the_api_see_each_others_changes() {
     let after = read();
     // The operator's own word is unchanged: it has nothing to write. What holds is another matter.
     assert_eq!(disabled(&after), [false; 3]);
-    let held = json!({ "on": false, "off_by": ["the administrator (switches.json)"] });
+    let held = held_by("administrator", "", "the administrator (switches.json)");
     assert_eq!(after["switches"]["crash_reports"], held);
     let body = ENABLE_ALL.replace("VERSION", before["version"].as_str().unwrap());
     go(&server, OPERATOR, "PUT /v2/cluster", Some(&bearer), Some(&body)).with(412);

@@ -25,6 +25,12 @@ pub(crate) fn command(state: &Path, arguments: &[&str]) -> Command {
     command
 }
 
+/// A switch that one source turns off, as JSON says it.
+pub(crate) fn held_by(kind: &str, name: &str, text: &str) -> Value {
+    let source = serde_json::json!({ "kind": kind, "name": name, "text": text, "process": null });
+    serde_json::json!({ "on": false, "off_by": [text], "sources": [source] })
+}
+
 /// Runs it to its end.
 pub(crate) fn run(state: &Path, arguments: &[&str]) -> Output {
     command(state, arguments).stdin(Stdio::null()).output().unwrap()

@@ -1,7 +1,8 @@
 // What the page knows: the last that the server has said. Filled by polls and answers, read by whatever is shown.
 
 // The product's words, in the product's order.
-export const SWITCHES = { daily_report: "Telemetry", crash_reports: "Crash reporting", version_check: "Version check" };
+export const SWITCHES = Object.fromEntries([...document.querySelectorAll("[data-switch]")].map((row) =>
+  [row.dataset.switch, row.querySelector("label").textContent]));
 
 export const state = {
   status: null,

@@ -13,11 +13,10 @@ const PARTS = {
   crash_reports: { success: "Last sent", spool: "spool/crashes", unit: "crash report", host: "sentry_host", to: "To" },
   version_check: { success: "Last answer", host: "version_zone", to: "In zone" },
 };
-// The two words that switches.json has, as sources name them, and as people know them.
-const PERSON = "the administrator (switches.json)";
+// The two words that switches.json has, by the kind of their source, as people know them.
 const WORDS = {
-  [PERSON]: "the administrator, here or by the command",
-  "the API client (switches.json)": "the API client, such as the operator or the product's command line",
+  administrator: "the administrator, here or by the command",
+  api_client: "the API client, such as the operator or the product's command line",
 };
 
 const saving = {};
@@ -155,9 +154,9 @@ function waits(name) {
 /** What a change here is for, and how to make it for all. */
 function showScope() {
   const { status } = state;
-  const sources = [...NAMES.flatMap((name) => state.switches[name].off_by),
-    ...status.processes.flatMap((process) => NAMES.flatMap((name) => process.off_by[name]))];
-  const hasSpec = sources.some((source) => source.startsWith("cluster spec"));
+  const sources = [state.switches, ...status.processes.map((process) => process.sources)].flatMap((of) =>
+    NAMES.flatMap((name) => of[name].sources ?? of[name]));
+  const hasSpec = sources.some(({ kind }) => kind === "cluster_spec");
   const hasClient = Object.values(status.administrator?.api ?? {}).includes(false);
   const known = [hasSpec && "a cluster resource", hasClient && "an API client, such as the operator,"].filter(Boolean);
   fill($("scope-known"), known.length > 0 && `Here ${list(known)} already turns something off.`);
@@ -168,8 +167,9 @@ function showScope() {
 // ---------------------------------------------------------------- who holds it off
 
 /** Who holds a switch off besides the person. */
-const holders = (name) => state.switches[name].off_by.filter((source) => source !== PERSON);
-const inWords = (sources) => list(sources.map((source) => WORDS[source] ?? source));
+const holders = (name) => state.switches[name].sources.filter(({ kind }) => kind !== "administrator");
+const inWords = (sources) => list(sources.map(({ kind, text, process }) =>
+  WORDS[kind] ?? (process ? `${text} of ${process.component} (pid ${process.pid})` : text)));
 const canOperate = (name) => !state.administrator.problem && holders(name).length === 0;
 
 function heldOff(name) {
@@ -177,8 +177,8 @@ function heldOff(name) {
   // Said once for all three, above.
   if (administrator.problem) return h("p", null, "Held off until the administrator's settings can be read.");
   const who = holders(name);
-  const { off_by } = state.switches[name];
-  if (who.length === 0) return off_by.length > 0 && h("p", null, `Off by ${inWords(off_by)}.`);
+  const { sources } = state.switches[name];
+  if (who.length === 0) return sources.length > 0 && h("p", null, `Off by ${inWords(sources)}.`);
   const where = who.length === 1 ? "there" : who.length === 2 ? "in both places" : "in all these places";
   const sentences = `Held off by ${inWords(who)}. It can be turned on only ${where}.`;
   if (administrator[name]) return h("p", null, sentences);
@@ -191,8 +191,8 @@ function heldOff(name) {
 
 /** Processes whose own environment, program or cluster spec holds it off while others have it on. */
 function offInSome(name) {
-  return state.status.processes.filter((process) => process.off_by[name].length > 0).map((process) =>
-    h("p", null, `Off in ${process.component} (pid ${process.pid}) by ${list(process.off_by[name])}; on elsewhere.`));
+  return state.status.processes.filter((process) => process.sources[name].length > 0).map((process) =>
+    h("p", null, `Off in ${process.component} (pid ${process.pid}) by ${inWords(process.sources[name])}; on elsewhere.`));
 }
 
 // ---------------------------------------------------------------- changing
@@ -238,16 +238,16 @@ function change(names, on) {
 async function put(names, on) {
   changes += 1;
   try {
-    const { version_check, daily_report, crash_reports, version } = state.administrator;
-    const wanted = { version_check, daily_report, crash_reports, version };
-    names.forEach((name) => (wanted[name] = on));
+    const { version } = state.administrator;
+    const words = NAMES.map((name) => [name, names.includes(name) ? on : state.administrator[name]]);
+    const wanted = { ...Object.fromEntries(words), version };
     confirmed(await putSwitches(wanted));
     const effect = names.map((name) => {
       const isOn = state.switches[name].on;
       return isOn === on ? `${SWITCHES[name]} is ${on ? "on" : "off"}.` : `${SWITCHES[name]} stays off.`;
     });
-    const words = names.length === 1 ? effect[0] : "All three are off.";
-    say(names.slice(-1), { said: `Saved. ${words} Running processes follow within a second.` });
+    const result = names.length === 1 ? effect[0] : "All three are off.";
+    say(names.slice(-1), { said: `Saved. ${result} Running processes follow within a second.` });
   } catch (failure) {
     if (!(failure instanceof Failure)) throw failure;
     await notChanged(names, failure);
