@@ -13,9 +13,9 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{Date32Type, Float64Type, UInt16Type, UInt64Type};
 use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
-use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
+use parquet::arrow::{ArrowWriter, ProjectionMask};
 use parquet::basic::{Compression, GzipLevel};
 use parquet::errors::{ParquetError, Result};
 use parquet::file::metadata::KeyValue;
@@ -60,8 +60,9 @@ impl<W: Write + Send> PartWriter<W> {
     pub(crate) fn new(out: W, table: &Table) -> Result<Self> {
         let mut builders: Vec<Builder> = table.columns.iter().map(|column| Builder::new(column.kind)).collect();
         let fields = table.columns.iter().zip(&mut builders);
-        let fields: Vec<Field> =
-            fields.map(|(column, builder)| Field::new(&column.name, builder.finish().data_type().clone(), true)).collect();
+        let fields: Vec<Field> = fields
+            .map(|(column, builder)| Field::new(&column.name, builder.finish().data_type().clone(), true))
+            .collect();
         let schema = Arc::new(Schema::new(fields));
         let mut properties = WriterProperties::builder()
             .set_created_by("ondat-telemetry-fleet".to_owned())
@@ -124,7 +125,8 @@ impl<W: Write + Send> PartWriter<W> {
 impl Builder {
     fn new(kind: ColumnKind) -> Self {
         // As the Parquet format names the parts of a map.
-        let names = || MapFieldNames { entry: "key_value".to_owned(), key: "key".to_owned(), value: "value".to_owned() };
+        let names =
+            || MapFieldNames { entry: "key_value".to_owned(), key: "key".to_owned(), value: "value".to_owned() };
         match kind {
             ColumnKind::Bool => Self::Bool(BooleanBuilder::new()),
             ColumnKind::Count => Self::Count(UInt64Builder::new()),
@@ -211,7 +213,12 @@ pub(crate) struct PartReader {
 impl PartReader {
     /// The rows of this file as those of the table: a column that an older opener did not write is null.
     pub(crate) fn new(file: File, table: &Table) -> Result<Self> {
-        let batches = ParquetRecordBatchReaderBuilder::try_new(file)?.with_batch_size(READ_ROWS).build()?;
+        let builder = ParquetRecordBatchReaderBuilder::try_new(file)?.with_batch_size(READ_ROWS);
+        let is_wanted = |field: &Field| table.columns.iter().any(|column| column.name == *field.name());
+        let roots = builder.schema().fields().iter().enumerate().filter(|(_, field)| is_wanted(field));
+        let roots: Vec<usize> = roots.map(|(at, _)| at).collect();
+        let wanted = ProjectionMask::roots(builder.parquet_schema(), roots);
+        let batches = builder.with_projection(wanted).build()?;
         let kinds = table.columns.iter().map(|column| (column.name.clone(), column.kind)).collect();
         let mut reader = Self { batches, kinds, columns: Vec::new(), rows: 0, at: 0 };
         reader.fill()?;

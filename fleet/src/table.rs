@@ -70,17 +70,21 @@ impl ReportTables {
         }
     }
 
+    /// Of `reports` the ids alone.
+    pub(crate) fn ids(&self) -> Table {
+        Table { name: self.reports.name, columns: vec![column("report_id", ColumnKind::Text)] }
+    }
+
     /// In the order in which their parts are put in place.
     pub(crate) fn in_order(&self) -> [&Table; 4] {
         [&self.volumes, &self.nodes, &self.api_calls, &self.reports]
     }
 }
 
-/// Reports that came when their day was closed, or before it began.
+/// What came when its day was closed, or before it began.
 pub(crate) fn late() -> Table {
-    use ColumnKind::{Count, Day, Text};
-    let columns =
-        [("report_id", Text), ("day", Day), ("received", Day), ("key_id", Text), ("sealed_bytes", Count), ("why", Text)];
+    use ColumnKind::{Day, Text};
+    let columns = [("place", Text), ("day", Day), ("received", Day), ("why", Text)];
     Table { name: "late", columns: columns.map(|(name, kind)| column(name, kind)).into() }
 }
 
