@@ -1,6 +1,6 @@
 //! What cannot be opened: set aside with the reason, so that the rest goes on, and tried again when that may help.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use ondat_telemetry_protocol::keys::PrivateKey;
 use semver::Version;
 use serde::{Deserialize, Serialize};
 
-use crate::data::{Data, Place, names};
+use crate::data::{Data, Place, ReportId, names};
 use crate::fault::disk;
 use crate::workplace::{Workplace, put};
 
@@ -130,6 +130,12 @@ impl<'a> Aside<'a> {
             Err(why) if why.kind() != io::ErrorKind::NotFound => Err(disk("remove", &path, why)),
             _ => Ok(()),
         }
+    }
+
+    /// What was set aside of deleted reports goes too.
+    pub(crate) fn clear_all(&mut self, deleted: &BTreeSet<ReportId>) -> Result<(), Error> {
+        let places: Vec<Place> = self.entries.keys().filter(|place| deleted.contains(&place.id)).copied().collect();
+        places.iter().try_for_each(|place| self.clear(place))
     }
 
     /// How many there are.

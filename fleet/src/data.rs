@@ -21,6 +21,11 @@ pub(crate) type Day = u16;
 /// The ending of a sealed report's file.
 const SEALED_ENDING: &str = ".otr";
 
+/// The folder of the ids that were deleted.
+pub(crate) const TOMBSTONES: &str = "tombstones";
+/// The name of a part that is all of its day.
+pub(crate) const ONLY_PART: &str = "part-00-of-01.parquet";
+
 /// The folder that the receiving side writes to and the opener reads from.
 #[derive(Clone, Debug)]
 pub(crate) struct Data {
@@ -127,9 +132,20 @@ impl Data {
         })
     }
 
-    /// The ids that were deleted.
+    /// The ids of reports and of clusters that were deleted.
     pub(crate) fn tombstones(&self) -> Result<BTreeSet<ReportId>, Error> {
-        Ok(names(&self.root.join("tombstones"))?.iter().filter_map(|name| hex(name)).collect())
+        Ok(names(&self.root.join(TOMBSTONES))?.iter().filter_map(|name| hex(name)).collect())
+    }
+
+    /// The days of a table that have parts, sorted.
+    pub(crate) fn days_of(&self, table: &str) -> Result<Vec<Day>, Error> {
+        let names = names(&self.root.join("lake").join(table))?;
+        Ok(names.iter().filter_map(|name| parse_day(name.strip_prefix("day=")?)).collect())
+    }
+
+    /// The only part that a table has of a day, where days are not divided.
+    pub(crate) fn only_part(&self, table: &str, day: Day) -> PathBuf {
+        self.parts(table, day).join(ONLY_PART)
     }
 }
 

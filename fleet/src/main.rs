@@ -10,7 +10,10 @@ use ondat_telemetry_command::{exit, plain, refusal};
 
 mod aside;
 mod cell;
+mod checks;
+mod crashes;
 mod data;
+mod delete;
 mod fault;
 mod r#gen;
 mod late;
@@ -19,6 +22,7 @@ mod part;
 mod parts;
 mod progress;
 mod rows;
+mod single;
 mod table;
 mod unseal;
 mod workplace;
@@ -46,6 +50,9 @@ enum Command {
     /// Bring the tables up to what was received.
     #[command(after_help = EXIT_STATUSES)]
     Open(open::OpenOptions),
+    /// Take out of the tables what a cluster has asked to be forgotten, and open nothing of it any more.
+    #[command(after_help = EXIT_STATUSES)]
+    Delete(delete::DeleteOptions),
     /// Make up a fleet, for tests and to look at: sealed reports, crash reports, version queries.
     #[command(after_help = EXIT_STATUSES)]
     Gen(r#gen::GenOptions),
@@ -58,6 +65,7 @@ fn main() -> ExitCode {
     };
     let outcome = match &arguments.command {
         Command::Open(options) => open::run(options),
+        Command::Delete(options) => delete::run(options),
         Command::Gen(options) => r#gen::run(options),
     };
     match outcome {

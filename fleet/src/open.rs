@@ -1,7 +1,7 @@
 //! `open`: from what was received to the tables. A part is a pure function of the bodies of its day and shard, so that an
 //! opener that was stopped, a second one beside it and one that begins anew all write the same bytes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use ondat_telemetry::error::Error;
@@ -9,7 +9,10 @@ use ondat_telemetry_protocol::keys::PrivateKey;
 use sha2::{Digest, Sha256};
 
 use crate::aside::{Aside, Entry, OPENER};
+use crate::checks;
+use crate::crashes;
 use crate::data::{Data, Day, Place, ReportId};
+use crate::delete;
 use crate::fault::unusable;
 use crate::late::{self, LateOne};
 use crate::parts::{Bodies, Fate, NewParts, OldParts, Order, Partition, Placed, shards_of};
@@ -52,6 +55,7 @@ struct Tally {
     set_aside: usize,
     late: usize,
     parts: usize,
+    crashes: usize,
     /// Bodies and parts that could not be read, and are tried again.
     unread: usize,
 }
@@ -63,6 +67,7 @@ struct Opener<'a> {
     workplace: Workplace,
     aside: Aside<'a>,
     progress: Progress,
+    deleted: BTreeSet<ReportId>,
     tally: Tally,
 }
 
@@ -80,15 +85,17 @@ pub(crate) fn run(options: &OpenOptions) -> Result<bool, Error> {
     let shards = options.shards.parse().unwrap_or(1);
     let tables = ReportTables::new();
     let progress = Progress::new();
-    let mut opener = Opener { data: &data, keys, tables, workplace, aside, progress, tally: Tally::default() };
+    let deleted = data.tombstones()?;
+    let mut opener = Opener { data: &data, keys, tables, workplace, aside, progress, deleted, tally: Tally::default() };
     opener.open(shards)?;
     let Opener { tally, aside, .. } = opener;
     let line = format!(
-        "{} opened, {} set aside ({} in all), {} late, {} written",
+        "{} opened, {} set aside ({} in all), {} late, {} new, {} written",
         counted(tally.opened, "report"),
         tally.set_aside,
         aside.count(),
         tally.late,
+        if tally.crashes == 1 { "1 crash".to_owned() } else { format!("{} crashes", tally.crashes) },
         counted(tally.parts, "part")
     );
     crate::print(&format!("{line}\n"))?;
@@ -114,20 +121,21 @@ impl Opener<'_> {
             let places: Vec<Place> = part.iter().map(|candidate| candidate.place).collect();
             self.open_part(part[0].partition, &places)?;
         }
+        let (data, workplace, progress) = (self.data, &self.workplace, &mut self.progress);
+        self.tally.crashes = crashes::write(data, workplace, |line| progress.complain(line))?;
+        self.tally.parts += checks::write(data, workplace, |line| progress.complain(line))?;
         self.progress.end();
         Ok(())
     }
 
     /// Every body that belongs to a part. Those that are late are counted, those that have no header set aside.
     fn sort_out(&mut self, shards: u8) -> Result<Vec<Candidate>, Error> {
-        let deleted = self.data.tombstones()?;
         let mut shards_of_day: BTreeMap<Day, u8> = BTreeMap::new();
         let mut candidates = Vec::new();
         for received in self.data.received_days()? {
             let mut late = Vec::new();
             for place in self.data.received_on(received)? {
-                if deleted.contains(&place.id) {
-                    self.aside.clear(&place)?;
+                if self.deleted.contains(&place.id) {
                     continue;
                 }
                 let header = match self.data.header(&place) {
@@ -157,7 +165,7 @@ impl Opener<'_> {
                 };
                 candidates.push(Candidate { partition: Partition::of_report(header.day, of, &place.id), place });
             }
-            self.tally.late += late::write(self.data, &self.workplace, received, late)?;
+            self.tally.late += late::write(self.data, &self.workplace, received, &late)?;
         }
         Ok(candidates)
     }
@@ -181,7 +189,15 @@ impl Opener<'_> {
     /// Brings one part up to the bodies at these places, which are sorted by report id.
     fn open_part(&mut self, partition: Partition, places: &[Place]) -> Result<(), Error> {
         loop {
-            let old = match OldParts::read(self.data, &self.tables, partition) {
+            // Somebody may have deleted meanwhile, or may not have come to an end.
+            self.deleted = self.data.tombstones()?;
+            let deleted = &self.deleted;
+            let removed = delete::from_part(self.data, &self.tables, &self.workplace, partition, deleted);
+            if let Ok(Some((_, Placed::Outdated))) = removed {
+                continue;
+            }
+            let places: Vec<Place> = places.iter().filter(|place| !deleted.contains(&place.id)).copied().collect();
+            let old = match removed.and_then(|_| OldParts::read(self.data, &self.tables, partition)) {
                 Ok(old) => old,
                 // Its rows may be all that is left of what was sealed: it is not written over.
                 Err(why) => {
@@ -189,7 +205,7 @@ impl Opener<'_> {
                     return Ok(());
                 }
             };
-            if self.write_part(&old, places)? == Placed::Done {
+            if self.write_part(&old, &places)? == Placed::Done {
                 return Ok(());
             }
         }

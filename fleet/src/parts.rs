@@ -17,7 +17,7 @@ use crate::fault::{disk, unusable};
 use crate::part::{PartReader, PartWriter, note};
 use crate::rows::Parts;
 use crate::table::{ReportTables, Table};
-use crate::workplace::{Workplace, put};
+use crate::workplace::{Workplace, put, remove};
 
 /// In the footer of each part, a digest of which bodies it was made of: parts that belong together have the same.
 const SET: &str = "set";
@@ -294,20 +294,6 @@ impl NewParts {
         }
         Ok(Placed::Done)
     }
-}
-
-/// Takes a part away, durably.
-fn remove(path: &Path) -> Result<(), Error> {
-    let remove = || -> io::Result<()> {
-        match std::fs::remove_file(path) {
-            Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(()),
-            removed => {
-                removed?;
-                path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
-            }
-        }
-    };
-    remove().map_err(|why| disk("remove", path, why))
 }
 
 fn digest_of(ids: &[ReportId], bodies: &Bodies) -> String {

@@ -81,6 +81,22 @@ impl ReportTables {
     }
 }
 
+/// Crash reports, by the day on which they were received.
+pub(crate) fn crashes() -> Table {
+    use ColumnKind::{Day, Text};
+    let texts = ["time", "release", "component", "signal", "exit_code", "core_dump", "class", "cluster_id", "node_id"];
+    let mut columns = vec![column("event_id", Text), column("day", Day)];
+    columns.extend(texts.map(|name| column(name, Text)));
+    Table { name: "crashes", columns }
+}
+
+/// Version queries, by the day on which they were asked.
+pub(crate) fn checks() -> Table {
+    use ColumnKind::{Count, Day, Text};
+    let columns = [("day", Day), ("cluster_id", Text), ("node_id", Text), ("version", Text), ("n", Count)];
+    Table { name: "checks", columns: columns.map(|(name, kind)| column(name, kind)).into() }
+}
+
 /// What came when its day was closed, or before it began.
 pub(crate) fn late() -> Table {
     use ColumnKind::{Day, Text};

@@ -136,6 +136,20 @@ pub(crate) fn put(file: &File, from: &Path, to: &Path) -> Result<(), Error> {
     put().map_err(|why| disk("write", to, why))
 }
 
+/// Takes a file away, durably.
+pub(crate) fn remove(path: &Path) -> Result<(), Error> {
+    let remove = || -> io::Result<()> {
+        match fs::remove_file(path) {
+            Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => {
+                removed?;
+                path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+            }
+        }
+    };
+    remove().map_err(|why| disk("remove", path, why))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -88,6 +88,5 @@ fn a_large_report_and_many_small_ones_take_little_memory() {
     let part = data.join(format!("lake/volumes/day={DATE}/part-00-of-01.parquet"));
     assert!(std::fs::metadata(part).unwrap().len() > 16 << 20, "its ids alone are that much");
     let most = most_of_a_child();
-    println!("{} MiB", most >> 20);
     assert!(most < MOST, "{} MiB", most >> 20);
 }

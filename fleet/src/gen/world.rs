@@ -131,7 +131,7 @@ impl Cluster {
             "node_total_bytes": total,
             "node_version": "MTIzNDU2",
         }));
-        if self.number % 7 == 0 {
+        if self.number.is_multiple_of(7) {
             // An old host says less.
             record.remove("node_id");
             record.remove("node_capacity");
