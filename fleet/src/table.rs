@@ -145,3 +145,40 @@ pub(crate) fn scalar(kind: Kind) -> Option<ColumnKind> {
         Kind::ApiCalls | Kind::Capacity | Kind::EtcdConfig => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/fleet.md");
+    const BEGIN: &str = "<!-- written by UPDATE_FLEET=1 cargo test --release in fleet/ -->\n";
+    const END: &str = "\n<!-- end -->";
+
+    #[test]
+    fn the_document_has_the_tables() {
+        let kind = |kind| match kind {
+            ColumnKind::Bool => "bool",
+            ColumnKind::Count => "integer",
+            ColumnKind::Status => "integer (UINT16)",
+            ColumnKind::Text => "text",
+            ColumnKind::Day => "day",
+            ColumnKind::Labels => "labels",
+            ColumnKind::Metrics => "metrics",
+        };
+        let tables = ReportTables::new();
+        let mut text = "\n| table | columns |\n|---|---|\n".to_owned();
+        for table in tables.in_order().into_iter().rev().chain([&checks(), &crashes(), &late()]) {
+            let columns: Vec<String> =
+                table.columns.iter().map(|column| format!("`{}` {}", column.name, kind(column.kind))).collect();
+            text += &format!("| `{}` | {} |\n", table.name, columns.join(", "));
+        }
+        let document = std::fs::read_to_string(PATH).unwrap();
+        let (before, rest) = document.split_once(BEGIN).unwrap();
+        let (found, after) = rest.split_once(END).unwrap();
+        if std::env::var_os("UPDATE_FLEET").is_some() {
+            std::fs::write(PATH, format!("{before}{BEGIN}{text}{END}{after}")).unwrap();
+            return;
+        }
+        assert_eq!(found, text, "run UPDATE_FLEET=1 cargo test --release in fleet/");
+    }
+}

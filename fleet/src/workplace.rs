@@ -163,16 +163,13 @@ mod tests {
         let (running, left) = Workplace::new(&data).unwrap();
         assert!(left.is_empty());
         running.mark(Some(&place)).unwrap();
-        let (ended, left) = Workplace::new(&data).unwrap();
-        assert!(left.is_empty(), "its opener runs");
-        ended.mark(Some(&place)).unwrap();
-        // As if the process had been killed: the lock goes, the folder stays.
-        let Workplace { path, .. } = &ended;
-        let kept = path.with_extension("kept");
-        fs::rename(path, &kept).unwrap();
-        drop(ended);
+        // As a process leaves it that is killed.
+        let ended = root.join(FOLDER).join("ended");
+        make_folder(&ended).unwrap();
+        fs::copy(running.path.join(MARK), ended.join(MARK)).unwrap();
+        fs::write(ended.join(LOCK), "").unwrap();
         let (_next, left) = Workplace::new(&data).unwrap();
-        assert_eq!((left, kept.exists()), (vec![place], false));
+        assert_eq!((left, ended.exists(), running.path.exists()), (vec![place], false, true));
         fs::remove_dir_all(&root).unwrap();
     }
 }

@@ -3,6 +3,7 @@
 
 mod crashes;
 mod deletion;
+mod document;
 mod faults;
 mod ledger;
 mod openers;
