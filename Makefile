@@ -6,6 +6,9 @@
 #   make test-vm   crashes in other kernels: Debian 11's and 12's, in qemu (VM="--runs 100" for figures)
 #   make           the library, the monitor, the commands
 #   make test-field  adds a field to the report in a copy of the tree, and tests that
+#   make fleet     the opener: sealed reports into Parquet (a workspace of its own; minutes the first time)
+#   make test-fleet  its tests
+#   make bench-fleet what opening takes
 #   make fuzz      each parser that has a target, for a minute
 #   make bench     sizes and times
 #   make install   DESTDIR= PREFIX=/usr/local LIBDIR=$(PREFIX)/lib
@@ -34,7 +37,7 @@ CFLAGS = -std=c99 -Wall -Wextra -Wpedantic -Werror -O2 -g
 # What a static link needs besides the archive: tests/programs/bad_input.rs compares it with what rustc says.
 STATIC_LIBS = -lgcc_s -lutil -lrt -lpthread -lm -ldl -lc
 
-.PHONY: all library commands demo check test test-vm test-field fuzz bench install install-library uninstall clean setup
+.PHONY: all library commands demo check test test-vm test-field fleet test-fleet bench-fleet fuzz bench install install-library uninstall clean setup
 
 all: library commands
 
@@ -83,6 +86,15 @@ test-vm: $(if $(ONDAT_TELEMETRY_BUILD),,library)
 # Some minutes where nothing is built yet.
 test-field:
 	@./tools/test-field
+
+fleet: setup
+	cargo build --release --locked --manifest-path fleet/Cargo.toml
+
+test-fleet: setup
+	@./tools/test-fleet
+
+bench-fleet: setup
+	@./tools/bench-fleet
 
 fuzz:
 	@./tools/setup test
