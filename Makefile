@@ -12,6 +12,9 @@
 #   make image     the container image, with buildah: IMAGE=ondat-telemetry BASE=a Debian with Rust
 #   make test-images  builds and runs images, containers and pods; needs root, Debian and Go; a quarter of an hour the first time
 #   make test-field  adds a field to the report in a copy of the tree, and tests that
+#   make fleet     the opener: sealed reports into Parquet (a workspace of its own; minutes the first time)
+#   make test-fleet  its tests
+#   make bench-fleet what opening takes
 #   make fuzz      each parser that has a target, for a minute
 #   make bench     sizes and times
 #   make install   DESTDIR= prefix=/usr/local libdir=$(prefix)/lib STRIP=strip, and the other names of the GNU standards
@@ -65,7 +68,7 @@ CFLAGS = -std=c99 -Wall -Wextra -Wpedantic -Werror -O2 -g
 # tests/programs/bad_input.rs compares it with what rustc says.
 STATIC_LIBS = -lutil -lrt -lpthread -lm -ldl -lc
 
-.PHONY: all library commands demo check test test-vm test-images test-reproducible test-field static image fuzz bench install install-library install-units deb test-deb uninstall clean setup
+.PHONY: all library commands demo check test test-vm test-images test-reproducible test-field static image fleet test-fleet bench-fleet fuzz bench install install-library install-units deb test-deb uninstall clean setup
 
 all: library commands
 
@@ -135,6 +138,15 @@ test-reproducible:
 # Some minutes where nothing is built yet.
 test-field:
 	@./tools/test-field
+
+fleet: setup
+	cargo build --release --locked --manifest-path fleet/Cargo.toml
+
+test-fleet: setup
+	@./tools/test-fleet
+
+bench-fleet: setup
+	@./tools/bench-fleet
 
 fuzz:
 	@./tools/setup test

@@ -232,7 +232,7 @@ fn the_names_of_the_state_directory_stand_in_one_file() {
 }
 
 /// What is tracked at the top, as documents name it.
-const FOLDERS: [&str; 13] = [
+const FOLDERS: [&str; 14] = [
     "protocol/",
     "src/",
     "tests/",
@@ -244,6 +244,7 @@ const FOLDERS: [&str; 13] = [
     "examples/",
     "include/ondat",
     "tools/",
+    "fleet/",
     "fuzz/",
     "benches/",
 ];
@@ -283,33 +284,56 @@ fn paths_that_documents_name_exist() {
     assert!(found > 100, "{found}: the paths are looked for in the wrong way");
 }
 
-/// tools/fuzz builds with `--locked`, and nothing else reads that file.
+/// tools/fuzz and tools/test-fleet build with `--locked`, and nothing else reads these files.
 #[test]
-fn the_lock_of_the_fuzz_targets_has_our_packages() {
+fn the_locks_of_other_workspaces_have_our_packages() {
     let read = |name: &str| std::fs::read_to_string(root().join(name)).unwrap();
-    let (manifest, lock) = (read("fuzz/Cargo.toml"), read("fuzz/Cargo.lock"));
-    let ours: Vec<&str> = manifest
-        .lines()
-        .filter(|line| line.contains("path = \".."))
-        .filter_map(|line| line.split(' ').next())
-        .collect();
-    assert!(ours.len() > 1, "{ours:?}");
-    let packages: Vec<&str> = lock.split("[[package]]\n").collect();
-    for name in ours.iter().chain(&["ondat-telemetry-fuzz"]) {
-        let begins = format!("name = \"{name}\"\n");
-        let package = packages.iter().find(|package| package.starts_with(&begins));
-        let package = package.unwrap_or_else(|| panic!("fuzz/Cargo.lock lacks {name}: run cargo update in fuzz/"));
-        // What each of them depends on among ours stands in its entry.
-        let folder =
-            if *name == "ondat-telemetry-fuzz" { "fuzz" } else { name.strip_prefix("ondat-telemetry-").unwrap_or("") };
-        let manifest = read(&Path::new(folder).join("Cargo.toml").to_string_lossy());
-        for line in
-            manifest.split("[dev-dependencies]").next().unwrap().lines().filter(|line| line.contains("{ path = "))
-        {
-            let used = line.split(' ').next().unwrap();
-            assert!(package.contains(&format!("\"{used}\"")), "fuzz/Cargo.lock, {name}: {used} is missing");
+    for workspace in ["fuzz", "fleet"] {
+        let lock_file = format!("{workspace}/Cargo.lock");
+        let (manifest, lock) = (read(&format!("{workspace}/Cargo.toml")), read(&lock_file));
+        let ours: Vec<&str> = manifest
+            .lines()
+            .filter(|line| line.contains("path = \".."))
+            .filter_map(|line| line.split(' ').next())
+            .collect();
+        assert!(ours.len() > 1, "{ours:?}");
+        let packages: Vec<&str> = lock.split("[[package]]\n").collect();
+        let own = format!("ondat-telemetry-{workspace}");
+        for name in ours.iter().copied().chain([own.as_str()]) {
+            let begins = format!("name = \"{name}\"\n");
+            let package = packages.iter().find(|package| package.starts_with(&begins));
+            let package =
+                package.unwrap_or_else(|| panic!("{lock_file} lacks {name}: run cargo update in {workspace}/"));
+            // What each of them depends on among ours stands in its entry.
+            let folder = name.strip_prefix("ondat-telemetry-").unwrap_or("");
+            let manifest = read(&Path::new(folder).join("Cargo.toml").to_string_lossy());
+            for line in
+                manifest.split("[dev-dependencies]").next().unwrap().lines().filter(|line| line.contains("{ path = "))
+            {
+                let used = line.split(' ').next().unwrap();
+                assert!(package.contains(&format!("\"{used}\"")), "{lock_file}, {name}: {used} is missing");
+            }
         }
     }
+}
+
+/// A workspace of its own inherits nothing.
+#[test]
+fn the_fleet_has_the_lints_and_the_version_of_the_workspace() {
+    let read = |name: &str| std::fs::read_to_string(root().join(name)).unwrap();
+    let (ours, fleet) = (read("Cargo.toml"), read("fleet/Cargo.toml"));
+    let section = |text: &str, name: &str| {
+        let (_, rest) = text.split_once(&format!("[{name}]\n")).unwrap();
+        let lines = rest.lines().take_while(|line| !line.starts_with('[')).filter(|line| !line.is_empty());
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    for lints in ["lints.rust", "lints.clippy"] {
+        let expected = section(&ours, &format!("workspace.{lints}"));
+        assert!(expected.len() > 4);
+        assert_eq!(section(&fleet, lints), expected, "fleet/Cargo.toml, {lints}");
+    }
+    let version = format!("version = \"{}\"", env!("CARGO_PKG_VERSION"));
+    assert!(section(&fleet, "package").contains(&version), "fleet/Cargo.toml: {version}");
 }
 
 /// The constants of a file by name and value, where that is a number, a power of two or a shift.

@@ -36,7 +36,8 @@ const ROOMS: [(&str, &str); 27] = [
 ];
 
 /// The parts of the repository whose files are looked at for circles.
-const PACKAGES: [&str; 6] = ["src", "protocol/src", "service/src", "command/src", "cli/src", "collector/src"];
+const PACKAGES: [&str; 7] =
+    ["src", "protocol/src", "service/src", "command/src", "cli/src", "collector/src", "fleet/src"];
 
 /// The files of a package by their module's path, and of each the modules that it uses.
 fn uses(package: &str) -> BTreeMap<String, BTreeSet<String>> {

@@ -14,7 +14,7 @@ use super::SCHEMA;
 use crate::fields::{FIELDS, Level, is_field_name};
 use crate::header::Header;
 use crate::keys::PrivateKey;
-use crate::limits::{GROUP_RECORDS, LEVEL_FIELDS, LINE_BYTES, REPORT_BYTES, SEALED_REPORT_BYTES};
+use crate::limits::{GROUP_RECORDS, LEVEL_FIELDS, LINE_BYTES, LINE_VALUES, REPORT_BYTES, SEALED_REPORT_BYTES};
 use crate::open::Opener;
 
 /// A record: the fields of the list in its order, then those of a newer writer.
@@ -178,9 +178,22 @@ fn next_line(lines: &mut impl BufRead, number: usize) -> Result<Option<Vec<u8>>,
     read.map_err(|why| format!("line {number}: {why}"))?;
     match line.pop() {
         None => Ok(None),
+        Some(b'\n') if values(&line) > LINE_VALUES => {
+            Err(format!("line {number}: it holds more values than {LINE_VALUES}"))
+        }
         Some(b'\n') => Ok(Some(line)),
         Some(_) => Err(format!("line {number}: it does not end within {LINE_BYTES} bytes")),
     }
+}
+
+/// About how many values a line holds, before memory is taken for them.
+fn values(line: &[u8]) -> u64 {
+    let weigh = |byte: &u8| match byte {
+        b'{' => 8,
+        b',' | b'[' => 1,
+        _ => 0,
+    };
+    line.iter().map(weigh).sum()
 }
 
 fn head(line: &[u8], header: &Header) -> Result<Report, String> {
@@ -454,6 +467,21 @@ mod tests {
         assert!(refused(&(first.clone() + &group("nodes", Level::Node, 1025))).contains("at most 1024"));
         assert!(refused(&(first.clone() + &group("nodes", Level::Node, 0))).contains("at least one"));
         assert!(refused(&(first + &group("pools", Level::Node, 1))).contains("expected nodes, volumes or end"));
+    }
+
+    /// A line is bounded by what it takes in memory, which is many times its bytes where it holds small values.
+    #[test]
+    fn a_line_of_too_many_values_is_refused_before_they_are_read() {
+        let head_of = |operations: usize| {
+            let calls: Vec<String> = (0..operations).map(|number| format!("\"o{number}\":{{\"200\":1}}")).collect();
+            let calls = format!("\"api_call_metrics\":{{{}}}", calls.join(","));
+            first_line().replace("\"api_call_metrics\":null", &calls) + &end(0, 0)
+        };
+        assert!(read(head_of(100_000).as_bytes(), &header(), |_, _| {}).is_ok());
+        assert!(refused(&head_of(120_000)).contains("line 1: it holds more values than"));
+        let nulls = format!("[{}]", vec!["[]"; 1 << 20].join(","));
+        let group = group("nodes", Level::Node, 1).replace("}}", &format!(",\"node_new\":[{nulls}]}}}}"));
+        assert!(refused(&(first_line() + &group + &end(1, 0))).contains("line 2: it holds more values than"));
     }
 
     #[test]
