@@ -21,7 +21,7 @@ const CRASHES: &[&str] = &["sentry_dsn"];
 const NETWORK: &[&str] = &["nameservers", "ca_file", "proxy", "timeout_ms"];
 
 /// Which settings each subcommand uses. Those that only hold others use none.
-const USED: [(&str, &[&[&str]]); 29] = [
+const USED: [(&str, &[&[&str]]); 30] = [
     ("check-version", &[PLACE, SPEC, WHO, ZONE, &["nameservers", "timeout_ms"], FORM]),
     ("report", &[]),
     ("report preview", &[PLACE, SPEC, WHO]),
@@ -47,6 +47,7 @@ const USED: [(&str, &[&[&str]]); 29] = [
     ("apply", &[PLACE, SPEC, FORM]),
     ("repair", &[PLACE, FORM]),
     ("reset-identity", &[PLACE, &["cluster_id"], FORM]),
+    ("deletion-list", &[PLACE, SPEC, &["cluster_id"], FORM]),
     ("password", &[PLACE]),
     ("serve", &[PLACE, SPEC, WHO, ZONE, REPORTS, CRASHES]),
     ("version", &[FORM]),
