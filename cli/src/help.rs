@@ -21,7 +21,7 @@ const CRASHES: &[&str] = &["sentry_dsn"];
 const NETWORK: &[&str] = &["nameservers", "ca_file", "proxy", "timeout_ms"];
 
 /// The settings that each subcommand uses. A subcommand that only groups others uses none.
-const USED: [(&str, &[&[&str]]); 30] = [
+const USED: [(&str, &[&[&str]]); 31] = [
     ("check-version", &[PLACE, SPEC, WHO, ZONE, &["nameservers", "timeout_ms"], FORM]),
     ("report", &[]),
     ("report preview", &[PLACE, SPEC, WHO]),
@@ -48,6 +48,7 @@ const USED: [(&str, &[&[&str]]); 30] = [
     ("apply", &[PLACE, SPEC, FORM]),
     ("repair", &[PLACE, FORM]),
     ("reset-identity", &[PLACE, &["cluster_id"], FORM]),
+    ("deletion-list", &[PLACE, SPEC, &["cluster_id"], FORM]),
     ("password", &[PLACE]),
     ("serve", &[PLACE, SPEC, WHO, ZONE, REPORTS, CRASHES]),
     ("version", &[FORM]),

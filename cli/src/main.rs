@@ -8,6 +8,7 @@ mod crashes;
 mod daemons;
 mod days;
 mod decode;
+mod deletion;
 mod diagnostics;
 mod environment;
 mod exec;
@@ -122,6 +123,11 @@ enum Action {
     /// Make new anonymised ids, in force from each daemon's next start on
     #[command(after_help = exit::HELP)]
     ResetIdentity(identity::Arguments),
+    /// Print the ids under which the vendor knows this cluster, to ask that what they name be deleted
+    ///
+    /// Ids of before a `reset-identity` are made with the key of before: ONDAT_TELEMETRY_IDENTITY_KEY.
+    #[command(after_help = exit::HELP)]
+    DeletionList(deletion::Arguments),
     /// Set the password of a user of the page and the API, from the terminal or the standard input
     #[command(after_help = exit::HELP)]
     Password(users::Arguments),
@@ -265,6 +271,7 @@ fn run(command: &Command, warnings: &Warnings, form: Form) -> Result<Output, Err
         Action::Apply => switches::apply(&settings()?, &command.options, json),
         Action::Repair => switches::repair(&command.options, json),
         Action::ResetIdentity(arguments) => identity::run(arguments, &command.options, warnings, json),
+        Action::DeletionList(arguments) => deletion::run(arguments, &settings()?, json),
         Action::Password(arguments) => users::run(arguments, &command.options),
         Action::Serve(arguments) => serve::run(arguments, &command.options, settings()?),
         Action::Version => Ok(version::run(json)),

@@ -243,18 +243,23 @@ impl Settings {
 
     /// Returns the settings if everything that identifies the sender was given. The error names what is missing.
     pub(crate) fn complete(self) -> Result<Config, Error> {
-        let required = [
-            (self.has_version, "the running product's version", "product-version", "VERSION"),
-            (self.has_cluster_id, "the cluster id", "cluster-id", "CLUSTER_ID"),
-            (self.has_node_id, "the node id", "node-id", "NODE_ID"),
-        ];
-        match required.into_iter().find(|(is_said, ..)| !is_said) {
-            None => Ok(self.config),
-            Some((_, what, option, variable)) => {
-                Err(Error::InvalidConfig(format!("{what} is required: set --{option} or ONDAT_TELEMETRY_{variable}")))
-            }
-        }
+        need(self.has_version, "the running product's version", "product-version", "VERSION")?;
+        self.need_cluster_id()?;
+        need(self.has_node_id, "the node id", "node-id", "NODE_ID")?;
+        Ok(self.config)
     }
+
+    /// The same for what is about the cluster alone.
+    pub(crate) fn need_cluster_id(&self) -> Result<(), Error> {
+        need(self.has_cluster_id, "the cluster id", "cluster-id", "CLUSTER_ID")
+    }
+}
+
+fn need(is_said: bool, what: &str, option: &str, variable: &str) -> Result<(), Error> {
+    if is_said {
+        return Ok(());
+    }
+    Err(Error::InvalidConfig(format!("{what} is required: set --{option} or ONDAT_TELEMETRY_{variable}")))
 }
 
 /// Reads a text file that an option names.

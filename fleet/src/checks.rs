@@ -33,7 +33,7 @@ struct LoggedQuery {
     name: String,
 }
 
-/// What is counted: the cluster, the node, the version.
+/// What is counted: the node, the cluster, the version.
 type Asker = (ReportId, ReportId, Option<String>);
 
 /// Brings the table up to the logs. A query is asked on its day and may be logged on the next. Returns how many parts were
@@ -71,14 +71,14 @@ pub(crate) fn write(data: &Data, workplace: &Workplace, mut complain: impl FnMut
         let passes = lines / LINES_AT_ONCE + 1;
         let mut part = Single::begin(workplace, &table)?;
         for pass in 0..passes {
-            let is_of_pass = |node: &ReportId| u64::from(node[0]) << 8 | u64::from(node[1]);
-            let is_of_pass = |node: &ReportId| is_of_pass(node) * passes >> 16 == pass;
-            let mut askers: BTreeMap<(ReportId, ReportId, Option<String>), u64> = BTreeMap::new();
+            let first_bits = |node: &ReportId| u64::from(u16::from_be_bytes([node[0], node[1]]));
+            let is_of_pass = |node: &ReportId| (first_bits(node) * passes) >> 16 == pass;
+            let mut askers: BTreeMap<Asker, u64> = BTreeMap::new();
             for (log, _) in &logs {
                 each_query(&folder.join(log), |query| {
                     if query.day == day && is_of_pass(&query.node) && !deleted.contains(&query.cluster) {
                         let version = query.version_text();
-                        let asker: Asker = (query.node, query.cluster, version);
+                        let asker = (query.node, query.cluster, version);
                         *askers.entry(asker).or_default() += 1;
                     }
                 });

@@ -7,7 +7,7 @@ use crate::program::{Place, command, finish, run, run_with_input};
 const PAGE: &str = include_str!("../../../docs/administration.md");
 
 /// The words of a row, what it needs to be right, what makes it wrong, and what is then said.
-const COMMANDS: [(&str, &[&str], &[&str], &str); 11] = [
+const COMMANDS: [(&str, &[&str], &[&str], &str); 12] = [
     ("status", &[], &["--state-dir"], "a value is required for '--state-dir <DIR>'"),
     ("disable daily-report", &[], &["--all"], "unexpected argument '--all' found"),
     ("enable all", &[], &["telemetry"], "unexpected argument 'telemetry' found"),
@@ -19,6 +19,7 @@ const COMMANDS: [(&str, &[&str], &[&str], &str); 11] = [
     ),
     ("repair", &[], &["everything"], "unexpected argument 'everything' found"),
     ("reset-identity", &[], &["--key-file", "absent"], "identity key absent: No such file or directory"),
+    ("deletion-list", &["--cluster-id", "c-1"], &["--days", "0"], "invalid value '0' for '--days <N>'"),
     ("report history", &[], &["--json=yes"], "unexpected value 'yes' for '--json' found"),
     ("crashes list", &[], &["-o", "table"], "invalid value 'table' for '--output <FORM>'"),
     ("password", &["--remove", "nobody"], &["one", "two"], "unexpected argument 'two' found"),
@@ -35,7 +36,7 @@ fn rows() -> Vec<String> {
         .lines()
         .filter_map(|line| line.strip_prefix("    ondat-telemetry "))
         .take_while(|row| !row.contains("SIGSEGV"));
-    rows.map(|row| row.split("   ").next().unwrap().to_owned()).take(13).collect()
+    rows.map(|row| row.split("   ").next().unwrap().to_owned()).take(14).collect()
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod administration;
 mod check;
 mod crashes;
 mod decode;
+mod deletion;
 mod environment;
 mod form;
 mod keygen;
