@@ -192,7 +192,11 @@ pub(crate) fn run(arguments: &Arguments, options: &Options) -> Result<Output, Er
     if user.is_empty() || user.len() > LONGEST_NAME || user.chars().any(char::is_control) {
         return Err(Error::InvalidArgument(format!("a user's name has 1 to {LONGEST_NAME} plain bytes")));
     }
-    let new = if arguments.remove { None } else { Some(Memory::new()?.hash(&read_password(user, arguments.file.as_deref())?)?) };
+    let new = if arguments.remove {
+        None
+    } else {
+        Some(Memory::new()?.hash(&read_password(user, arguments.file.as_deref())?)?)
+    };
     let (action, said) =
         if new.is_some() { ("password", "the password is set") } else { ("password removed", "the user is removed") };
     administration::write(dir, &Actor::command(), FILE, || {

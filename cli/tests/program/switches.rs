@@ -316,7 +316,9 @@ fn a_password_can_come_from_a_file() {
         assert!(said.contains(&file) && said.contains(why), "{said}");
     }
     place.with("password", "short\n");
-    assert!(run(&["password", "--file", &file, "--state-dir", &state]).with(2).stderr.contains("at least 8 characters"));
+    assert!(
+        run(&["password", "--file", &file, "--state-dir", &state]).with(2).stderr.contains("at least 8 characters")
+    );
     assert!(run(&["password", "--file", &file, "--remove", "--state-dir", &state]).with(2).stderr.contains("--remove"));
     assert_eq!(fs::read_to_string(place.path().join("state/users.json")).unwrap(), users);
 }
