@@ -66,12 +66,16 @@ impl Keeper {
 
     /// Stores this, or compares it with what has its name: `Nothing` says that nothing had it, and that it is stored now.
     async fn keep(&self, name: &str, body: &Pieces) -> Result<Found, StorageFault> {
-        match self.storage.create(name, body.clone()).await? {
-            Created::New => Ok(Found::Nothing),
-            Created::Refused => match self.storage.compare(name, body).await? {
-                Found::Nothing => Err(StorageFault(format!("{name}: the store says that it is there, and it is not"))),
-                found => Ok(found),
-            },
+        let why = match self.storage.create(name, body.clone()).await {
+            Ok(Created::New) => return Ok(Found::Nothing),
+            Ok(Created::Refused) => StorageFault(format!("{name}: the store says that it is there, and it is not")),
+            // Some stores refuse a name before they have read a large body, and break the connection: what they say is lost,
+            // and would be lost each time.
+            Err(why) => why,
+        };
+        match self.storage.compare(name, body).await {
+            Ok(Found::Nothing) | Err(_) => Err(why),
+            found => found,
         }
     }
 
