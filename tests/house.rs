@@ -232,11 +232,13 @@ fn the_names_of_the_state_directory_stand_in_one_file() {
 }
 
 /// What is tracked at the top, as documents name it.
-const FOLDERS: [&str; 14] = [
+const FOLDERS: [&str; 16] = [
     "protocol/",
     "src/",
     "tests/",
     "docs/",
+    "deploy/",
+    "cmake/",
     "cli/",
     "collector/",
     "service/",
@@ -387,4 +389,19 @@ fn the_places_of_the_version_agree() {
     let so = after(&read("Makefile"), "SOVERSION = ");
     assert_eq!(after(&read("build.rs"), "libondat_telemetry.so.").trim_end_matches('.'), so, "build.rs");
     assert_eq!(after(&read("docs/abi.md"), "libondat_telemetry.so.").trim_end_matches('.'), so, "docs/abi.md");
+    assert_eq!(after(&read("deploy/debian/changelog"), "ondat-telemetry ("), version, "deploy/debian/changelog");
+    assert!(
+        read("deploy/debian/control").contains(&format!("Package: libondat-telemetry{so}\n")),
+        "deploy/debian/control"
+    );
+}
+
+#[test]
+fn the_symbols_of_the_debian_package_are_those_of_the_library() {
+    let read = |name: &str| std::fs::read_to_string(root().join(name)).unwrap();
+    let package = read("deploy/debian/libondat-telemetry0.symbols");
+    let package: Vec<_> = package.lines().filter_map(|line| line.strip_prefix(' ')?.split_once("@Base ")).collect();
+    let package: Vec<_> = package.iter().map(|(symbol, _)| *symbol).collect();
+    // Each with the version in which it came, for those who depend on the package.
+    assert_eq!(package, read("tests/abi/symbols.txt").lines().collect::<Vec<_>>());
 }

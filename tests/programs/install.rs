@@ -31,15 +31,13 @@ fn make(target: &str, variables: &[String]) {
     succeed(&mut make);
 }
 
-/// The library and the monitor in a prefix that only quotes can name.
-fn install_library(dir: &TempDir, more: &[&str]) -> PathBuf {
-    let prefix = dir.join("a prefix");
+/// The library and the monitor in a prefix.
+fn install_library(prefix: &Path, more: &[&str]) {
     let build = built("libondat_telemetry.so").parent().unwrap().to_owned();
     let mut variables =
         vec![format!("prefix={}", prefix.display()), format!("ONDAT_TELEMETRY_BUILD={}", build.display())];
     variables.extend(more.iter().map(|variable| (*variable).to_owned()));
     make("install-library", &variables);
-    prefix
 }
 
 fn files(folder: &Path, below: &Path, found: &mut BTreeSet<String>) {
@@ -129,7 +127,8 @@ fn names_of_the_gnu_standards_say_where_it_goes() {
 #[test]
 fn an_empty_strip_keeps_symbols_and_another_strip_is_used() {
     let dir = TempDir::new();
-    let prefix = install_library(&dir, &["STRIP="]);
+    let prefix = dir.join("a prefix");
+    install_library(&prefix, &["STRIP="]);
     let installed = ["lib/libondat_telemetry.so.0", "libexec/ondat-telemetry-monitor"].map(|file| prefix.join(file));
     assert!(installed.iter().all(|file| has_symbols(file)));
 
@@ -137,7 +136,7 @@ fn an_empty_strip_keeps_symbols_and_another_strip_is_used() {
     std::fs::write(&strip, "#!/bin/sh\nexec strip --strip-debug \"$@\"\n").unwrap();
     std::fs::set_permissions(&strip, PermissionsExt::from_mode(0o755)).unwrap();
     let unstripped = std::fs::metadata(&installed[0]).unwrap().len();
-    install_library(&dir, &[&format!("STRIP={}", strip.display())]);
+    install_library(&prefix, &[&format!("STRIP={}", strip.display())]);
     assert!(has_symbols(&installed[0]));
     assert!(std::fs::metadata(&installed[0]).unwrap().len() < unstripped);
 }
@@ -145,7 +144,8 @@ fn an_empty_strip_keeps_symbols_and_another_strip_is_used() {
 #[test]
 fn pkg_config_finds_it_in_a_prefix_with_a_space() {
     let dir = TempDir::new();
-    let prefix = install_library(&dir, &[]);
+    let prefix = dir.join("a prefix");
+    install_library(&prefix, &[]);
     let program = dir.join("a program");
     compile_by_pkg_config(&prefix, "", "ondat_telemetry", &program);
     run_the_example(&program, &prefix, &dir);
@@ -163,9 +163,34 @@ fn pkg_config_finds_it_in_a_prefix_with_a_space() {
 }
 
 #[test]
+fn the_commands_of_the_document_about_static_programs_work() {
+    let dir = TempDir::new();
+    // The document's commands have no quotes.
+    let prefix = dir.join("prefix");
+    install_library(&prefix, &[]);
+    let document = std::fs::read_to_string(root().join("docs/deploy/static.md")).unwrap();
+    let (_, commands) = document.split_once("```sh\n").unwrap();
+    let (commands, _) = commands.split_once("```").unwrap();
+    std::fs::copy(root().join("examples/dataplane.c"), dir.join("program.c")).unwrap();
+    let mut shell = Command::new("sh");
+    shell.args(["-eu", "-c", commands]).current_dir(dir.path());
+    shell.env("PKG_CONFIG_PATH", prefix.join("lib/pkgconfig"));
+    succeed(&mut shell);
+    for (program, is_static) in [("program", false), ("static-program", true)] {
+        let headers = succeed(Command::new("readelf").args(["--program-headers", "--wide"]).arg(dir.join(program)));
+        assert_eq!(!String::from_utf8(headers.stdout).unwrap().contains("INTERP"), is_static, "{program}");
+        std::fs::create_dir_all(prefix.join("bin")).unwrap();
+        let inside = prefix.join("bin").join(program);
+        std::fs::rename(dir.join(program), &inside).unwrap();
+        run_the_example(&inside, Path::new("/nowhere"), &dir);
+    }
+}
+
+#[test]
 fn cmake_finds_it_after_it_was_moved() {
     let dir = TempDir::new();
-    let installed = install_library(&dir, &["libdir=$(prefix)/lib/x86_64-linux-gnu"]);
+    let installed = dir.join("a prefix");
+    install_library(&installed, &["libdir=$(prefix)/lib/x86_64-linux-gnu"]);
     let prefix = dir.join("moved to");
     std::fs::rename(installed, &prefix).unwrap();
     let build = dir.join("cmake build");
@@ -192,7 +217,8 @@ fn cmake_finds_it_after_it_was_moved() {
 #[test]
 fn meson_finds_it_by_pkg_config() {
     let dir = TempDir::new();
-    let prefix = install_library(&dir, &[]);
+    let prefix = dir.join("a prefix");
+    install_library(&prefix, &[]);
     let build = dir.join("meson build");
     let mut setup = Command::new("meson");
     setup.arg("setup").arg(&build).arg(root().join("tests/programs/user"));
