@@ -147,7 +147,7 @@ impl Victim<'_> {
     fn is_received(&self) -> bool {
         let day = &humantime::format_rfc3339(SystemTime::now()).to_string()[..10];
         let id = HEXLOWER.encode(&Identity::from_cluster_id(&self.cluster_id).report_id(day));
-        self.scene.collector.data.join(format!("reports/{id}.otr")).exists()
+        self.scene.collector.reports().iter().any(|path| path.ends_with(format!("{id}.otr")))
     }
 
     fn progress(&self) -> Progress {

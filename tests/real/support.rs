@@ -380,7 +380,7 @@ impl Collector {
 
     /// The sealed reports it has.
     pub(crate) fn reports(&self) -> Vec<PathBuf> {
-        files_in(&self.data.join("reports"))
+        files_in(&self.data.join("sealed"))
     }
 
     /// The crash reports it has.
