@@ -10,7 +10,7 @@ use crate::layout::ReportPlace;
 use crate::storage::{Created, Found, Pieces, Storage, StorageFault};
 
 /// The most bodies that are kept under one report id.
-pub(crate) const MOST_BODIES: usize = 3;
+const MOST_BODIES: usize = 3;
 
 /// What became of a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -378,9 +378,11 @@ impl Collector {
         Self { url, http, ca_file, sentry_dsn, dns: text("dns"), data: data.to_owned(), server }
     }
 
-    /// The sealed reports it has.
+    /// The sealed reports that it has: of several bodies under one id the first, as the others have `~` in their names.
     pub(crate) fn reports(&self) -> Vec<PathBuf> {
-        files_in(&self.data.join("sealed"))
+        let mut reports = files_in(&self.data.join("sealed"));
+        reports.retain(|path| !path.to_string_lossy().contains('~'));
+        reports
     }
 
     /// The crash reports it has.

@@ -126,7 +126,7 @@ fn a_bucket_keeps_what_was_acknowledged_before_a_kill() {
 fn two_edges_store_what_both_are_sent_once() {
     let (scratch, other, folder) = (Scratch::new(), Scratch::new(), Scratch::new());
     let sealed = seal::x25519().frame(2048);
-    let both = |edges: [&Collector; 2]| {
+    let both = |edges: [&Collector; 2], may_be_busy: bool| {
         let (created, seen) = (AtomicU32::new(0), AtomicU32::new(0));
         std::thread::scope(|scope| {
             for thread in 0..10_u32 {
@@ -135,10 +135,12 @@ fn two_edges_store_what_both_are_sent_once() {
                     // Each in an order of its own.
                     for at in 0..20 {
                         let number = (at * (2 * thread + 1) + thread) % 20;
-                        match put(edges[(thread % 2) as usize], number, sealed).status {
-                            201 => created.fetch_add(1, Ordering::SeqCst),
-                            208 => seen.fetch_add(1, Ordering::SeqCst),
-                            status => panic!("{status}"),
+                        // A store that is busy with the same name may not say what became of it: the sender comes again.
+                        let answers = (0..100).map(|_| put(edges[(thread % 2) as usize], number, sealed).status);
+                        match answers.into_iter().find(|status| *status != 503 || !may_be_busy) {
+                            Some(201) => created.fetch_add(1, Ordering::SeqCst),
+                            Some(208) => seen.fetch_add(1, Ordering::SeqCst),
+                            status => panic!("{status:?}"),
                         };
                     }
                 });
@@ -148,12 +150,12 @@ fn two_edges_store_what_both_are_sent_once() {
     };
     let expected: BTreeSet<String> = (0..20).map(seal::id_of).collect();
     let [one, two] = [0; 2].map(|_| Collector::start(&folder, &HTTP));
-    let (created, seen) = both([&one, &two]);
+    let (created, seen) = both([&one, &two], false);
     assert_eq!((created + seen, ids(&folder.stored(".otr"))), (200, expected.clone()));
     assert_eq!(created, 20, "each is created once");
     let Some(gateway) = Gateway::start(&scratch) else { return };
     let (one, two) = (edge(&scratch, gateway.address, &[]), edge(&other, gateway.address, &[]));
-    let (created, seen) = both([&one, &two]);
+    let (created, seen) = both([&one, &two], true);
     // One that was created may be found by its own edge, which asked again because the store did not answer.
     assert_eq!((created + seen, ids(&gateway.stored(".otr"))), (200, expected));
     assert!(created <= 20, "{created}");
@@ -171,7 +173,7 @@ fn other_bodies_of_an_id_lie_beside_the_first_in_a_bucket() {
     let keys = seal::x25519();
     let bodies = [keys.seal(b"1"), keys.seal(b"2"), keys.frame(4096), keys.seal(b"4")];
     let all = || bodies.iter().map(|body| put(&collector, 1, body).status).collect::<Vec<_>>();
-    assert_eq!((all(), all()), (vec![201, 201, 201, 422], vec![208, 208, 208, 422]));
+    assert_eq!((all(), all()), (vec![201, 201, 201, 208], vec![208; 4]));
     let names = gateway.stored(".otr");
     let name = |at: usize| names[at].rsplit_once('/').unwrap().1.strip_prefix(&seal::id_of(1)).unwrap();
     assert!(
