@@ -12,8 +12,8 @@ pub const CHUNK_BYTES: usize = 65_536;
 pub const GROUP_RECORDS: usize = 1024;
 /// The longest line of a report. A row group of the largest records stays below.
 pub const LINE_BYTES: u64 = 64 << 20;
-/// The most commas and brackets of one line, an opening brace counted eight times: as many values take a few times the
-/// memory of the line, and braces more. A row group of records with all labels and metrics has a fifth of it.
+/// The most commas and brackets of one line outside its strings, an opening brace counted eight times: as many values take a few
+/// times the memory of the line, and braces more. A row group of records with all labels and metrics has a fifth of it.
 pub const LINE_VALUES: u64 = 1 << 20;
 /// The most fields that a reader takes at one level: several times as many as there are, for newer writers.
 pub const LEVEL_FIELDS: usize = 256;

@@ -186,14 +186,21 @@ fn next_line(lines: &mut impl BufRead, number: usize) -> Result<Option<Vec<u8>>,
     }
 }
 
-/// About how many values a line holds, before memory is taken for them.
+/// About how many values a line holds, before memory is taken for them. What stands in a string is text: a writer may send any.
 fn values(line: &[u8]) -> u64 {
-    let weigh = |byte: &u8| match byte {
-        b'{' => 8,
-        b',' | b'[' => 1,
-        _ => 0,
-    };
-    line.iter().map(weigh).sum()
+    let (mut values, mut is_in_string, mut is_escaped) = (0, false, false);
+    for byte in line {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' if is_in_string => is_escaped = true,
+            b'"' => is_in_string = !is_in_string,
+            _ if is_in_string => {}
+            b'{' => values += 8,
+            b',' | b'[' => values += 1,
+            _ => {}
+        }
+    }
+    values
 }
 
 fn head(line: &[u8], header: &Header) -> Result<Report, String> {
@@ -482,6 +489,15 @@ mod tests {
         let nulls = format!("[{}]", vec!["[]"; 1 << 20].join(","));
         let group = group("nodes", Level::Node, 1).replace("}}", &format!(",\"node_new\":[{nulls}]}}}}"));
         assert!(refused(&(first_line() + &group + &end(1, 0))).contains("line 2: it holds more values than"));
+    }
+
+    #[test]
+    fn text_is_no_value_whatever_stands_in_it() {
+        assert_eq!(values(br#"{"a":[1,2],"b":"{,[","c\"{":"\\"}"#), 8 + 1 + 3);
+        assert_eq!(values(br#""{{{{"#), 0);
+        let text = format!("[\"{}\"]", "{[,".repeat(1 << 19));
+        let group = group("nodes", Level::Node, 1).replace("}}", &format!(",\"node_new\":{text}}}}}"));
+        assert!(read((first_line() + &group + &end(1, 0)).as_bytes(), &header(), |_, _| {}).is_ok());
     }
 
     #[test]
