@@ -1,5 +1,5 @@
-//! `deletion-list`: the ids under which the receiving side knows this cluster. They are derived with the cluster's identity
-//! key, so that nobody else can compute them: who has the list may ask that what it names be deleted.
+//! `deletion-list` prints the ids under which the receiving side knows this cluster. They are made with the identity key: a list
+//! shows that its sender has the key, or knows the cluster id where the key is derived from that.
 
 use clap::Args;
 use data_encoding::HEXLOWER;
@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::Output;
 use crate::settings::Settings;
 
-/// How far back it goes.
+/// The options of `deletion-list`.
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// The reports of so many UTC days up to today; the vendor keeps them for 400

@@ -1,5 +1,4 @@
-//! `sign-keys`: the public report keys as the receiving side publishes them. Before they are printed, the library's own
-//! verification must accept them.
+//! `sign-keys` prints the public report keys as the receiving side publishes them, if the library's own verification accepts them.
 
 use std::path::{Path, PathBuf};
 
@@ -15,7 +14,7 @@ use crate::Output;
 use crate::settings::read_text;
 use crate::zone::Signing;
 
-/// What is signed, and with what.
+/// The options of `sign-keys`.
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// The key set, as `keygen report` writes it
@@ -29,14 +28,14 @@ pub(crate) struct Arguments {
     now: Option<u32>,
 }
 
-/// Prints it.
+/// Prints the signed key set.
 pub(crate) fn run(arguments: &Arguments) -> Result<Output, Error> {
     let path = &arguments.report_keys;
     let text = read_text(path, "report keys")?;
     KeySet::parse(&text).map_err(|why| invalid(path, &why))?;
     let document: Value = serde_json::from_str(&text).map_err(|why| invalid(path, &why.to_string()))?;
     let issued = arguments.now.map_or_else(unix_now, i64::from);
-    // On one line. What else is in the file is the receiving side's.
+    // The line has the keys alone: other members of the file are for the receiving side.
     let line = json!({ "issued": issued, "keys": document.get("keys") }).to_string();
     let mut published = format!("{line}\n");
     for path in &arguments.keys {

@@ -102,7 +102,10 @@ pub(crate) fn files(root: &Path, ending: &str) -> Vec<String> {
 #[allow(clippy::print_stderr, reason = "a test that is left out says so")]
 pub(crate) fn skip(why: &str) {
     eprintln!("skipped: {why}");
-    let list = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/skipped.txt");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target");
+    // The folder of what is built may be another one.
+    fs::create_dir_all(&folder).unwrap();
+    let list = folder.join("skipped.txt");
     let mut list = fs::OpenOptions::new().create(true).append(true).open(list).unwrap();
     list.write_all(format!("collector: {why}\n").as_bytes()).unwrap();
 }
