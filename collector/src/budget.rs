@@ -1,4 +1,4 @@
-//! How many bytes of bodies are held at once, by all senders together and by those of one network.
+//! Bounds the bytes of bodies that are in memory at once: of all senders together, and of the senders in one network.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -9,12 +9,12 @@ use object_store::PutPayload;
 
 use crate::storage::Pieces;
 
-/// A piece of a body grows up to this before the next one begins.
+/// The size at which a piece of a body is closed and the next one begins, in bytes.
 const PIECE: usize = 256 << 10;
-/// A network may have this part of the whole.
+/// One network may hold this fraction of the budget: a quarter.
 const PART_OF_ONE: u64 = 4;
 
-/// The budget of a process.
+/// The budget of this process.
 pub(crate) struct Budget {
     most: u64,
     most_of_network: u64,
@@ -27,7 +27,7 @@ pub(crate) struct Budget {
 pub(crate) struct Exhausted;
 
 impl Budget {
-    /// So many bytes. One network may have a part of them, and always enough for one body of this length.
+    /// Creates a budget of `most` bytes. One network may hold a part of them, but always enough for a body of `longest` bytes.
     pub(crate) fn new(most: u64, longest: u64) -> Arc<Self> {
         let most_of_network = (most / PART_OF_ONE).max(longest);
         Arc::new(Self { most, most_of_network, held: AtomicU64::new(0), networks: Mutex::default() })
@@ -38,7 +38,7 @@ impl Budget {
         self.held.load(Ordering::Relaxed)
     }
 
-    /// A body that comes from this network; none has no bound of its own.
+    /// Starts a body from this network. None: the sender has no bound of its own.
     pub(crate) fn body(self: &Arc<Self>, network: Option<IpAddr>) -> Body {
         Body { budget: Arc::clone(self), network, length: 0, done: Vec::new(), last: Vec::new() }
     }
@@ -77,7 +77,7 @@ impl Budget {
     }
 }
 
-/// A body in memory, which holds its part of the budget until it goes.
+/// A body in memory. Dropping it frees its part of the budget.
 pub(crate) struct Body {
     budget: Arc<Budget>,
     network: Option<IpAddr>,
@@ -87,7 +87,8 @@ pub(crate) struct Body {
 }
 
 impl Body {
-    /// Adds to it. It is taken as it comes, not as it is announced: who announces much and sends nothing holds nothing.
+    /// Adds bytes. Bytes count when they arrive, not when they are announced, so that a sender who announces much and sends
+    /// nothing holds nothing.
     pub(crate) fn push(&mut self, bytes: &[u8]) -> Result<(), Exhausted> {
         let length = bytes.len() as u64;
         self.budget.take(self.network, length)?;
@@ -99,7 +100,7 @@ impl Body {
         Ok(())
     }
 
-    /// Gives back what it holds; nothing more is added.
+    /// Frees its part of the budget. Nothing is added to it afterwards.
     pub(crate) fn clear(&mut self) {
         self.budget.give_back(self.network, std::mem::take(&mut self.length));
         self.done = Vec::new();
@@ -110,7 +111,7 @@ impl Body {
         self.length
     }
 
-    /// Its bytes, which stay in the budget as long as this does.
+    /// Returns its bytes. They count in the budget until the body is dropped.
     pub(crate) fn pieces(&mut self) -> Pieces {
         if !self.last.is_empty() {
             self.done.push(std::mem::take(&mut self.last).into());

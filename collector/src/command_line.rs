@@ -1,4 +1,4 @@
-//! The command line: its subcommands, its exit statuses, and what it says when it is misused.
+//! The command line: its subcommands, its exit statuses and its refusals.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use crate::fault::{self, complain};
 use crate::serve::{self, ServeOptions};
 use crate::{open, show, store};
 
-/// The table at the end of `--help`: what of the operator's command's can happen here.
+/// The table at the end of `--help`: the exit statuses of `ondat-telemetry` that can occur here.
 const EXIT_STATUSES: &str = "\
 Exit status:
   0  it worked
@@ -80,7 +80,7 @@ pub fn run() -> ExitCode {
     };
     match follow(arguments.command) {
         Ok(true) => ExitCode::SUCCESS,
-        // Each part that failed was named.
+        // Each failed part has been named.
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             complain(&error.to_string());

@@ -1,14 +1,14 @@
-//! Says what goes wrong again and again, now and then: a store that is down fails a hundred times a second.
+//! Limits how often a repeated failure is printed: a store that is down fails a hundred times a second.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::fault;
 
-/// How often it is said.
+/// The shortest time between two lines.
 const PAUSE: Duration = Duration::from_secs(60);
 
-/// What goes wrong in one way.
+/// The failures of one kind.
 #[derive(Default)]
 pub(crate) struct Complaints(Mutex<State>);
 
@@ -19,7 +19,7 @@ struct State {
 }
 
 impl Complaints {
-    /// Says this, unless something was said within the last minute.
+    /// Prints a line, unless one was printed within the last minute.
     pub(crate) fn say(&self, line: &str) {
         if let Some(unsaid) = self.is_due(Instant::now()) {
             let more = if unsaid == 0 { String::new() } else { format!(" ({unsaid} more in the last minute)") };
@@ -27,7 +27,7 @@ impl Complaints {
         }
     }
 
-    /// How many were not said since the last one, where one is to be said now.
+    /// Returns how many lines were suppressed since the last one. None: this line is suppressed too.
     fn is_due(&self, now: Instant) -> Option<u64> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if state.said.is_some_and(|said| now.saturating_duration_since(said) < PAUSE) {

@@ -1,14 +1,14 @@
-//! What was received and refused since the start, for Prometheus.
+//! Counts, for Prometheus, what was received and refused since the start.
 
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A counter: its name, what it counts by with the value of that, and what it means.
+/// A counter: its name, its label with the value, and its help text.
 struct Counted(&'static str, &'static str, &'static str);
 
 macro_rules! counters {
     ($($(#[doc = $meaning:literal])+ $name:ident: $metric:literal, $label:literal;)+) => {
-        /// What is counted.
+        /// The counters.
         #[derive(Clone, Copy, Debug)]
         pub(crate) enum Count { $($(#[doc = $meaning])+ $name,)+ }
 
@@ -71,14 +71,14 @@ impl Default for Counters {
 }
 
 impl Counters {
-    /// One more.
+    /// Adds one.
     pub(crate) fn add(&self, count: Count) {
         if let Some(counter) = self.0.get(count as usize) {
             counter.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// All of them, and these besides, in Prometheus' text form.
+    /// Formats all counters and these gauges in Prometheus' text format.
     pub(crate) fn text(&self, gauges: &[(&str, &str, u64)]) -> String {
         let mut text = String::new();
         let mut before = "";
@@ -88,7 +88,7 @@ impl Counters {
                 before = name;
             }
             let label = if label.is_empty() { String::new() } else { format!("{{{label}}}") };
-            // Into a string, which takes all.
+            // Writing to a string cannot fail.
             let _ = writeln!(text, "{PREFIX}{name}{label} {}", counter.load(Ordering::Relaxed));
         }
         for (name, meaning, value) in gauges {
@@ -102,7 +102,7 @@ impl Counters {
 const PREFIX: &str = "ondat_collector_";
 
 fn head(text: &mut String, name: &str, meaning: &str, kind: &str) {
-    // Those that are told apart by their outcome have a meaning together.
+    // Counters that differ in their outcome only share a help text.
     let meaning = match name {
         "reports_total" => "Sealed reports by outcome.",
         "crashes_total" => "Crash reports by outcome.",

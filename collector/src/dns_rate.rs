@@ -1,5 +1,5 @@
-//! How many answers over UDP a network gets. The address of a question over UDP can be forged, and the answer goes to whoever has
-//! it: beyond the rate a network gets no more than it has sent.
+//! Limits the answers that a network gets over UDP. The sender of a question over UDP can forge its address, and the answer
+//! goes to the owner of that address. Beyond the rate, an answer is no longer than its question.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -8,32 +8,33 @@ use std::time::Instant;
 
 use ondat_telemetry_service::places::network;
 
-/// Networks that are remembered; about 1 MiB.
+/// The most networks that are remembered. They take about 1 MiB.
 const NETWORKS: usize = 16_384;
-/// How many seconds' answers may come at once: resolvers ask in bursts.
+/// How many seconds' worth of answers a network may get at once, because resolvers ask in bursts.
 const BURST: f64 = 2.0;
-/// Every so many questions beyond the rate are answered with the word that there is more over TCP, where no address is forged.
+/// Beyond the rate, one in this many questions is answered with the truncation bit. The client then asks over TCP, where an
+/// address cannot be forged.
 const SLIP: u32 = 2;
 
-/// What a question gets.
+/// How a question is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Turn {
-    /// Its answer.
+    /// With its answer.
     Answered,
-    /// No more than the word to ask over TCP.
+    /// With the truncation bit only: the client is to ask over TCP.
     Truncated,
-    /// Nothing.
+    /// Not at all.
     Dropped,
 }
 
 /// The rates of all networks.
 pub(crate) struct Rates {
-    /// Answers a second; as many as are asked for without.
+    /// The answers a second. None: there is no bound.
     rate: Option<f64>,
     networks: Mutex<HashMap<IpAddr, Bucket>>,
 }
 
-/// What is left for a network.
+/// The answers that a network may still get.
 struct Bucket {
     left: f64,
     at: Instant,
@@ -41,12 +42,12 @@ struct Bucket {
 }
 
 impl Rates {
-    /// So many answers a second for a /24 of IPv4 or a /56 of IPv6; zero is no bound.
+    /// Allows `rate` answers a second for each /24 of IPv4 and /56 of IPv6. Zero means no bound.
     pub(crate) fn new(rate: u32) -> Self {
         Self { rate: (rate > 0).then(|| f64::from(rate)), networks: Mutex::default() }
     }
 
-    /// The next question from this address.
+    /// Decides how the next question from this address is answered.
     pub(crate) fn turn(&self, address: IpAddr, now: Instant) -> Turn {
         let Some(rate) = self.rate else { return Turn::Answered };
         let full = rate * BURST;
@@ -56,7 +57,7 @@ impl Rates {
         };
         let mut networks = self.networks.lock().unwrap_or_else(PoisonError::into_inner);
         if networks.len() >= NETWORKS {
-            // Those that have all of it left need not be remembered.
+            // A network that has not used any of its answers need not be remembered.
             networks.retain(|_, bucket| left_at(bucket) < full);
             if networks.len() >= NETWORKS {
                 networks.clear();

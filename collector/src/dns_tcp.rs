@@ -1,4 +1,4 @@
-//! DNS over TCP, for a bounded number of connections: hickory-server (0.26.3) takes as many as come.
+//! Serves DNS over TCP on a bounded number of connections. hickory-server (0.26.3) has no bound.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,20 +18,20 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::time::{sleep, timeout};
 
-/// The most connections at once. They have places of their own: whoever fills them stops no reports.
+/// The most connections at once. They are counted apart from HTTP, so that a client who fills them does not stop reports.
 const MOST: usize = 256;
-/// Those of one network.
+/// The most connections of one network.
 const MOST_OF_NETWORK: usize = 32;
 /// How long a connection may be idle, or take for a question or an answer.
 const IDLE_TIME: Duration = Duration::from_secs(5);
-/// For everything on one connection.
+/// How long a connection may last.
 const CONNECTION_TIME: Duration = Duration::from_secs(60);
-/// The longest question.
+/// The longest question in bytes.
 const QUESTION_BYTES: usize = 4096;
-/// After an error of the system, such as no more descriptors.
+/// The pause after a system error, such as a lack of descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Answers until it is dropped. One connection too many is closed at once; the asker tries again, or asks another server.
+/// Serves until it is dropped. A connection beyond the bound is closed at once. Its client tries again, or asks another server.
 pub(crate) async fn serve<H: RequestHandler>(listener: TcpListener, handler: Arc<H>) {
     let places = Places::new(MOST, MOST_OF_NETWORK, OneMore::Waits);
     loop {
@@ -50,7 +50,7 @@ async fn answer_all<H: RequestHandler>(place: Arc<Place>, address: SocketAddr, h
     while let Ok(Some(())) = timeout(IDLE_TIME, answer_one(&mut stream, address, &*handler)).await {}
 }
 
-/// Reads a question and answers it. None where the connection is over, or what came is no question.
+/// Reads a question and answers it. None: the connection has ended, or the bytes are no question.
 async fn answer_one<H: RequestHandler>(
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     address: SocketAddr,
@@ -70,11 +70,11 @@ async fn answer_one<H: RequestHandler>(
     handler.handle_request::<_, TokioTime>(&request, answer.clone()).await;
     let bytes = std::mem::take(&mut *answer.0.lock().unwrap_or_else(PoisonError::into_inner));
     let length = u16::try_from(bytes.len()).ok().filter(|length| *length > 0)?;
-    // In one piece: some clients read both at once.
+    // Length and answer are written together, because some clients read both at once.
     stream.write_all(&[&length.to_be_bytes(), bytes.as_slice()].concat()).await.ok()
 }
 
-/// Takes an answer as bytes.
+/// Collects the bytes of an answer.
 #[derive(Clone, Default)]
 struct Answer(Arc<Mutex<Vec<u8>>>);
 

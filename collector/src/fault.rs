@@ -1,5 +1,5 @@
-//! What went wrong, where, and what to do about it, in one line, as an error of the library. The exit statuses are
-//! those of `ondat-telemetry`.
+//! Errors of the library that say in one line what went wrong, where, and what to do about it. The exit statuses are those of
+//! `ondat-telemetry`.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -8,22 +8,22 @@ use std::path::Path;
 use ondat_telemetry::error::Error;
 use ondat_telemetry_command::plain;
 
-/// A file that an option names, or what is in it, is of no use.
+/// The error about a file that an option names, or about its content.
 pub(crate) fn unusable(what: &str, path: &Path, why: impl fmt::Display) -> Error {
     Error::InvalidArgument(line(what, path, why))
 }
 
-/// The collector's folder, or something in it, cannot be read or written.
+/// The error about the collector's folder, or something in it, that cannot be read or written.
 pub(crate) fn disk(what: &str, path: &Path, why: impl fmt::Display) -> Error {
     Error::Io(line(what, path, why))
 }
 
-/// What happens to no one who has given it what it needs.
+/// The error that no user can cause.
 pub(crate) fn internal(what: &str, why: impl fmt::Display) -> Error {
     Error::Internal(format!("{what}: {why}"))
 }
 
-/// What became of printing. False where nobody reads any more, such as `head`, which has seen enough.
+/// Returns whether printing worked. False: nobody reads any more, as after `head`.
 pub(crate) fn printed(outcome: io::Result<()>) -> Result<bool, Error> {
     match outcome {
         Ok(()) => Ok(true),
@@ -32,7 +32,7 @@ pub(crate) fn printed(outcome: io::Result<()>) -> Result<bool, Error> {
     }
 }
 
-/// Says a line on the standard error. There is nobody left to tell when that fails.
+/// Prints a line on standard error. If that fails, there is nobody to tell.
 pub(crate) fn complain(line: &str) {
     let _ = writeln!(io::stderr(), "ondat-telemetry-collector: {}", plain::text(line));
 }

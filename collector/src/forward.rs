@@ -25,48 +25,48 @@ use crate::fault::internal;
 use crate::layout::UNSENT;
 use crate::storage::{Storage, StorageFault};
 
-/// For one request.
+/// The longest time of one request.
 const TIME: Duration = Duration::from_secs(30);
-/// The pause after a first failure. It doubles up to the longest.
+/// The pause after the first failure. It doubles with each failure up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(900);
-/// How often it is looked whether others have left something.
+/// How often an edge looks for notes that others have left.
 const LOOK: Duration = Duration::from_secs(900);
-/// How old a note of another edge is when it counts as left.
+/// The age at which another edge's note counts as left, in seconds.
 const LEFT_AFTER: i64 = 3600;
-/// How old a note without a crash report is when none will come: its sender has tried again since, or given up.
+/// The age at which a note without a crash report is removed, in seconds: its sender has tried again by then, or given up.
 const EMPTY_AFTER: i64 = 86_400;
-/// Notes that are looked at in one go.
+/// The most notes that are listed at once.
 const NOTES: usize = 1000;
-/// What is read of an answer that refuses.
+/// How many bytes of a refusal are read.
 const ANSWER_BYTES: usize = 16 << 10;
-/// Members of an event that could say who sent it. The library sends none of them; others might.
+/// The members of an event that could identify its sender. The library sends none of them, but another sender might.
 const NOT_FORWARDED: [&str; 3] = ["user", "request", "server_name"];
 
-/// Forwards what is noted.
+/// Forwards the crash reports for which there are notes.
 pub(crate) struct Forwarder {
     storage: Arc<dyn Storage>,
     dsn: Dsn,
     client: Client,
-    /// Of this edge, in the names of its notes.
+    /// The id of this edge in the names of its notes.
     edge: String,
     wake: Notify,
     counters: Arc<Counters>,
     complaints: Complaints,
 }
 
-/// What became of one note.
+/// The result of following one note.
 enum Done {
-    /// It is gone.
+    /// The note was removed.
     Gone,
-    /// It stays for now.
+    /// The note stays, and is followed again later.
     Stays,
-    /// Nothing is sent for so long, or as long as seems right.
+    /// Nothing is sent for this time. None: for the pause that doubles.
     Pause(Option<Duration>),
 }
 
 impl Forwarder {
-    /// To this DSN.
+    /// Creates a forwarder to this DSN.
     pub(crate) fn new(
         storage: Arc<dyn Storage>,
         dsn: &str,
@@ -80,12 +80,12 @@ impl Forwarder {
         Ok(Arc::new(Self { storage, dsn, client, edge, wake, counters, complaints }))
     }
 
-    /// The name of the note about an event that comes now. Names sort by time.
+    /// Returns the name of the note about an event that arrives now. Names sort by time.
     pub(crate) fn note(&self, event_id: &str, now: i64) -> String {
         format!("{UNSENT}/{now:010}-{}-{event_id}", self.edge)
     }
 
-    /// Something was noted.
+    /// Tells the forwarder that there is a new note.
     pub(crate) fn wake(&self) {
         self.wake.notify_one();
     }
@@ -97,7 +97,7 @@ impl Forwarder {
             match self.follow_notes().await {
                 Ok(None) => {
                     pause = FIRST_PAUSE;
-                    // New ones wake it; those that others have left do not.
+                    // New notes wake it. Notes that others have left do not.
                     let _ = timeout(LOOK, self.wake.notified()).await;
                 }
                 Ok(Some(Some(asked))) => sleep(asked).await,
@@ -114,7 +114,8 @@ impl Forwarder {
         }
     }
 
-    /// Follows all notes, until nothing is left to do or a pause is asked for.
+    /// Follows all notes until none is left, or a pause is requested. The inner value is the length of the pause, if the server
+    /// named one.
     async fn follow_notes(&self) -> Result<Option<Option<Duration>>, StorageFault> {
         loop {
             let (mut gone, notes) = (0, self.storage.beginning(UNSENT, "", NOTES).await?);
@@ -132,7 +133,7 @@ impl Forwarder {
         }
     }
 
-    /// When a note was made, and for which event, where it is this edge's to follow.
+    /// Returns the time and the event id of a note. None: another edge is to follow it.
     fn is_due<'a>(&self, note: &'a str, now: i64) -> Option<(i64, &'a str)> {
         let mut parts = note.split('-');
         let (at, edge, event_id) = (parts.next()?.parse().ok()?, parts.next()?, parts.next()?);
@@ -150,7 +151,7 @@ impl Forwarder {
             return Ok(Done::Gone);
         };
         let Some(envelope) = envelope_of(&event, event_id) else {
-            // It was an object when it came.
+            // The event was an object when it was stored.
             self.complaints.say(&format!("cannot forward crash report {event_id}: it is damaged"));
             return Ok(Done::Stays);
         };
@@ -184,7 +185,7 @@ impl Forwarder {
         })
     }
 
-    /// Posts an envelope. Nothing in the request is of the one that has sent it here.
+    /// Posts an envelope. The request contains nothing of its original sender.
     async fn post(&self, envelope: Vec<u8>) -> reqwest::Result<Response> {
         let request = self.client.post(self.dsn.endpoint().to_string()).body(envelope);
         let request = request.header("Content-Type", "application/x-sentry-envelope");
@@ -201,7 +202,7 @@ impl Forwarder {
     }
 }
 
-/// An event as it is forwarded: with its id, and without what could say who sent it.
+/// Returns an event as it is forwarded: with its id, and without the members that could identify its sender.
 fn envelope_of(event: &[u8], event_id: &str) -> Option<Vec<u8>> {
     let mut event: Map<String, Value> = serde_json::from_slice(event).ok()?;
     event.retain(|name, _| !NOT_FORWARDED.contains(&name.as_str()));

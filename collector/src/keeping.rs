@@ -1,5 +1,5 @@
-//! When something counts as received. A sender forgets what was acknowledged, so a wrong acknowledgement is the only way to
-//! lose data here: whatever the store says, only what was seen to be there is called stored.
+//! Decides when something counts as received. A sender forgets what was acknowledged, so a wrong acknowledgement loses data.
+//! Only what was seen to be in the store counts as stored, whatever the store answers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::storage::{Created, Found, Pieces, Storage, StorageFault};
 /// The most bodies that are kept under one report id.
 const MOST_BODIES: usize = 3;
 
-/// What became of a report.
+/// The result of keeping a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kept {
     /// It is stored.
@@ -21,11 +21,11 @@ pub(crate) enum Kept {
     Beside,
     /// It had been stored before.
     AlreadyThere,
-    /// It is not: there are as many bodies of this id as are kept.
+    /// It is not stored, because [`MOST_BODIES`] other bodies of this id are.
     OneTooMany,
 }
 
-/// Keeps what was received, for no longer than a sender waits.
+/// Keeps what was received, within the time that a sender waits.
 #[derive(Clone)]
 pub(crate) struct Keeper {
     storage: Arc<dyn Storage>,
@@ -33,7 +33,8 @@ pub(crate) struct Keeper {
 }
 
 impl Keeper {
-    /// In this place. After so long it counts as not stored: the sender tries again, and finds what was stored after all.
+    /// Creates a keeper for this storage. After `time` something counts as not stored. If it was stored after all, the sender's
+    /// next try finds it.
     pub(crate) fn new(storage: Arc<dyn Storage>, time: Duration) -> Self {
         Self { storage, time }
     }
@@ -50,27 +51,28 @@ impl Keeper {
             let name = place.other(body);
             let others = self.storage.beginning(&place.folder, &place.others(), MOST_BODIES).await?;
             let is_there = others.iter().any(|other| name.ends_with(other));
-            // The first one is one of them. Bodies that race may each see a place that is left: a few more do no harm.
+            // The first body counts too. Bodies that race may each see a free place. A few more do no harm.
             if !is_there && others.len() + 1 >= MOST_BODIES {
                 return Ok(Kept::OneTooMany);
             }
             Ok(match self.keep(&name, body).await? {
                 Found::Nothing => Kept::Beside,
                 Found::Same => Kept::AlreadyThere,
-                // Made to have the same four bytes of hash.
+                // Somebody has made another body with the same four bytes of hash.
                 Found::Other => Kept::OneTooMany,
             })
         })
         .await
     }
 
-    /// Stores this, or compares it with what has its name: `Nothing` says that nothing had it, and that it is stored now.
+    /// Stores this, or compares it with what already has the name. `Nothing` means that the name was free and that this is
+    /// stored now.
     async fn keep(&self, name: &str, body: &Pieces) -> Result<Found, StorageFault> {
         let why = match self.storage.create(name, body.clone()).await {
             Ok(Created::New) => return Ok(Found::Nothing),
             Ok(Created::Refused) => StorageFault(format!("{name}: the store says that it is there, and it is not")),
-            // Some stores refuse a name before they have read a large body, and break the connection: what they say is lost,
-            // and would be lost each time.
+            // Some stores refuse a name before they have read a large body, and close the connection. Their answer is lost, and
+            // would be lost on each try.
             Err(why) => why,
         };
         match self.storage.compare(name, body).await {
@@ -79,7 +81,7 @@ impl Keeper {
         }
     }
 
-    /// Keeps a crash report. The first one of an id stays. `before` is stored before it, where it is new.
+    /// Keeps a crash report. The first report of an id stays. If it is new, `before` is stored before it.
     pub(crate) async fn keep_crash(
         &self,
         name: &str,
@@ -88,7 +90,7 @@ impl Keeper {
     ) -> Result<(), StorageFault> {
         self.in_time(async {
             if let Some((note, text)) = before {
-                // What is there was noted before it came there.
+                // The note about a stored event was stored before the event.
                 if self.storage.has(name).await? {
                     return Ok(());
                 }

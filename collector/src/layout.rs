@@ -19,14 +19,14 @@ pub(crate) const OLD_REPORTS: &str = "reports";
 
 /// How late a report may be and still lie under its own day: longer than a sender keeps it.
 const REPORT_DAYS: i64 = 15;
-/// The same of a crash report.
+/// How late a crash report may be and still lie under its own day.
 const CRASH_DAYS: i64 = 31;
-/// How far a sender's clock may be ahead.
+/// How many days a sender's clock may be ahead.
 const DAYS_AHEAD: i64 = 1;
 const DAY: i64 = 86_400;
 const HOURS: u8 = 24;
 
-/// Where the bodies of one report id lie.
+/// The place of the bodies of one report id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ReportPlace {
     /// `sealed/v1/<day>/<hh>`.
@@ -35,8 +35,8 @@ pub(crate) struct ReportPlace {
 }
 
 impl ReportPlace {
-    /// The place of a report that came at this time, in Unix seconds. It follows from the report alone, unless the clock of
-    /// its sender is wrong: a report that is sent again after midnight finds the first one.
+    /// Returns the place of a report that arrives at `now`, in Unix seconds. The place follows from the report alone, unless
+    /// its sender's clock is wrong, so a report that is sent again after midnight finds the first one.
     pub(crate) fn new(header: &Header, now: i64) -> Self {
         let day = stable_day(i64::from(header.day), now, REPORT_DAYS);
         let hour = header.report_id[0] % HOURS;
@@ -48,7 +48,7 @@ impl ReportPlace {
         format!("{}/{}.otr", self.folder, self.id)
     }
 
-    /// What the file names of all other bodies begin with.
+    /// The beginning of the file names of all other bodies.
     pub(crate) fn others(&self) -> String {
         format!("{}~", self.id)
     }
@@ -61,13 +61,13 @@ impl ReportPlace {
     }
 }
 
-/// The name of a crash report that happened and came at these times.
+/// Returns the name of a crash report by the times at which it happened and arrived.
 pub(crate) fn crash(event_id: &str, happened: Option<i64>, now: i64) -> String {
     let day = stable_day(happened.map_or(i64::MIN, |at| at.div_euclid(DAY)), now, CRASH_DAYS);
     format!("{CRASHES}/{day}/{event_id}.json")
 }
 
-/// The day that something says it is of, where that may be, else the day on which it came.
+/// Returns the stated day if it is plausible, else the day of receipt.
 fn stable_day(said: i64, now: i64, days: i64) -> String {
     let today = now.div_euclid(DAY);
     let day = if (today - days..=today + DAYS_AHEAD).contains(&said) { said } else { today };

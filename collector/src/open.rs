@@ -1,4 +1,4 @@
-//! `open`: unseals, unpacks and checks the received reports. It runs with the private key, away from `serve`.
+//! `open` unseals, unpacks and checks the received reports. It needs the private key, so it runs away from `serve`.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
@@ -16,7 +16,7 @@ use crate::received;
 use crate::store::Store;
 use crate::table;
 
-/// Opens every report in the folder with the keys in these files and prints it. False where one could not be opened.
+/// Opens every report in the folder with the keys in these files, and prints it. False: a report could not be opened.
 pub(crate) fn run(key_files: &[PathBuf], data: PathBuf, json: bool) -> Result<bool, Error> {
     let keys: Vec<PrivateKey> = key_files.iter().map(|path| read_key(path)).collect::<Result<_, _>>()?;
     let paths = received::reports(Store::open(data)?.root())?;
@@ -34,7 +34,7 @@ pub(crate) fn run(key_files: &[PathBuf], data: PathBuf, json: bool) -> Result<bo
             }
             Err(why) => {
                 is_whole = false;
-                // In order with the reports when both go to one terminal.
+                // The reports are flushed first, so that both are in order on one terminal.
                 printed(out.flush())?;
                 fault::complain(&format!("cannot open {}: {why}", path.display()));
             }
@@ -52,7 +52,7 @@ fn read_key(path: &Path) -> Result<PrivateKey, Error> {
     PrivateKey::parse(&text).map_err(|why| unusable("use the private key", path, why))
 }
 
-/// A report that was opened and found right.
+/// A report that was opened and is valid.
 struct Opened<'a> {
     path: &'a Path,
     keys: &'a [PrivateKey],
@@ -66,8 +66,8 @@ impl<'a> Opened<'a> {
         Ok(Self { path, keys, report, sizes })
     }
 
-    /// One object on a line. Records that are not in memory are read again: nothing is printed of a report before all of it
-    /// is known to be right.
+    /// Writes one object on a line. Records that are not in memory are read again, because nothing of a report is printed
+    /// before all of it is known to be valid.
     fn write_json(&self, out: &mut impl Write) -> io::Result<()> {
         let Report { report_id, day, fields, cluster, .. } = &self.report;
         write!(out, "{{\"report_id\":\"{report_id}\",\"day\":\"{day}\",\"fields\":{fields},\"cluster\":")?;
@@ -105,7 +105,7 @@ fn read_file(path: &Path, keys: &[PrivateKey], each: impl FnMut(Level, &Record))
     (&file).take(HEADER_BYTES as u64).read_to_end(&mut header).map_err(|why| why.to_string())?;
     let header = Header::parse(&header).map_err(|why| why.to_string())?;
     let id = header.report_id_hex();
-    // What follows the id tells several bodies of it apart.
+    // The part after the id tells several bodies of one id apart.
     let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
     if name.split('~').next() != Some(&id) {
         return Err(format!("its name is not the report id in its header, {id}"));

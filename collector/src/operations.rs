@@ -1,4 +1,4 @@
-//! What those who run it ask: `/ready`, and `/metrics` on a listener of its own.
+//! `/ready`, and `/metrics` on a listener of its own, for operators.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,28 +21,28 @@ use crate::complaints::Complaints;
 use crate::counters::Counters;
 use crate::storage::Storage;
 
-/// How long an answer of the store counts, so that nobody can have it asked often.
+/// How long an answer of the store is reused, so that nobody can make the edge ask it often.
 const FRESH: Duration = Duration::from_secs(10);
-/// How long it may take.
+/// How long the store may take to answer.
 const TIME: Duration = Duration::from_secs(10);
 
-/// What is looked at.
+/// The state that both show.
 pub(crate) struct Operations {
     storage: Arc<dyn Storage>,
     counters: Arc<Counters>,
     budget: Arc<Budget>,
     places: Arc<Places>,
-    /// When it was looked last, and whether the store would have taken something.
+    /// When the store was last asked, and whether it was ready.
     last: Mutex<Option<(Instant, bool)>>,
     complaints: Complaints,
 }
 
-/// `/ready` alone, for load balancers: nobody outside is told counts.
+/// The route `/ready` alone, for load balancers. Counts are not shown outside.
 pub(crate) fn ready_route(operations: Arc<Operations>) -> Router {
     Router::new().route("/ready", get(ready)).with_state(operations)
 }
 
-/// Both.
+/// Both routes.
 pub(crate) fn routes(operations: Arc<Operations>) -> Router {
     Router::new()
         .route("/metrics", get(metrics))
@@ -52,7 +52,7 @@ pub(crate) fn routes(operations: Arc<Operations>) -> Router {
 }
 
 impl Operations {
-    /// Nothing was looked at yet.
+    /// Creates it. The store has not been asked yet.
     pub(crate) fn new(
         storage: Arc<dyn Storage>,
         counters: &Arc<Counters>,
@@ -63,7 +63,7 @@ impl Operations {
         Self { storage, counters, budget, places, last: Mutex::default(), complaints: Complaints::default() }
     }
 
-    /// Whether the store would take something now, or a moment ago.
+    /// Whether the store is ready, or was at most [`FRESH`] ago.
     async fn is_ready(&self) -> bool {
         let mut last = self.last.lock().await;
         if let Some((_, is_ready)) = last.filter(|(at, _)| at.elapsed() < FRESH) {

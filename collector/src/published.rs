@@ -1,4 +1,4 @@
-//! `GET /v1/keys`: the key set, signed elsewhere, byte for byte as it was given. No key that signs is ever here.
+//! `GET /v1/keys` answers with the signed key set, byte for byte as it was signed elsewhere. The signing key is never here.
 
 use std::fs::File;
 use std::io::Read;
@@ -20,11 +20,11 @@ use ondat_telemetry_service::refusal::Refusal;
 use crate::fault::unusable;
 use crate::store::Store;
 
-/// When the newest key set was issued that was ever given out here.
+/// The file with the time of issue of the newest key set that was ever published here.
 const ISSUED: &str = "keys-issued";
 const MEDIA_TYPE: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
-/// The file, and what it held when it was read last.
+/// The file, and its content when it was last read.
 pub(crate) struct Published {
     path: PathBuf,
     signers: Vec<VersionKey>,
@@ -33,14 +33,14 @@ pub(crate) struct Published {
 }
 
 impl Published {
-    /// Reads the file, which one of these keys has signed.
+    /// Reads the file, which must be signed by one of these keys.
     pub(crate) fn read(path: PathBuf, signers: Vec<VersionKey>, store: Arc<Store>) -> Result<Arc<Self>, Error> {
         let published = Self { path, signers, store, text: RwLock::default() };
         published.renew()?;
         Ok(Arc::new(published))
     }
 
-    /// Reads it anew. Where it is of no use, everything stays as it is.
+    /// Reads the file anew. If it cannot be used, everything stays as it is.
     pub(crate) fn renew(&self) -> Result<(), Error> {
         let refused = |why: String| unusable("publish the signed keys in", &self.path, why);
         let mut text = String::new();
@@ -49,7 +49,7 @@ impl Published {
         let signed = SignedKeys::parse(&text, &self.signers).map_err(refused)?;
         let before = self.store.read(ISSUED)?.and_then(|text| text.trim().parse::<i64>().ok());
         match before {
-            // Who has taken the newer one would refuse this one.
+            // A client that has accepted the newer one would refuse this one.
             Some(before) if before > signed.issued => {
                 let why = format!("it was issued at {}, and one issued at {before} was given out", signed.issued);
                 return Err(refused(why));

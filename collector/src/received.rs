@@ -1,4 +1,4 @@
-//! What was received into a folder, listed for `open` and `show`.
+//! Lists, for `open` and `show`, what was received into a folder.
 
 use std::fs;
 use std::io;
@@ -9,8 +9,8 @@ use ondat_telemetry::error::Error;
 use crate::fault::disk;
 use crate::layout::{CRASHES, OLD_REPORTS, SEALED};
 
-/// Every sealed report, by day and name. Those that were stored before there were days come first; one of them that was sent
-/// again since is listed once.
+/// Returns every sealed report, by day and name. Reports in the flat folder of earlier versions come first. A report that lies
+/// in both places is listed once.
 pub(crate) fn reports(root: &Path) -> Result<Vec<PathBuf>, Error> {
     let sorted = below(&root.join(SEALED), "otr")?;
     let mut all = below(&root.join(OLD_REPORTS), "otr")?;
@@ -19,10 +19,10 @@ pub(crate) fn reports(root: &Path) -> Result<Vec<PathBuf>, Error> {
     Ok(all)
 }
 
-/// Every crash report, likewise.
+/// Returns every crash report in the same way.
 pub(crate) fn crashes(root: &Path) -> Result<Vec<PathBuf>, Error> {
     let mut all = below(&root.join(CRASHES), "json")?;
-    // The first one of an id stays: the one that lies in no day's folder.
+    // The first report of an id counts, which is the one in the flat folder.
     all.sort_by_key(|path| (path.file_name().map(ToOwned::to_owned), path.components().count()));
     all.dedup_by(|later, first| later.file_name() == first.file_name());
     all.sort();
@@ -33,7 +33,7 @@ fn are_same(one: &Path, other: &Path) -> bool {
     matches!((fs::read(one), fs::read(other)), (Ok(one), Ok(other)) if one == other)
 }
 
-/// The files with this extension in a folder and those below it, sorted.
+/// Returns the files with this extension in a folder and below it, sorted.
 fn below(folder: &Path, extension: &str) -> Result<Vec<PathBuf>, Error> {
     let (mut found, mut folders) = (Vec::new(), vec![folder.to_owned()]);
     while let Some(folder) = folders.pop() {

@@ -26,12 +26,12 @@ use crate::key_rules::{KeyRules, KeyVerdict};
 use crate::layout::ReportPlace;
 use crate::limits;
 
-/// On every answer: a sender believes a refusal only with it, because proxies answer 4xx as well.
+/// The header of every answer. A sender believes a refusal only with it, because proxies answer 4xx as well.
 const MARKER: &str = "ondat-telemetry";
 const MEDIA_TYPE: &str = "application/vnd.ondat.telemetry-report";
 const LIMITS: Limits = limits::body(SEALED_REPORT_BYTES);
 
-/// What receiving reports takes.
+/// The parts that receive reports.
 pub(crate) struct ReportIntake {
     pub(crate) keeper: Keeper,
     pub(crate) keys: KeyRules,
@@ -52,13 +52,13 @@ pub(crate) fn routes(intake: Arc<ReportIntake>) -> Router {
         .with_state(intake)
 }
 
-/// Puts the marker on an answer, whatever it is about.
+/// Adds the marker to an answer.
 pub(crate) async fn mark(mut response: Response) -> Response {
     response.headers_mut().insert(MARKER, HeaderValue::from_static("1"));
     response
 }
 
-/// Why a report is not taken, and as what it counts.
+/// The counter and the answer of a refused report.
 struct Refused(Count, Refusal);
 
 async fn put_report(
@@ -91,7 +91,7 @@ fn check_request(id: &str, request: &Request) -> Result<(), Refusal> {
         return Err(Refusal::bad("a report id is 32 lower-case hex digits"));
     }
     let media_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    // Parameters after a semicolon mean nothing here.
+    // Parameters after a semicolon are ignored.
     let media_type = media_type.split(';').next().unwrap_or_default().trim();
     if !media_type.eq_ignore_ascii_case(MEDIA_TYPE) {
         return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, format!("a report is {MEDIA_TYPE}")));
@@ -136,8 +136,8 @@ impl ReportIntake {
         })
     }
 
-    /// Reads a report as far as it is one. What is no report, or has no room, is read to its end and goes nowhere: a sender
-    /// that is still writing would see only a broken connection.
+    /// Reads a report. A body that is no report, or for which there is no room, is read to its end and dropped: a sender that
+    /// is still writing would otherwise see only a broken connection.
     async fn read(&self, network: Option<IpAddr>, request: Request) -> Result<(Header, Body), Refused> {
         let mut body = self.budget.body(network);
         let mut frame = Ok(Frame::new());
@@ -177,7 +177,7 @@ fn too_big() -> Refusal {
 fn broken(fault: &BodyFault) -> Refusal {
     match fault {
         BodyFault::TooSlow => Refusal::new(StatusCode::REQUEST_TIMEOUT, "the report did not arrive in time"),
-        // Nobody is likely to read this one; 408 asks for another try.
+        // The sender has probably gone. 408 asks for another try.
         _ => Refusal::new(StatusCode::REQUEST_TIMEOUT, "the report did not arrive whole"),
     }
 }

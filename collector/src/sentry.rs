@@ -30,18 +30,18 @@ use crate::layout;
 use crate::limits;
 use crate::storage::{Pieces, StorageFault};
 
-/// The only project.
+/// The id of the only project.
 pub(crate) const PROJECT: &str = "1";
 const LIMITS: Limits = limits::body(ENVELOPE_BYTES);
-/// Where Sentry's own server says why.
+/// The member in which Sentry's own server gives the reason.
 const DETAIL: &str = "detail";
 
-/// What receiving crash reports takes.
+/// The parts that receive crash reports.
 pub(crate) struct CrashIntake {
     pub(crate) keeper: Keeper,
     /// The public key of the DSN.
     pub(crate) public_key: String,
-    /// Where crash reports go on to, if anywhere.
+    /// The forwarder. None: crash reports are not forwarded.
     pub(crate) forwarder: Option<Arc<Forwarder>>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) complaints: Complaints,
@@ -49,7 +49,7 @@ pub(crate) struct CrashIntake {
 
 /// The routes below `/api`.
 pub(crate) fn routes(intake: Arc<CrashIntake>) -> Router {
-    // Sentry's own server takes both spellings.
+    // Sentry's own server accepts both spellings.
     Router::new()
         .route("/api/{project}/envelope/", post(post_envelope))
         .route("/api/{project}/envelope", post(post_envelope))
@@ -81,12 +81,12 @@ async fn post_envelope(
     }
 }
 
-/// Where a request may say that it knows the public key.
+/// How a request has shown that it knows the public key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Authentication {
-    /// It did so outside the body.
+    /// In the URL or a header.
     Done,
-    /// Only the envelope's header is left.
+    /// Not yet. Only the envelope's header can still show it.
     InEnvelope,
 }
 
@@ -146,12 +146,12 @@ async fn receive(
 }
 
 impl CrashIntake {
-    /// Stores an event. The same one sent again is one event.
+    /// Stores an event. An event that is sent again is stored once.
     async fn keep(&self, id: &str, happened: Option<i64>, event: Pieces) -> Result<(), StorageFault> {
         let now = unix_now();
         let name = layout::crash(id, happened, now);
         let Some(forwarder) = &self.forwarder else { return self.keeper.keep_crash(&name, &event, None).await };
-        // Noted first: what is stored is never forgotten, whenever this process ends.
+        // The note comes first, so that a stored event is forwarded whenever this process ends.
         let note = (forwarder.note(id, now), Pieces::from(name.clone()));
         self.keeper.keep_crash(&name, &event, Some((&note.0, &note.1))).await?;
         forwarder.wake();
@@ -175,14 +175,14 @@ fn unpack(bytes: Vec<u8>, encoding: Option<&str>) -> Result<Vec<u8>, Refusal> {
     }
 }
 
-/// An event's id, when it happened, and the event itself.
+/// An event's id, its time in Unix seconds, and its bytes.
 type Event = (String, Option<i64>, Pieces);
 
 fn events(public_key: &str, authentication: Authentication, bytes: &[u8]) -> Result<Vec<Event>, Refusal> {
     let malformed = |why: String| Refusal::bad(format!("malformed envelope: {why}"));
     let envelope = match Envelope::parse(bytes) {
         Ok(envelope) => envelope,
-        // A stranger is told that they are one, and not what is wrong with their envelope.
+        // A sender without the key learns only that the key is missing, not what is wrong with its envelope.
         Err(_) if authentication == Authentication::InEnvelope => return Err(not_authenticated()),
         Err(why) => return Err(malformed(why)),
     };
@@ -201,7 +201,7 @@ fn check_dsn(public_key: &str, authentication: Authentication, header: &Map<Stri
     }
 }
 
-/// An event by its own id, else by the envelope's.
+/// Returns an event under its own id, or else the envelope's.
 fn event(item: &Item<'_>, header: &Map<String, Value>) -> Result<Event, String> {
     let event: Map<String, Value> =
         serde_json::from_slice(item.payload).map_err(|why| format!("an event is no JSON object ({why})"))?;

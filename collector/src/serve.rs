@@ -1,4 +1,4 @@
-//! `serve`: the receiving process, from its options to its end.
+//! `serve`, the receiving process: its options, its start and its end.
 
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
@@ -47,11 +47,11 @@ use crate::tls::{self, Identity};
 use crate::zone::Zone;
 
 const SENTRY_KEY: &str = "sentry-key";
-/// What tells this edge from others that forward crash reports from one bucket.
+/// The file with the id that distinguishes this edge from others that forward crash reports from one bucket.
 const EDGE_ID: &str = "edge-id";
-/// For DNS questions in progress when the program ends.
+/// How long DNS questions in progress may take when the program ends.
 const DNS_GOODBYE_TIME: Duration = Duration::from_secs(1);
-/// How often another port is tried when the one the system gave for TCP is taken for UDP.
+/// How many ports are tried if the system's choice for TCP is taken for UDP.
 const PORT_TRIES: usize = 16;
 
 /// The options of `serve`.
@@ -146,7 +146,7 @@ struct Ready {
     https: String,
     http: Option<String>,
     dns: String,
-    /// None where the certificate was given.
+    /// The file of the collector's own authority. None: the certificate was given.
     ca_file: Option<PathBuf>,
     sentry_dsn: String,
     sentry_dsn_http: Option<String>,
@@ -173,7 +173,7 @@ pub(crate) fn run(options: ServeOptions) -> Result<(), Error> {
         let why = format!("--most-in-flight {given}: a report may have {least} bytes, give at least as many");
         return Err(Error::InvalidArgument(why));
     }
-    // For requests to stores and to Sentry's server. It fails where there is one already.
+    // Requests to stores and to Sentry's server use this provider. An error means that one is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|why| internal("cannot start", why))?;
@@ -183,7 +183,7 @@ pub(crate) fn run(options: ServeOptions) -> Result<(), Error> {
 }
 
 async fn receive(options: ServeOptions) -> Result<(), Error> {
-    // First, so that an early signal is not lost.
+    // The handlers come first, so that an early signal is not lost.
     let mut signals = Signals::new()?;
     let zone = options.zone.as_deref().map(Zone::read).transpose()?.map(Arc::new);
     let keys = match &options.report_keys {
