@@ -192,6 +192,19 @@ mod tests {
     }
 
     #[test]
+    fn the_tries_of_an_older_version_say_the_same() {
+        for (result, expected) in [
+            ("stored: HTTP 503", (None, Some("HTTP 503"), None)),
+            ("refused for good (HTTP 422)", (None, Some("refused for good (HTTP 422)"), None)),
+            ("delivered (HTTP 201)", (Some(10), None, None)),
+        ] {
+            let older = json!({ "tries": [{ "at": 10, "day": 0, "result": result }] });
+            let memory: ReportMemory = serde_json::from_value(older).unwrap();
+            assert_eq!(said(&Outcome::of_reports(None, &memory, 0, None)), expected);
+        }
+    }
+
+    #[test]
     fn of_reports_the_last_try_counts_and_why_none_was_made() {
         use memory::Outcome::{Delivered, Refused, Stored};
         let try_ = |at, how, detail: &str| {

@@ -94,7 +94,12 @@ impl Try {
 
     /// Returns, for people, why the report did not get through.
     pub fn why(&self) -> &str {
-        self.detail.as_deref().filter(|_| self.outcome == Some(Outcome::Stored)).unwrap_or(&self.result)
+        match (&self.outcome, &self.detail) {
+            (Some(Outcome::Stored), Some(why)) => why,
+            // An older version has written the text alone.
+            (None, _) => self.result.strip_prefix("stored: ").unwrap_or(&self.result),
+            _ => &self.result,
+        }
     }
 }
 
