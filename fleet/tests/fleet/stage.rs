@@ -65,13 +65,26 @@ impl Fleet {
         self.scratch.0.join(format!("made/keys/key-{number}.json"))
     }
 
-    /// A data folder with these bodies in it, or with more of them than before.
+    /// A data folder with these bodies in it, or with more of them than before, and with all crash reports and version queries.
     pub(crate) fn receive<'a>(&self, name: &str, places: impl IntoIterator<Item = &'a str>) -> PathBuf {
         let data = self.scratch.0.join(name);
-        for place in places {
-            let (from, to) = (self.data().join("sealed/v1").join(place), data.join("sealed/v1").join(place));
+        let link = |from: PathBuf| {
+            let to = data.join(from.strip_prefix(self.data()).unwrap());
             fs::create_dir_all(to.parent().unwrap()).unwrap();
-            fs::hard_link(from, to).unwrap();
+            fs::hard_link(from, to)
+        };
+        for place in places {
+            link(self.data().join("sealed/v1").join(place)).unwrap();
+        }
+        // A small fleet may have none of one kind.
+        let days = ["crashes", "dns"].map(|folder| fs::read_dir(self.data().join(folder)));
+        for day in days.into_iter().flatten().flatten().flatten() {
+            for file in fs::read_dir(day.path()).unwrap().flatten() {
+                match link(file.path()) {
+                    Err(why) if why.kind() == std::io::ErrorKind::AlreadyExists => {}
+                    linked => linked.unwrap(),
+                }
+            }
         }
         data
     }
